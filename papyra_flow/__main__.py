@@ -1,0 +1,5 @@
+"""`python -m papyra_flow`: the same as the `papyra-flow` command."""
+
+from papyra_flow.cli.main import main
+
+main()

@@ -1,0 +1,147 @@
+"""Every error that papyra-flow raises on purpose, and the exit code that each one means.
+
+One hierarchy: `PapyraFlowError` is what a caller catches. Each class says when it is raised. The exit
+codes are those of the command line's contract: 1 failed while running, 2 wrong usage or an invalid
+file, 4 the server cannot be reached or refuses us. What does not live here: how an error is shown
+(`papyra_flow.cli.console`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_DEAD_LETTERS = 3
+EXIT_SERVER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a pipeline file, and where: `line` and `column` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str | None = None
+    excerpt: str | None = None
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+
+
+class PapyraFlowError(Exception):
+    """Base of all errors that are shown as one clear sentence; never raised itself."""
+
+    exit_code = EXIT_FAILED
+
+
+class UsageError(PapyraFlowError):
+    """A verb was called with words that do not fit: an unknown stage, a missing file, a malformed id."""
+
+    exit_code = EXIT_USAGE
+
+
+class InvalidPipelineError(PapyraFlowError):
+    """A pipeline file has problems; all of them are in `problems`, in the order of the file."""
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = sorted(problems, key=lambda p: (p.file, p.line, p.column))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+class ServerError(PapyraFlowError):
+    """The server cannot be reached or refuses us (exit code 4)."""
+
+    exit_code = EXIT_SERVER
+
+
+class ServerUnreachableError(ServerError):
+    """No server answers at the pipeline's address, or the connection was lost and did not come back."""
+
+
+class ServerTooOldError(ServerError):
+    """The server is older than Redis 7.0 or Valkey 7.2, which the commit script needs (`#!lua`)."""
+
+
+class EmbeddedServerError(ServerError):
+    """The embedded server could not be found, started or stopped."""
+
+
+class WrongKeyTypeError(ServerError):
+    """A key that a pipeline uses as a stream holds a value of another type (`WRONGTYPE`)."""
+
+
+class CommandRefusedError(ServerError):
+    """The server answered a command with an error that waiting will not cure (`NOPERM`, `ERR`, ...)."""
+
+
+class TryAgainError(ServerError):
+    """The server refuses for now: `OOM`, `LOADING`, `BUSY`, `MISCONF`, `READONLY`, `NOREPLICAS`, ..."""
+
+
+class ConnectionLostError(ServerUnreachableError):
+    """A connection broke while a reply was awaited: whether the command was executed is not known."""
+
+
+class GroupGoneError(ServerError):
+    """A consumer group or its stream is not there any more (`NOGROUP`): it has to be created again."""
+
+
+class FencedError(PapyraFlowError):
+    """Another process has taken over a source or sink that only one may own; nothing was committed."""
+
+
+class ConnectorError(PapyraFlowError):
+    """A source cannot be read or a sink cannot be written: a missing file, a full disk, a bad header."""
+
+
+class PipelineFailedError(PapyraFlowError):
+    """A run ended because a stage could not go on, e.g. `on_error: halt` met a record that failed."""
+
+
+class RefusedError(PapyraFlowError):
+    """A verb would lose something and was not told `--force`; nothing was done."""
+
+    exit_code = EXIT_USAGE
+
+
+class RecordError(PapyraFlowError):
+    """A record cannot be processed and trying again will not help: it goes to the dead letters at once."""
+
+
+class ExpressionError(RecordError):
+    """An expression failed on a record: a field that is not there, a comparison of a number with None."""
+
+
+class UndecodableError(RecordError):
+    """An entry does not hold what the stream's format says, e.g. its `data` is not a JSON object."""
+
+
+class MissingKeyError(RecordError):
+    """A `lookup` found no row for a record's key, and its `missing` says `dead`."""
+
+
+class UnknownTargetError(RecordError):
+    """A step emitted to a stream that its stage does not name in `to`."""
+
+
+class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("no such customer")`
+    """Raised by a step function: this record goes to the dead letters now, without another try."""
+
+
+class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`
+    """Raised by a step function: try this record again, after `after` seconds if given.
+
+    It counts as an attempt: after `retry.attempts` of them the record goes to the dead letters.
+    """
+
+    def __init__(self, reason: str = "the step asked for a retry", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
