@@ -1,0 +1,1 @@
+"""From text to validated models: YAML with positions, variables, models, JSON Schema."""
