@@ -1,0 +1,93 @@
+"""Dead letters: an entry that failed, as it was, with what is known of its failure.
+
+The stream `{pipeline}:@dead:STAGE` holds one entry for each: the original fields untouched, and beside them
+fields that start with `@`. What does not live here: when a record is dead (`papyra_flow.runtime`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from papyra_flow.streams.entries import Entry
+
+_MARK = b"@"
+MAX_TEXT = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter as it is shown: `origin` is the stream and id (or file and line) that it came from."""
+
+    id: str
+    error: str
+    traceback: str
+    stage: str
+    origin: str
+    origin_id: str
+    deliveries: int
+    fields: dict[str, str]
+
+
+def dead_letter(
+    fields: Sequence[bytes],
+    *,
+    error: str,
+    traceback: str,
+    stage: str,
+    origin: str,
+    origin_id: str,
+    deliveries: int,
+) -> list[bytes]:
+    """The flat fields of a dead letter's entry."""
+    facts = {
+        "error": error[:MAX_TEXT],
+        "traceback": traceback[-MAX_TEXT:],
+        "stage": stage,
+        "stream": origin,
+        "id": origin_id,
+        "deliveries": str(deliveries),
+    }
+    kept: list[bytes] = []
+    for index in range(0, len(fields), 2):
+        # An original field that starts with our mark gets it twice, so that `original_fields` can tell.
+        name = fields[index]
+        kept += (_MARK + name if name.startswith(_MARK) else name, fields[index + 1])
+    for name, value in facts.items():
+        kept += (_MARK + name.encode(), value.encode(errors="replace"))
+    return kept
+
+
+def original_fields(entry: Entry) -> list[bytes]:
+    """The flat fields that the entry had before it died."""
+    fields: list[bytes] = []
+    for index in range(0, len(entry.fields), 2):
+        name = entry.fields[index]
+        if name.startswith(_MARK * 2):
+            fields += (name[1:], entry.fields[index + 1])
+        elif not name.startswith(_MARK):
+            fields += (name, entry.fields[index + 1])
+    return fields
+
+
+def read_dead_letter(entry: Entry) -> DeadLetter:
+    """A dead letter from its entry; facts that are missing are empty."""
+    facts = {entry.fields[i]: entry.fields[i + 1] for i in range(0, len(entry.fields), 2)}
+
+    def fact(name: bytes) -> str:
+        return facts.get(_MARK + name, b"").decode(errors="replace")
+
+    original = original_fields(entry)
+    return DeadLetter(
+        id=entry.id.decode(),
+        error=fact(b"error"),
+        traceback=fact(b"traceback"),
+        stage=fact(b"stage"),
+        origin=fact(b"stream"),
+        origin_id=fact(b"id"),
+        deliveries=int(fact(b"deliveries") or 0),
+        fields={
+            original[i].decode(errors="replace"): original[i + 1].decode(errors="replace")
+            for i in range(0, len(original), 2)
+        },
+    )

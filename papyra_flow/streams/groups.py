@@ -1,0 +1,60 @@
+"""Creating and removing consumer groups, many in one round trip.
+
+XGROUP CREATE ... MKSTREAM (https://redis.io/docs/latest/commands/xgroup-create/) creates the stream too; a
+group that is there already answers BUSYGROUP, which is as good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from papyra_flow.errors import ServerError
+from papyra_flow.streams.wire import Argument, Reply, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """A group that is to exist: its stream's key, its name, and the id after which it starts."""
+
+    key: str
+    group: str
+    start: str = "0"
+
+
+async def create_groups(wire: Wire, groups: Sequence[GroupSpec], *, marker: str) -> list[GroupSpec]:
+    """Create what is missing, in one round trip; returns the groups that were not there before.
+
+    `marker` is a key that is set with them: where it is and a group is not, somebody destroyed the group.
+
+    Raises the first ServerError that is not BUSYGROUP, e.g. WrongKeyTypeError, after all have been tried.
+    """
+    commands: list[tuple[Argument, ...]] = [
+        ("XGROUP", "CREATE", spec.key, spec.group, spec.start, "MKSTREAM") for spec in groups
+    ]
+    replies = await wire.call_many([*commands, ("SET", marker, len(groups))])
+    _raise_first(replies, unless="BUSYGROUP")
+    return [spec for spec, reply in zip(groups, replies, strict=False) if not isinstance(reply, ServerError)]
+
+
+async def destroy_groups(wire: Wire, groups: Sequence[GroupSpec]) -> None:
+    """Remove groups, in one round trip; one that is not there, or whose stream is not, is no error."""
+    replies = await wire.call_many([("XGROUP", "DESTROY", spec.key, spec.group) for spec in groups])
+    _raise_first(replies, unless="requires the key to exist")
+
+
+async def delete_consumer(wire: Wire, key: str, group: str, consumer: str) -> None:
+    """Remove a consumer that has nothing pending; with pending entries it is left alone, for they would be lost.
+
+    XGROUP DELCONSUMER (https://redis.io/docs/latest/commands/xgroup-delconsumer/) throws its pending entries
+    away, so the check comes first.
+    """
+    pending = await wire.call("XPENDING", key, group, "-", "+", 1, consumer)
+    if not pending:
+        await wire.call("XGROUP", "DELCONSUMER", key, group, consumer)
+
+
+def _raise_first(replies: Sequence[Reply | ServerError], *, unless: str) -> None:
+    for reply in replies:
+        if isinstance(reply, ServerError) and unless not in str(reply):
+            raise reply

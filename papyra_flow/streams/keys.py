@@ -1,0 +1,44 @@
+"""Names of keys in Redis: `{flights}:raw` for a stream, `{flights}:@...` for the bookkeeping beside it.
+
+The hash tag keeps everything of one pipeline in one slot
+(https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags), which is what
+makes a commit atomic on a cluster too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """The keys under one hash tag."""
+
+    tag: str
+
+    def stream(self, name: str) -> str:
+        """The stream `name`."""
+        return f"{{{self.tag}}}:{name}"
+
+    def dead(self, stage: str) -> str:
+        """The dead-letter stream of a stage."""
+        return f"{{{self.tag}}}:@dead:{stage}"
+
+    def lease(self, stage: str) -> str:
+        """The hash that says who owns a source or sink, and how far it is (`streams.lease`)."""
+        return f"{{{self.tag}}}:@lease:{stage}"
+
+    @property
+    def probe(self) -> str:
+        """A key that never exists: writing nothing to it shows that a script may write at all."""
+        return f"{{{self.tag}}}:@probe"
+
+    @property
+    def applied(self) -> str:
+        """A key that is there as long as the pipeline's groups are: it tells a lost server from a lost group."""
+        return f"{{{self.tag}}}:@applied"
+
+    @property
+    def pattern(self) -> str:
+        """A glob for SCAN that matches everything of the pipeline, its own special characters escaped."""
+        return f"{{{self.tag}}}:*"

@@ -1,0 +1,100 @@
+"""Who may write a source's records or a sink's file: one owner at a time, fenced by an epoch.
+
+Taking a lease raises its epoch; every commit of the owner before then carries the old one and is refused by
+the script it runs in (the fencing token of https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html).
+The checkpoint lives in the same hash, so that it moves in the same script as what it stands for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from papyra_flow.errors import CommandRefusedError, FencedError, RecordError
+from papyra_flow.streams.refusals import refusal
+from papyra_flow.streams.scripts import call_script
+from papyra_flow.streams.wire import Argument, Wire
+
+
+@dataclass(slots=True)
+class Lease:
+    """A lease that was taken: its epoch, and what its last owner left."""
+
+    key: str
+    epoch: int
+    checkpoint: str
+    commits: int
+    done: bool
+    records: int
+
+
+class Leases:
+    """Takes, refreshes and moves leases over one connection; `owner` is this process' name."""
+
+    def __init__(self, wire: Wire, owner: str, probe: str) -> None:
+        self._wire = wire
+        self._owner = owner
+        self._probe = probe
+
+    async def take(self, key: str, *, wait_for: float | None = None) -> Lease | None:
+        """Become the owner.
+
+        With `wait_for`, only if the owner has been silent for that many seconds, else None.
+        """
+        mode = "take" if wait_for is None else "wait"
+        arguments = (self._owner, mode, int(wait_for or 0))
+        reply = await call_script(self._wire, "acquire", [key], arguments)
+        if not isinstance(reply, list):
+            raise CommandRefusedError(f"the lease script answered {reply!r}")
+        epoch, checkpoint, commits, done, records = reply
+        if epoch == 0:
+            return None
+        return Lease(key, epoch, checkpoint.decode(), int(commits), done == b"1", int(records))
+
+    async def beat(self, lease: Lease) -> None:
+        """Say that the owner is still there; raises FencedError if it is somebody else by now."""
+        await self._update(lease)
+
+    async def move(self, lease: Lease, checkpoint: str) -> None:
+        """Set the checkpoint outside a commit; raises FencedError."""
+        await self._update(lease, "checkpoint", checkpoint)
+        lease.checkpoint = checkpoint
+
+    async def release(self, lease: Lease) -> None:
+        """Let the next owner start at once."""
+        await self._update(lease, "owner", "")
+
+    async def _update(self, lease: Lease, *fields: str) -> None:
+        if await call_script(self._wire, "update_lease", [lease.key], [lease.epoch, *fields]) != 1:
+            raise FencedError(f"{lease.key} has another owner")
+
+    async def ingest(
+        self,
+        lease: Lease,
+        *,
+        targets: Sequence[str],
+        records: Sequence[tuple[int, Sequence[bytes]]],
+        read: int,
+        checkpoint: str,
+        done: bool,
+    ) -> None:
+        """Add a source's records to `targets` and move its checkpoint, atomically.
+
+        `records` are target index and flat fields; `read` counts the source's records in this commit, `done`
+        says that it has ended. Repeating it with the same lease after a lost reply does nothing twice. Raises
+        FencedError if somebody else owns the source, ServerErrors with nothing done.
+        """
+        number, total = lease.commits + 1, lease.records + read
+        arguments: list[Argument] = [lease.epoch, number, checkpoint, int(done), total]
+        for target, fields in records:
+            if not fields:
+                raise RecordError("a record without fields cannot be added to a stream")
+            if len(fields) == 2 and fields[0] == b"data":
+                arguments += (target + 3, fields[1])
+            else:
+                arguments += ("*", target + 3, len(fields), *fields)
+        reply = await call_script(self._wire, "ingest", [self._probe, lease.key, *targets], arguments)
+        if isinstance(reply, list) and reply[1]:
+            raise refusal(reply[1].decode(errors="replace"))
+        lease.commits, lease.records = number, total
+        lease.checkpoint, lease.done = checkpoint, done

@@ -1,0 +1,56 @@
+"""What a server's error replies mean to us: which are cured by waiting, which are not.
+
+The prefixes are those of Redis' and Valkey's own error replies (https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors).
+"""
+
+from __future__ import annotations
+
+from redis.exceptions import RedisError
+
+from papyra_flow.errors import (
+    CommandRefusedError,
+    GroupGoneError,
+    ServerError,
+    TryAgainError,
+    WrongKeyTypeError,
+)
+
+NO_SCRIPT = "NOSCRIPT"
+_WAIT = frozenset({
+    "BUSY", "CLUSTERDOWN", "FAILOVER", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY",
+    "TRYAGAIN", "UNBLOCKED",
+})  # fmt: skip
+
+
+def refusal(message: str) -> ServerError:
+    """The error that stands for a server's error reply."""
+    message = message.split(" script: ", 1)[0].strip()
+    prefix = message.split(" ", 1)[0]
+    if prefix == "NOGROUP" or message.startswith("The -NOGROUP"):
+        return GroupGoneError(message)
+    if prefix == "WRONGTYPE" or "WRONGTYPE" in message:
+        return WrongKeyTypeError(message)
+    if prefix in _WAIT:
+        return TryAgainError(f"the server refuses for now: {message}")
+    if prefix in {"NOAUTH", "WRONGPASS", "NOPERM"} or "permissions" in message or "can't run this command" in message:
+        return CommandRefusedError(f"the server does not let us: {message}")
+    return CommandRefusedError(f"the server refused a command: {message}")
+
+
+def reply_text(error: RedisError) -> str:
+    """An error reply as the server sent it; redis-py takes some prefixes away and makes a class of them."""
+    prefixes = {
+        "BusyLoadingError": "LOADING",
+        "NoScriptError": NO_SCRIPT,
+        "ReadOnlyError": "READONLY",
+        "OutOfMemoryError": "OOM",
+        "NoPermissionError": "NOPERM",
+        "AuthenticationError": "WRONGPASS",
+        "AuthenticationWrongNumberOfArgsError": "NOAUTH",
+        "ExecAbortError": "EXECABORT",
+        "MasterDownError": "MASTERDOWN",
+        "ClusterDownError": "CLUSTERDOWN",
+        "TryAgainError": "TRYAGAIN",
+    }
+    text, prefix = str(error), prefixes.get(type(error).__name__)
+    return text if prefix is None or text.startswith(prefix) else f"{prefix} {text}"
