@@ -1,0 +1,115 @@
+"""What a source and a sink are to the runtime, and what their declared models have to offer.
+
+A source hands out portions of records, each with the checkpoint after it; the runtime commits both in one
+script. A sink makes chunks durable and says the checkpoint after them; the runtime commits that with the acks.
+Neither speaks to the pipeline's own server. What does not live here: when they are called
+(`papyra_flow.runtime`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+from papyra_flow.config.components import Component
+from papyra_flow.streams.entries import Record
+
+Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectorContext:
+    """What a connector may need: the pipeline's folder and name, the stage's name, the server's address."""
+
+    folder: Path
+    pipeline: str
+    stage: str
+    redis: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """Input that is no record: what it was, what is wrong with it, and where it stood."""
+
+    raw: bytes
+    error: str
+    origin: str
+    place: str
+
+
+SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord
+"""A record as JSON, an entry's flat fields as they are, or input that is no record."""
+
+
+@dataclass(slots=True)
+class Portion:
+    """What a source read: items, the checkpoint after them, and whether it has ended."""
+
+    items: list[SourceItem]
+    checkpoint: str
+    done: bool = False
+
+
+class Source(Protocol):
+    """An opened source; one owner reads it, in order."""
+
+    async def start(self, checkpoint: str) -> None:
+        """Go to a checkpoint, '' for the beginning; raises ConnectorError if there is nothing to read."""
+
+    async def read(self, count: int) -> Portion:
+        """Up to `count` items; waits until there is one, or the source has ended. Raises ConnectorError."""
+
+    async def close(self) -> None:
+        """Give back files and connections."""
+
+
+class Sink(Protocol):
+    """An opened sink."""
+
+    async def start(self, checkpoint: str) -> None:
+        """Go back to a checkpoint, so that nothing is there that was not committed; raises ConnectorError."""
+
+    def encode(self, record: Record, raw: bytes | None) -> bytes:
+        """A record as the sink writes it; `raw` is its JSON where it is unchanged. Raises RecordError."""
+
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+        """Make encoded records durable, each with its entry's id; returns the checkpoint after them."""
+
+    def committed(self) -> None:
+        """What was written last is committed; without this call the next write takes it back, where it can."""
+
+    async def close(self) -> None:
+        """Give back files and connections."""
+
+
+class SourceConfig(Component):
+    """Base of every source's model."""
+
+    promise: ClassVar[Promise] = "exactly-once"
+    because: ClassVar[str]
+    """Why the promise holds, as `plan` says it."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the source ends by itself."""
+        return True
+
+    @abstractmethod
+    def open(self, context: ConnectorContext) -> Source:
+        """The source, not yet started."""
+
+
+class SinkConfig(Component):
+    """Base of every sink's model."""
+
+    promise: ClassVar[Promise] = "exactly-once"
+    because: ClassVar[str]
+    exclusive: ClassVar[bool] = True
+    """Whether only one consumer may write: what it wrote is then committed with its acks, all or nothing."""
+
+    @abstractmethod
+    def open(self, context: ConnectorContext) -> Sink:
+        """The sink, not yet started."""

@@ -1,0 +1,78 @@
+"""`generate`: records made up, the same ones for the same seed; for trying, testing and measuring."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import ClassVar
+
+from pydantic import Field
+
+from papyra_flow.connectors.base import ConnectorContext, Portion, Source, SourceConfig, SourceItem
+from papyra_flow.steps.expressions import Expression, compile_fields
+from papyra_flow.streams.entries import Record, encode_json
+
+_DEFAULT_FIELDS = {"n": "n", "value": "round(random * 100, 3)"}
+
+
+class GenerateSource(SourceConfig):
+    """Make records up: `count` of them, at `rate` a second, from expressions over `n` and `random`."""
+
+    name: ClassVar[str] = "generate"
+    main: ClassVar[str] = "count"
+    because: ClassVar[str] = "the number of the next record moves in the same script as the records"
+
+    count: int | None = Field(None, ge=0, description="Records in all; without it the source never ends.")
+    rate: float | None = Field(None, gt=0, description="Records a second at the most; without it as fast as can be.")
+    seed: int = Field(0, description="Seeds `random`, anew for each record, so that a restart goes on the same.")
+    fields: dict[str, Expression] = Field(
+        _DEFAULT_FIELDS, description="Fields, as expressions over `n` (from 0) and `random` (from 0 to 1)."
+    )
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it has a count."""
+        return self.count is not None
+
+    def open(self, context: ConnectorContext) -> Source:
+        """The source."""
+        return _Generator(self, compile_fields(self.fields, keep=False))
+
+
+class _Generator:
+    def __init__(self, config: GenerateSource, make: Callable[[Record], Record]) -> None:
+        self._config = config
+        self._make = make
+        self._next = 0
+        self._first = 0
+        self._started = 0.0
+
+    async def start(self, checkpoint: str) -> None:
+        """Go on at the next record's number."""
+        self._next = self._first = int(checkpoint or 0)
+        self._started = asyncio.get_running_loop().time()
+
+    async def read(self, count: int) -> Portion:
+        """The next records, when the rate allows them."""
+        config = self._config
+        if config.count is not None:
+            count = min(count, config.count - self._next)
+        if config.rate is not None and count > 0:
+            loop = asyncio.get_running_loop()
+            due = self._started + (self._next - self._first + 1) / config.rate
+            if (wait := due - loop.time()) > 0:
+                await asyncio.sleep(wait)
+            allowed = int((loop.time() - self._started) * config.rate) - (self._next - self._first)
+            count = min(count, max(1, allowed))
+        items: list[SourceItem] = [self._record(number) for number in range(self._next, self._next + count)]
+        self._next += len(items)
+        done = config.count is not None and self._next >= config.count
+        return Portion(items, str(self._next), done=done)
+
+    def _record(self, number: int) -> bytes:
+        chance = random.Random(f"{self._config.seed}/{number}").random()  # noqa: S311 - not for secrets
+        return encode_json(self._make({"n": number, "random": chance}))
+
+    async def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,162 @@
+"""`stream`: an existing stream, on this or another server, as a source or a sink.
+
+Two servers (or two slots) share no transaction. Reading keeps its cursor beside the records it adds; writing
+keeps the ids of its last batch beside the records it adds over there, in one script (`relay.lua`), with a lease
+of its own on that server. So both are exactly-once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import orjson
+from pydantic import Field
+
+from papyra_flow.connectors.base import ConnectorContext, Portion, Sink, SinkConfig, Source, SourceConfig, SourceItem
+from papyra_flow.errors import ConnectorError, ServerError
+from papyra_flow.streams.entries import encode_json
+from papyra_flow.streams.lease import Lease, Leases
+from papyra_flow.streams.reading import entries_of
+from papyra_flow.streams.scripts import call_script
+from papyra_flow.streams.server import Server, redacted
+from papyra_flow.streams.wire import Argument
+
+BLOCK_MS = 5000
+
+
+class StreamSource(SourceConfig):
+    """Read an existing stream, with all headers, without touching it."""
+
+    name: ClassVar[str] = "stream"
+    main: ClassVar[str] = "key"
+    because: ClassVar[str] = "the id read last moves in the same script as the records"
+
+    key: str = Field(min_length=1, description="The stream's key.")
+    redis: str | None = Field(None, description="Its server, if it is not the pipeline's.")
+    start: str = Field("0", pattern=r"^(0|\$|\d+(-\d+)?)$", description="The id after which to start; `$` for new ones only.")
+    follow: bool = Field(True, description="Wait for new entries; otherwise end at those that are there at the start.")
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it does not follow."""
+        return not self.follow
+
+    def open(self, context: ConnectorContext) -> Source:
+        """The source."""
+        return _Reader(self, Server(self.redis or context.redis))
+
+
+class _Reader:
+    def __init__(self, config: StreamSource, server: Server) -> None:
+        self._config = config
+        self._server = server
+        self._cursor = config.start
+        self._until: str | None = None
+
+    async def start(self, checkpoint: str) -> None:
+        """Go on after the id read last."""
+        self._cursor = checkpoint or self._config.start
+        last = await self._last_id()
+        if self._cursor == "$":
+            self._cursor = last
+        if not self._config.follow:
+            self._until = last
+
+    async def _last_id(self) -> str:
+        reply = await self._ask("XREVRANGE", self._config.key, "+", "-", "COUNT", 1)
+        if isinstance(reply, list) and reply:
+            entry = reply[0]
+            return entry[0].decode() if isinstance(entry, list) and isinstance(entry[0], bytes) else "0-0"
+        return "0-0"
+
+    async def read(self, count: int) -> Portion:
+        """New entries; blocks for a while where there are none, and then returns an empty portion."""
+        key = self._config.key
+        if self._until is not None:
+            reply = await self._ask("XRANGE", key, f"({self._cursor}", self._until, "COUNT", count)
+            entries = entries_of([[key.encode(), reply]])
+            done = len(entries) < count
+        else:
+            reply = await self._ask("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", key, self._cursor)
+            entries, done = entries_of(reply), False
+        items: list[SourceItem] = [entry.fields for entry in entries]
+        if entries:
+            self._cursor = entries[-1].id.decode()
+        return Portion(items, self._cursor, done=done)
+
+    async def _ask(self, *command: Argument) -> object:
+        try:
+            return await self._server.wire.call(*command, timeout=BLOCK_MS / 1000 + 15)
+        except ServerError as exc:
+            raise ConnectorError(f"cannot read the stream {self._config.key}: {exc}") from exc
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._server.close()
+
+
+class StreamSink(SinkConfig):
+    """Write records to an existing stream, on this or another server."""
+
+    name: ClassVar[str] = "stream"
+    main: ClassVar[str] = "key"
+    because: ClassVar[str] = "the last batch's ids are kept beside the records, and checked in the same script"
+
+    key: str = Field(min_length=1, description="The stream's key.")
+    redis: str | None = Field(None, description="Its server, if it is not the pipeline's.")
+
+    def open(self, context: ConnectorContext) -> Sink:
+        """The sink."""
+        return _Writer(self, Server(self.redis or context.redis), f"{context.pipeline}:{context.stage}")
+
+
+class _Writer:
+    """Adds records over there, each entry's once; what was acked here is forgotten there by the next batch."""
+
+    def __init__(self, config: StreamSink, server: Server, owner: str) -> None:
+        tagged = re.search(r"\{([^{}]+)\}", config.key)
+        tag = tagged[1] if tagged else config.key
+        self._config = config
+        self._server = server
+        self._lease_key = f"{{{tag}}}:@relay:{owner}"
+        self._leases = Leases(server.wire, owner, f"{{{tag}}}:@probe")
+        self._lease: Lease | None = None
+        self._acked: list[str] = []
+        self._batch: list[str] = []
+
+    async def start(self, checkpoint: str) -> None:
+        """Take the lease over there; the checkpoint names the entries whose acks are known."""
+        try:
+            self._lease = await self._leases.take(self._lease_key)
+        except ServerError as exc:
+            raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
+        self._acked = orjson.loads(checkpoint) if checkpoint else []
+
+    def encode(self, record: dict[str, object], raw: bytes | None) -> bytes:
+        """The record as JSON."""
+        return raw if raw is not None else encode_json(record)
+
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+        """Add what is not there yet."""
+        if self._lease is None:
+            raise ConnectorError("the stream sink was not started")
+        arguments: list[Argument] = [self._lease.epoch, len(self._acked), *self._acked]
+        for entry_id, chunk in chunks:
+            arguments += (entry_id, chunk)
+        keys = [self._config.key, self._lease_key, f"{self._lease_key}:seen", self._lease_key + ":@probe"]
+        try:
+            await call_script(self._server.wire, "relay", keys, arguments)
+        except ServerError as exc:
+            raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
+        self._batch = list(dict.fromkeys(entry_id.decode() for entry_id, _ in chunks))
+        return orjson.dumps(self._batch).decode()
+
+    def committed(self) -> None:
+        """The last batch was acked here: the next one lets it be forgotten there."""
+        self._acked = self._batch
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._server.close()

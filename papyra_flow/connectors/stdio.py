@@ -1,0 +1,111 @@
+"""`stdin` and `stdout`: JSON lines from and to the terminal or a pipe.
+
+A pipe cannot be read again: what was read and not yet committed when the process is killed is gone with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from typing import ClassVar
+
+from papyra_flow.connectors.base import (
+    ConnectorContext,
+    Portion,
+    Promise,
+    Sink,
+    SinkConfig,
+    Source,
+    SourceConfig,
+    SourceItem,
+)
+from papyra_flow.connectors.jsonl_files import json_item, json_line
+from papyra_flow.errors import ConnectorError
+
+READ_BYTES = 256 * 1024
+
+
+class StdinSource(SourceConfig):
+    """Read JSON lines from standard input, to its end."""
+
+    name: ClassVar[str] = "stdin"
+    promise: ClassVar[Promise] = "at-most-once"
+    because: ClassVar[str] = "a pipe cannot be read again after a crash"
+
+    def open(self, context: ConnectorContext) -> Source:
+        """The source."""
+        return _Stdin(sys.stdin.fileno())
+
+
+class _Stdin:
+    """Lines as they come: a portion holds what one read returned, so that nothing waits for more."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self._number = 0
+        self._ended = False
+
+    async def start(self, checkpoint: str) -> None:
+        """Count on from the lines read before."""
+        self._number = int(checkpoint or 0)
+
+    async def read(self, count: int) -> Portion:
+        """The lines at hand, or those of the next read."""
+        while not self._lines and not self._ended:
+            # A thread, because standard input may be a file, which event loops cannot wait for.
+            data = await asyncio.to_thread(os.read, self._descriptor, READ_BYTES)
+            self._ended = not data
+            *self._lines, self._rest = (self._rest + data).split(b"\n")
+            if self._ended and self._rest:
+                self._lines.append(self._rest)
+        taken, self._lines = self._lines[:count], self._lines[count:]
+        items: list[SourceItem] = []
+        for line in taken:
+            self._number += 1
+            if line.strip():
+                items.append(json_item(line.strip(), "stdin", self._number))
+        return Portion(items, str(self._number), done=self._ended and not self._lines)
+
+    async def close(self) -> None:
+        """Standard input stays open: it is not ours."""
+
+
+class StdoutSink(SinkConfig):
+    """Write records as JSON lines to standard output."""
+
+    name: ClassVar[str] = "stdout"
+    promise: ClassVar[Promise] = "at-least-once"
+    because: ClassVar[str] = "what was written cannot be taken back after a crash"
+    exclusive: ClassVar[bool] = False
+
+    def open(self, context: ConnectorContext) -> Sink:
+        """The sink."""
+        return _Stdout()
+
+
+class _Stdout:
+    async def start(self, checkpoint: str) -> None:
+        """Nothing to go back to."""
+
+    def encode(self, record: dict[str, object], raw: bytes | None) -> bytes:
+        """A line for the record."""
+        return json_line(record, raw)
+
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+        """Write and flush."""
+        try:
+            sys.stdout.buffer.write(b"".join(chunk for _, chunk in chunks))
+            sys.stdout.buffer.flush()
+        except OSError as exc:
+            raise ConnectorError(f"cannot write to standard output: {exc.strerror}") from exc
+        return ""
+
+    def committed(self) -> None:
+        """Nothing to note."""
+
+    async def close(self) -> None:
+        """Standard output stays open: it is not ours."""

@@ -1,0 +1,79 @@
+"""What a step is to the runtime, and what its declared model has to offer.
+
+A step's model (`StepConfig`) is built into one of two shapes: `Each` is called with every record, `Whole`
+with a batch. Neither knows of streams, groups or commits. What does not live here: running them in order
+(`papyra_flow.runtime.processing`).
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from papyra_flow.config.components import Component
+from papyra_flow.streams.entries import Record
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """What a step may need to be built: the pipeline's folder, and the server's address."""
+
+    folder: Path
+    redis: str
+
+
+async def nothing() -> None:
+    """What a step without resources does to start and to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A step that is called with one record and returns what it became.
+
+    That is None (dropped), a record, an `Emit`, or an iterable of those. `unchanged` promises that a record
+    that comes out is the one that went in, so that it need not be encoded again. `explain` turns an exception
+    into one that a user understands.
+    """
+
+    apply: Callable[[Record], object]
+    unchanged: bool = False
+    explain: Callable[[Exception], Exception] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A step that is called with a batch and returns a list of the same length.
+
+    Each item says what the record at its place became, as for `Each`, or is the exception that it met.
+    """
+
+    apply: Callable[[Sequence[Record]], Awaitable[Sequence[object]]]
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
+
+
+Step: TypeAlias = Each | Whole
+
+
+class StepConfig(Component):
+    """Base of every step's model."""
+
+    @abstractmethod
+    def build(self, context: StepContext) -> Step:
+        """The step, ready to run; raises ValueError or ConnectorError with one sentence if it cannot be."""
+
+    def accepts(self, context: StepContext) -> type | None:  # noqa: ARG002
+        """The model that records must fit, where the step declares one."""
+        return None
+
+    def returns(self, context: StepContext) -> type | None:  # noqa: ARG002
+        """The model that the step's records fit, where it declares one."""
+        return None
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether records leave with the fields that they came with, so that a declared model holds across."""
+        return False

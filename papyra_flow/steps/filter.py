@@ -1,0 +1,34 @@
+"""`filter`: keep the records for which an expression is true."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.steps.expressions import Expression, compile_expression, explain
+from papyra_flow.streams.entries import Record
+
+
+class Filter(StepConfig):
+    """Keep the records for which an expression is true; the others are dropped, and counted."""
+
+    name: ClassVar[str] = "filter"
+    main: ClassVar[str] = "expression"
+
+    expression: Expression = Field(description="An expression over the record's fields.")
+
+    def build(self, context: StepContext) -> Step:
+        """The filter."""
+        keep = compile_expression(self.expression)
+
+        def apply(record: Record) -> Record | None:
+            return record if keep(record) else None
+
+        return Each(apply, unchanged=True, explain=explain(self.expression))
+
+    @property
+    def keeps_shape(self) -> bool:
+        """A filter changes nothing."""
+        return True

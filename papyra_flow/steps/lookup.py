@@ -1,0 +1,153 @@
+"""`lookup`: add what a table knows of a record's key: a CSV or JSON-lines file, or a Redis hash.
+
+Files are loaded once, when the stage starts; a Redis hash is asked with one HMGET a batch
+(https://redis.io/docs/latest/commands/hmget/) and so always answers what holds now.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, ClassVar, Literal, Self
+
+import orjson
+from pydantic import Field, model_validator
+
+from papyra_flow.errors import ConnectorError, MissingKeyError
+from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.expressions import Expression, compile_expression, explain
+from papyra_flow.streams.entries import Record, Value
+from papyra_flow.streams.server import Server
+
+
+class Lookup(StepConfig):
+    """Add what a table knows of a record's key."""
+
+    name: ClassVar[str] = "lookup"
+
+    csv: str | None = Field(None, description="A CSV file with a header (.gz too), as the table.")
+    jsonl: str | None = Field(None, description="A file of JSON lines (.gz too), as the table.")
+    hash: str | None = Field(None, description="The key of a Redis hash: fields are keys, values JSON or text.")
+    redis: str | None = Field(None, description="The hash's server, if it is not the pipeline's.")
+    key: str | None = Field(None, description="The table's column that holds the key (the name in `on`).")
+    on: Expression = Field(description="The record's field, or an expression, that holds the key.")
+    as_: str | None = Field(None, alias="as", description="The field for the row found; without it, the row's fields.")
+    fields: list[str] | None = Field(None, description="Only these columns of the row.")
+    types: dict[str, Literal["str", "int", "float", "bool"]] = Field({}, description="Types of a CSV's columns.")
+    missing: Literal["dead", "null", "drop"] = Field("dead", description="What happens if there is no row.")
+
+    @model_validator(mode="after")
+    def _one_table(self) -> Self:
+        if sum(table is not None for table in (self.csv, self.jsonl, self.hash)) != 1:
+            raise ValueError("a lookup needs one table: `csv`, `jsonl` or `hash`")
+        if self.hash is None and self.key is None and not self.on.isidentifier():
+            raise ValueError("`key` has to name the table's column when `on` is an expression")
+        return self
+
+    def describe(self) -> str:
+        """Table and key."""
+        return f"lookup: {self.csv or self.jsonl or self.hash} on {self.on}"
+
+    def build(self, context: StepContext) -> Step:
+        """The step, with a file's table loaded."""
+        return self._from_hash(context) if self.hash is not None else self._from_file(context)
+
+    def _from_file(self, context: StepContext) -> Step:
+        table = dict(self._rows(context.folder))
+        find = compile_expression(self.on)
+        return Each(lambda record: self._joined(record, table.get(find(record)), find), explain=explain(self.on))
+
+    def _from_hash(self, context: StepContext) -> Step:
+        server = Server(self.redis or context.redis)
+        find = compile_expression(self.on)
+        told = explain(self.on)
+
+        async def apply(records: Sequence[Record]) -> list[object]:
+            keys: list[Value | Exception] = []
+            for record in records:
+                try:
+                    keys.append(find(record))
+                except Exception as exc:  # noqa: BLE001 - the record's own failure
+                    keys.append(told(exc))
+            asked = ["" if isinstance(key, Exception) else str(key) for key in keys]
+            reply = await server.wire.call("HMGET", self.hash or "", *asked)
+            found = reply if isinstance(reply, list) else []
+            results: list[object] = []
+            for record, key, value in zip(records, keys, found, strict=True):
+                try:
+                    row = None if value is None else _hash_value(value)
+                    results.append(key if isinstance(key, Exception) else self._joined(record, row, find))
+                except MissingKeyError as exc:
+                    results.append(exc)
+            return results
+
+        return Whole(apply, close=server.close)
+
+    def _joined(self, record: Record, row: Value, find: object) -> Record | None:
+        if row is None:
+            if self.missing == "drop":
+                return None
+            if self.missing == "dead":
+                key = find(record) if callable(find) else None
+                table = self.csv or self.jsonl or self.hash
+                raise MissingKeyError(f"lookup: {table} has no row for {self.on} = {key!r}")
+        if self.as_ is not None:
+            return {**record, self.as_: row}
+        if isinstance(row, dict):
+            return {**record, **row}
+        return {**record, **dict.fromkeys(self.fields or [])}
+
+    def _rows(self, folder: Path) -> Iterator[tuple[Value, Record]]:
+        path = folder / (self.csv or self.jsonl or "")
+        key = self.key or self.on
+        try:
+            with _open(path) as file:
+                for row in self._csv_rows(file, path) if self.csv else _json_rows(file, path):
+                    if key not in row:
+                        raise ConnectorError(f"lookup: {path.name} has no column {key!r}")
+                    chosen = row if self.fields is None else {name: row.get(name) for name in self.fields}
+                    yield row[key], chosen
+        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as exc:
+            reason = getattr(exc, "strerror", None) or exc
+            raise ConnectorError(f"lookup: cannot read {path.name}: {reason}") from exc
+
+    def _csv_rows(self, file: IO[str], path: Path) -> Iterator[Record]:
+        convert = {"str": str, "int": int, "float": float, "bool": lambda text: text.lower() in {"1", "true", "yes"}}
+        for number, row in enumerate(csv.DictReader(file), start=2):
+            record: Record = dict(row)
+            for name, type_ in self.types.items():
+                try:
+                    record[name] = convert[type_](row[name]) if row.get(name) not in {None, ""} else None
+                except ValueError:
+                    raise ConnectorError(
+                        f"lookup: {path.name}, row {number}: {row[name]!r} in column {name!r} is no {type_}"
+                    ) from None
+            yield record
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _json_rows(file: IO[str], path: Path) -> Iterator[Record]:
+    for number, line in enumerate(file, start=1):
+        try:
+            row = orjson.loads(line) if line.strip() else None
+        except orjson.JSONDecodeError:
+            row = ()
+        if isinstance(row, dict):
+            yield row
+        elif row is not None:
+            raise ConnectorError(f"lookup: {path.name}, line {number} is not a JSON object")
+
+
+def _hash_value(value: object) -> Value:
+    try:
+        decoded: Value = orjson.loads(value)  # type: ignore[arg-type]
+    except orjson.JSONDecodeError:
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return decoded

@@ -1,0 +1,40 @@
+"""`map` and `set`: fields from expressions, as a new record or on top of the one there is."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.steps.expressions import Expression, compile_fields, explain
+
+
+class MapFields(StepConfig):
+    """Make a new record of the named fields, each from an expression over the old one."""
+
+    name: ClassVar[str] = "map"
+    main: ClassVar[str] = "fields"
+
+    fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
+
+    def build(self, context: StepContext) -> Step:
+        """The mapping, compiled into one function."""
+        return Each(compile_fields(self.fields, keep=False), explain=explain(_shown(self.fields)))
+
+
+class SetFields(StepConfig):
+    """Add or replace fields, each from an expression over the record as it came."""
+
+    name: ClassVar[str] = "set"
+    main: ClassVar[str] = "fields"
+
+    fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
+
+    def build(self, context: StepContext) -> Step:
+        """The mapping, compiled into one function."""
+        return Each(compile_fields(self.fields, keep=True), explain=explain(_shown(self.fields)))
+
+
+def _shown(fields: dict[str, str]) -> str:
+    return ", ".join(f"{name}: {text}" for name, text in fields.items())

@@ -1,0 +1,170 @@
+"""`run`: a Python function of the user's as a step.
+
+The function may be sync, async, a generator, or take a whole batch; a parameter annotated with a pydantic
+model gets one. What it returns is None (drop), a record, an `Emit`, or an iterable of those. Step functions
+are imported from the pipeline's folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import sys
+import typing
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, TypeAlias
+
+from pydantic import BaseModel, Field, ValidationError
+
+from papyra_flow.config.units import Duration
+from papyra_flow.errors import RecordError
+from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
+from papyra_flow.streams.entries import Record
+
+Function: TypeAlias = Callable[..., object]
+
+
+class Run(StepConfig):
+    """Call a Python function, `module:function`, with each record, or with a whole batch."""
+
+    name: ClassVar[str] = "run"
+    main: ClassVar[str] = "function"
+
+    function: str = Field(pattern=r"^[\w.]+:[\w.]+$", description="The function, as `module:function`.")
+    batch: bool = Field(False, description="The function takes a list of records and returns one of equal length.")
+    concurrency: int = Field(16, ge=1, le=10_000, description="Calls at a time, of an async or threaded function.")
+    thread: bool = Field(False, description="Call a function that blocks in threads, so that it holds up nobody.")
+    timeout: Duration | None = Field(None, description="How long one call of an async or threaded function may take.")
+
+    def build(self, context: StepContext) -> Step:
+        """The step; raises ValueError if the function cannot be imported or does not fit."""
+        function = import_function(self.function, context.folder)
+        model = self._model(function)
+        awaits = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        if self.timeout and not (awaits or self.thread):
+            raise ValueError(f"{self.function} is not async: a timeout needs `thread: true`")
+        if self.batch:
+            return Whole(self._whole(function, model, awaits=awaits))
+        call = _with_model(function, model) if model else function
+        if awaits or self.thread:
+            return Whole(self._concurrent(call, inspect.isasyncgenfunction(function)))
+        return Each(call)
+
+    def accepts(self, context: StepContext) -> type | None:
+        """The pydantic model of the function's parameter."""
+        return self._model(import_function(self.function, context.folder))
+
+    def returns(self, context: StepContext) -> type | None:
+        """The pydantic model that the function is annotated to return, alone, in a list or as a generator."""
+        hints = _hints(import_function(self.function, context.folder))
+        return _model_in(hints.get("return"))
+
+    def _model(self, function: Function) -> type[BaseModel] | None:
+        parameters = list(inspect.signature(function).parameters.values())
+        takes = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+        if not parameters or len(takes) > 1:
+            raise ValueError(f"{self.function} has to take one argument, the {'batch' if self.batch else 'record'}")
+        return _model_in(_hints(function).get(parameters[0].name))
+
+    def _concurrent(
+        self, call: Function, collects: bool
+    ) -> Callable[[Sequence[Record]], Awaitable[Sequence[object]]]:
+        async def one(record: Record, room: asyncio.Semaphore) -> object:
+            async with room, asyncio.timeout(self.timeout):
+                if self.thread:
+                    result = await asyncio.to_thread(call, record)
+                    return list(result) if inspect.isgenerator(result) else result
+                result = call(record)
+                if collects:
+                    return [item async for item in result]  # type: ignore[attr-defined]
+                return await result  # type: ignore[misc]
+
+        async def apply(records: Sequence[Record]) -> Sequence[object]:
+            room = asyncio.Semaphore(self.concurrency)
+            return await asyncio.gather(*(one(record, room) for record in records), return_exceptions=True)
+
+        return apply
+
+    def _whole(
+        self, function: Function, model: type[BaseModel] | None, *, awaits: bool
+    ) -> Callable[[Sequence[Record]], Awaitable[Sequence[object]]]:
+        async def apply(records: Sequence[Record]) -> Sequence[object]:
+            results: list[object] = [None] * len(records)
+            given: list[object] = []
+            places: list[int] = []
+            for place, record in enumerate(records):
+                try:
+                    given.append(_modelled(model, record) if model else record)
+                    places.append(place)
+                except RecordError as exc:
+                    results[place] = exc
+            async with asyncio.timeout(self.timeout):
+                if awaits:
+                    returned = await function(given)  # type: ignore[misc]
+                else:
+                    returned = await asyncio.to_thread(function, given) if self.thread else function(given)
+            if not isinstance(returned, list | tuple) or len(returned) != len(given):
+                got = f"{len(returned)} items" if isinstance(returned, list | tuple) else f"{returned!r:.60}"
+                raise RecordError(f"{self.function} has to return a list of {len(given)} items, not {got}")
+            for place, result in zip(places, returned, strict=True):
+                results[place] = result
+            return results
+
+        return apply
+
+
+def import_function(name: str, folder: Path) -> Function:
+    """The function called `module:function`, with modules of `folder` found first.
+
+    Raises ValueError with one sentence: no such module, no such function, or the module's own exception.
+    """
+    module_name, _, attribute = name.partition(":")
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        found: object = importlib.import_module(module_name)
+    except ModuleNotFoundError as exc:
+        raise ValueError(f"there is no module {exc.name!r} (looked in {folder.name}/ and what is installed)") from exc
+    except BaseException as exc:
+        if isinstance(exc, KeyboardInterrupt):
+            raise
+        raise ValueError(f"{module_name} cannot be imported: {type(exc).__name__}: {exc}") from exc
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"the module {module_name!r} has no function {attribute!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ValueError(f"{name} is not a function")
+    return found
+
+
+def _hints(function: Function) -> dict[str, object]:
+    target = function if inspect.isroutine(function) else type(function).__call__
+    try:
+        return typing.get_type_hints(target)
+    except (NameError, TypeError) as exc:
+        raise ValueError(f"the annotations of {getattr(function, '__name__', function)!r} do not resolve: {exc}") from exc
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The one pydantic model in an annotation such as `M`, `M | None`, `list[M]` or `Iterator[M]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    models = {found for inner in typing.get_args(annotation) if (found := _model_in(inner))}
+    return models.pop() if len(models) == 1 else None
+
+
+def _modelled(model: type[BaseModel], record: Record) -> BaseModel:
+    try:
+        return model.model_validate(record)
+    except ValidationError as exc:
+        first = exc.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RecordError(f"the record does not fit {model.__name__}: {place}: {first['msg']}") from exc
+
+
+def _with_model(function: Function, model: type[BaseModel]) -> Function:
+    return lambda record: function(_modelled(model, record))

@@ -1,0 +1,50 @@
+"""`drop` and `rename`: fields taken away or given another name."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.streams.entries import Record
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+class DropFields(StepConfig):
+    """Take fields away; one that is not there is no error."""
+
+    name: ClassVar[str] = "drop"
+    main: ClassVar[str] = "fields"
+
+    fields: Annotated[
+        list[str],
+        BeforeValidator(_listed),
+        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    ] = Field(min_length=1, description="The fields' names.")
+
+    def build(self, context: StepContext) -> Step:
+        """The step."""
+        gone = frozenset(self.fields)
+        return Each(lambda record: {name: value for name, value in record.items() if name not in gone})
+
+
+class RenameFields(StepConfig):
+    """Give fields other names, in place; one that is not there is no error."""
+
+    name: ClassVar[str] = "rename"
+    main: ClassVar[str] = "fields"
+
+    fields: dict[str, str] = Field(min_length=1, description="Old names and new ones.")
+
+    def build(self, context: StepContext) -> Step:
+        """The step."""
+        names = dict(self.fields)
+
+        def apply(record: Record) -> Record:
+            return {names.get(name, name): value for name, value in record.items()}
+
+        return Each(apply)
