@@ -1,0 +1,97 @@
+"""From a validated file to its topology: keys, groups, and who writes and reads which stream.
+
+A stage that reads a source and also processes gets an implicit stream in between, so that retries, claims and
+dead letters work there as everywhere. What does not live here: judging the result (`checks`).
+"""
+
+from __future__ import annotations
+
+from papyra_flow.config.load import LoadedPipeline
+from papyra_flow.config.models import PipelineConfig, StageConfig, StreamConfig
+from papyra_flow.connectors.base import SinkConfig, SourceConfig
+from papyra_flow.connectors.redis_stream import StreamSink
+from papyra_flow.errors import InvalidPipelineError
+from papyra_flow.steps.base import StepConfig
+from papyra_flow.streams.keys import Keyspace
+from papyra_flow.topology.checks import check
+from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
+
+
+def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozenset()) -> Topology:
+    """The topology of a file, checked.
+
+    `existing` are keys that the server has, for streams that others fill. Raises InvalidPipelineError with
+    all problems.
+    """
+    topology = assemble(loaded)
+    if problems := check(topology, loaded, existing):
+        raise InvalidPipelineError(problems)
+    return topology
+
+
+def assemble(loaded: LoadedPipeline) -> Topology:
+    """The topology as the file says it, right or wrong."""
+    config = loaded.config
+    topology = Topology(
+        pipeline=config.pipeline,
+        description=config.description,
+        redis=config.redis,
+        folder=loaded.folder,
+        keys=Keyspace(config.pipeline),
+        stages={},
+        streams={},
+    )
+    for name in config.streams:
+        _stream(topology, config, name)
+    for name, stage in config.stages.items():
+        _add_stage(topology, config, name, stage)
+    return topology
+
+
+def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: StageConfig) -> None:
+    source = stage.read if isinstance(stage.read, SourceConfig) else None
+    sink = stage.write if isinstance(stage.write, SinkConfig) else None
+    routes = tuple(RouteSpec(route.stream, route.when) for route in stage.to)
+    if isinstance(sink, StreamSink) and sink.redis is None:
+        # On the pipeline's own server the stream can be part of the commit, which beats any relay.
+        target = f"key:{sink.key}"
+        topology.streams.setdefault(target, StreamSpec(target, sink.key, StreamConfig(key=sink.key), declared=True))
+        routes, sink = (RouteSpec(target),), None
+    inputs, source_to = tuple(stage.from_), ()
+    if source is not None:
+        direct = not stage.process and sink is None and all(route.when is None for route in routes)
+        if direct and (len(routes) == 1 or stage.match == "all"):
+            source_to = tuple(route.stream for route in routes)
+        else:
+            implicit = f"{name}@in"
+            topology.streams[implicit] = StreamSpec(
+                implicit, topology.keys.stream(implicit), StreamConfig(), declared=True, implicit=True
+            )
+            inputs = source_to = (implicit,)
+    spec = StageSpec(
+        name=name,
+        config=stage,
+        settings=config.settings(name),
+        group=stage.group or name,
+        source=source,
+        source_to=source_to,
+        inputs=inputs,
+        steps=tuple(step for step in stage.process if isinstance(step, StepConfig)),
+        routes=routes if inputs else (),
+        sink=sink,
+        dead_key=topology.keys.dead(name),
+        lease_key=topology.keys.lease(name),
+    )
+    topology.stages[name] = spec
+    for stream in inputs:
+        _stream(topology, config, stream).readers.append(name)
+    for stream in dict.fromkeys((*source_to, *(route.stream for route in routes))):
+        _stream(topology, config, stream).writers.append(name)
+
+
+def _stream(topology: Topology, config: PipelineConfig, name: str) -> StreamSpec:
+    if name not in topology.streams:
+        settings = config.stream(name)
+        key = settings.key or topology.keys.stream(name)
+        topology.streams[name] = StreamSpec(name, key, settings, declared=name in config.streams)
+    return topology.streams[name]

@@ -1,0 +1,142 @@
+"""Whether stages and streams fit together: everything that is wrong with a topology, each with its place.
+
+No server is needed: what only a server can tell (keys that exist) is handed in. What does not live here: the
+form of the file (`papyra_flow.config`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import networkx as nx
+
+from papyra_flow.config.documents import Path
+from papyra_flow.config.load import LoadedPipeline
+from papyra_flow.errors import ConnectorError, Problem, UsageError
+from papyra_flow.steps.expressions import compile_expression
+from papyra_flow.topology.contracts import mismatches
+from papyra_flow.topology.model import StageSpec, Topology
+
+Finding = tuple[Path, str, str, str | None]
+
+
+def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str]) -> list[Problem]:
+    """All problems of a topology, in the order of the file."""
+    checks: list[Callable[[Topology], Iterator[Finding]]] = [
+        _cycles,
+        lambda topology: _unfed(topology, existing),
+        _shared_groups,
+        _shared_keys,
+        _unused_streams,
+        _routes,
+        _sinks,
+        _steps,
+        mismatches,
+    ]
+    document = loaded.document
+    found = [document.problem(*finding) for examine in checks for finding in examine(topology)]
+    return sorted(set(found), key=lambda problem: (problem.line, problem.column, problem.code))
+
+
+def _cycles(topology: Topology) -> Iterator[Finding]:
+    graph = topology.graph()
+    for component in nx.strongly_connected_components(graph):
+        if len(component) == 1:
+            continue
+        cycle = [edge[0] for edge in nx.find_cycle(graph.subgraph(component))]
+        start = min(range(len(cycle)), key=lambda i: (cycle[i][0] != "stage", cycle[i][1]))
+        ordered = cycle[start:] + cycle[: start + 1]
+        names = " -> ".join(name for _, name in ordered)
+        yield ("stages", ordered[0][1]), "cycle", f"the stages form a cycle: {names}", "a pipeline flows one way"
+
+
+def _unfed(topology: Topology, existing: frozenset[str]) -> Iterator[Finding]:
+    written = [stream.name for stream in topology.streams.values() if stream.writers]
+    for stage in topology.stages.values():
+        for index, name in enumerate(stage.inputs):
+            stream = topology.streams[name]
+            if stream.writers or stream.declared or stream.key in existing:
+                continue
+            near = difflib.get_close_matches(name, written, 1)
+            hint = f"did you mean {near[0]}?" if near else f"if others fill it, declare it: streams: {{{name}: {{}}}}"
+            path: Path = ("stages", stage.name, "from", index)
+            yield path, "unwritten-stream", f"no stage writes the stream {name!r} that {stage.name!r} reads", hint
+
+
+def _shared_groups(topology: Topology) -> Iterator[Finding]:
+    users: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for stage in topology.stages.values():
+        for name in stage.inputs:
+            users[name, stage.group].append(stage.name)
+    for (stream, group), stages in users.items():
+        for other in stages[1:]:
+            message = f"the stages {stages[0]!r} and {other!r} share the group {group!r} on the stream {stream!r}"
+            yield ("stages", other), "shared-group", message, "each would get only a part: give one its own `group`"
+
+
+def _shared_keys(topology: Topology) -> Iterator[Finding]:
+    names: dict[str, str] = {}
+    for stream in topology.streams.values():
+        if stream.key in names:
+            message = f"the streams {names[stream.key]!r} and {stream.name!r} have the same key {stream.key!r}"
+            yield ("streams", stream.name, "key"), "shared-key", message, None
+        names.setdefault(stream.key, stream.name)
+
+
+def _unused_streams(topology: Topology) -> Iterator[Finding]:
+    used = [stream.name for stream in topology.streams.values() if stream.readers or stream.writers]
+    for stream in topology.streams.values():
+        if not (stream.readers or stream.writers):
+            near = difflib.get_close_matches(stream.name, used, 1)
+            hint = f"did you mean {near[0]}?" if near else None
+            yield ("streams", stream.name), "unused-stream", f"no stage reads or writes the stream {stream.name!r}", hint
+
+
+def _routes(topology: Topology) -> Iterator[Finding]:
+    for stage in topology.stages.values():
+        always: str | None = None
+        for index, route in enumerate(stage.config.to):
+            path: Path = ("stages", stage.name, "to", index)
+            if route.when is not None:
+                try:
+                    compile_expression(route.when)
+                except ValueError as exc:
+                    yield (*path, "when"), "expression", str(exc), None
+            if always is not None and stage.config.match == "first":
+                message = f"nothing ever reaches {route.stream!r}: {always!r} before it takes every record"
+                yield path, "unreachable-route", message, "say `match: all` to copy to each"
+            if route.when is None:
+                always = always or route.stream
+
+
+def _sinks(topology: Topology) -> Iterator[Finding]:
+    files: dict[object, str] = {}
+    for stage in topology.stages.values():
+        if stage.sink is None:
+            continue
+        if stage.exclusive and stage.settings.consumers > 1:
+            message = f"{stage.sink.describe()} has one writer, but the stage {stage.settings.consumers} consumers"
+            yield ("stages", stage.name, "consumers"), "exclusive-sink", message, "leave `consumers` at 1 here"
+        path = getattr(stage.sink, "path", None)
+        if path is not None:
+            target = topology.folder / path
+            if target in files:
+                message = f"the stages {files[target]!r} and {stage.name!r} write the same file"
+                yield ("stages", stage.name, "write"), "shared-file", message, None
+            files.setdefault(target, stage.name)
+
+
+def _steps(topology: Topology) -> Iterator[Finding]:
+    context = topology.step_context()
+    for stage in topology.stages.values():
+        for index, step in enumerate(stage.steps):
+            try:
+                step.build(context)
+            except (ValueError, ConnectorError, UsageError) as exc:
+                yield _step_path(stage, index, step.name), "step", str(exc), None
+
+
+def _step_path(stage: StageSpec, index: int, name: str) -> Path:
+    return ("stages", stage.name, "process", index, name)

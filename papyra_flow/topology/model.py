@@ -1,0 +1,151 @@
+"""A pipeline's topology: stages, streams, and the graph that they form.
+
+What the runtime runs, what `plan` compares and what `graph` draws is this one structure. What does not live
+here: making it from a file (`build`), and whether it makes sense (`checks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import networkx as nx
+
+from papyra_flow.config.models import Settings, StageConfig, StreamConfig
+from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.steps.base import StepConfig, StepContext
+from papyra_flow.streams.groups import GroupSpec
+from papyra_flow.streams.keys import Keyspace
+
+DEFAULT_MAX_BACKLOG = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSpec:
+    """A way out of a stage: a stream's name, and its condition."""
+
+    stream: str
+    when: str | None = None
+
+
+@dataclass(slots=True)
+class StreamSpec:
+    """A stream: its name in the file, its key, who of the pipeline writes and reads it."""
+
+    name: str
+    key: str
+    config: StreamConfig
+    declared: bool = False
+    implicit: bool = False
+    """Made by the planner, between a source and the steps of the same stage."""
+    writers: list[str] = field(default_factory=list)
+    readers: list[str] = field(default_factory=list)
+
+    @property
+    def external(self) -> bool:
+        """Whether the key is somebody else's: it is never trimmed and never deleted."""
+        return self.config.key is not None
+
+    @property
+    def retain(self) -> str | float:
+        """`acked`, `all`, or seconds that acked entries are kept."""
+        if self.external:
+            return "all"
+        if self.config.retain is not None:
+            return self.config.retain
+        return "acked" if self.readers else "all"
+
+    @property
+    def max_backlog(self) -> int | None:
+        """The backlog at which writers pause; None where no stage of the pipeline reads it."""
+        return (self.config.max_backlog or DEFAULT_MAX_BACKLOG) if self.readers else None
+
+
+@dataclass(slots=True)
+class StageSpec:
+    """A stage, with all that is needed to run it."""
+
+    name: str
+    config: StageConfig
+    settings: Settings
+    group: str
+    source: SourceConfig | None
+    source_to: tuple[str, ...]
+    """Streams that the source's records go to: the stage's own, or the implicit one before its steps."""
+    inputs: tuple[str, ...]
+    """Streams that the stage's group reads; none for a stage that is only a source."""
+    steps: tuple[StepConfig, ...]
+    routes: tuple[RouteSpec, ...]
+    sink: SinkConfig | None
+    dead_key: str
+    lease_key: str
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether only one consumer may be at work, because of its sink."""
+        return self.sink is not None and self.sink.exclusive
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Streams that the stage's consumers forward to, each once."""
+        return tuple(dict.fromkeys(route.stream for route in self.routes))
+
+
+@dataclass(slots=True)
+class Topology:
+    """A pipeline's stages and streams, in the order of the file."""
+
+    pipeline: str
+    description: str | None
+    redis: str
+    folder: Path
+    keys: Keyspace
+    stages: dict[str, StageSpec]
+    streams: dict[str, StreamSpec]
+
+    def graph(self) -> nx.DiGraph[tuple[str, str]]:
+        """The DAG: nodes are ("stage", name) and ("stream", name), edges follow the records."""
+        graph: nx.DiGraph[tuple[str, str]] = nx.DiGraph()
+        graph.add_nodes_from(("stage", name) for name in self.stages)
+        for stream in self.streams.values():
+            for writer in stream.writers:
+                if not stream.implicit:
+                    graph.add_edge(("stage", writer), ("stream", stream.name))
+            for reader in stream.readers:
+                if not stream.implicit:
+                    graph.add_edge(("stream", stream.name), ("stage", reader))
+        return graph
+
+    def in_order(self) -> list[StageSpec]:
+        """The stages, each after those that feed it; as in the file where that leaves a choice."""
+        graph, position = self.graph(), {name: i for i, name in enumerate(self.stages)}
+        nodes = nx.lexicographical_topological_sort(graph, key=lambda node: (position.get(node[1], -1), node[0]))
+        return [self.stages[name] for kind, name in nodes if kind == "stage"]
+
+    def groups(self, stages: Sequence[StageSpec] | None = None) -> list[GroupSpec]:
+        """Every group that is to exist, or those of some stages."""
+        return [
+            GroupSpec(self.streams[name].key, stage.group, stage.config.start)
+            for stage in (self.stages.values() if stages is None else stages)
+            for name in stage.inputs
+        ]
+
+    @property
+    def leases(self) -> list[str]:
+        """The leases of all sources and exclusive sinks."""
+        return [stage.lease_key for stage in self.stages.values() if stage.source is not None or stage.exclusive]
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a run ends by itself: there are sources, and all of them end."""
+        sources = [stage.source for stage in self.stages.values() if stage.source is not None]
+        return bool(sources) and all(source.bounded for source in sources)
+
+    def step_context(self) -> StepContext:
+        """What steps are built with."""
+        return StepContext(self.folder, self.redis)
+
+    def connector_context(self, stage: str) -> ConnectorContext:
+        """What a stage's connectors are opened with."""
+        return ConnectorContext(self.folder, self.pipeline, stage, self.redis)

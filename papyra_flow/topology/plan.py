@@ -1,0 +1,125 @@
+"""The plan: what a run would create on a server, what is there already, and what each link promises.
+
+Desired against actual, as data; the words are for people, the fields for scripts. What does not live here:
+carrying it out (`papyra_flow.streams.groups`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from papyra_flow.config.units import format_duration
+from papyra_flow.streams.positions import Positions
+from papyra_flow.topology.model import StreamSpec, Topology
+
+State = Literal["create", "exists", "foreign", "wrong-type"]
+
+
+@dataclass(slots=True)
+class PlannedStream:
+    """A stream: `create` if its key is missing, `foreign` if the file knows nothing of it."""
+
+    name: str
+    key: str
+    state: State
+    length: int
+    retain: str
+    max_backlog: int | None
+
+
+@dataclass(slots=True)
+class PlannedGroup:
+    """A group: where it is, or where it will start."""
+
+    stream: str
+    key: str
+    group: str
+    state: State
+    at: str
+    pending: int
+    lag: int
+
+
+@dataclass(slots=True)
+class Link:
+    """What holds for records on their way from one node to the next, and why."""
+
+    source: str
+    target: str
+    promise: str
+    because: str
+
+
+@dataclass(slots=True)
+class Plan:
+    """Desired against actual, of one pipeline on one server."""
+
+    pipeline: str
+    server: str
+    streams: list[PlannedStream] = field(default_factory=list)
+    groups: list[PlannedGroup] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
+    unknown_keys: list[str] = field(default_factory=list)
+
+    @property
+    def changes(self) -> int:
+        """How many things a run would create."""
+        return sum(item.state == "create" for item in (*self.streams, *self.groups))
+
+
+def make_plan(topology: Topology, positions: Positions, *, server: str, keys: Iterable[str] = ()) -> Plan:
+    """Compare a topology with what a server has; `keys` are all keys under the pipeline's hash tag."""
+    plan = Plan(topology.pipeline, server)
+    for stream in topology.streams.values():
+        found = positions.streams[stream.key]
+        states: dict[str, State] = {"stream": "exists", "none": "create"}
+        plan.streams.append(
+            PlannedStream(
+                stream.name, stream.key, states.get(found.kind, "wrong-type"), found.length, retention_words(stream),
+                stream.max_backlog,
+            )
+        )  # fmt: skip
+        ours = {topology.stages[name].group: topology.stages[name].config.start for name in stream.readers}
+        for group, start in ours.items():
+            at = found.groups.get(group)
+            if at is None:
+                plan.groups.append(PlannedGroup(stream.name, stream.key, group, "create", start, 0, found.length))
+            else:
+                plan.groups.append(
+                    PlannedGroup(stream.name, stream.key, group, "exists", at.last_delivered, at.pending, at.lag)
+                )
+        plan.groups += [
+            PlannedGroup(stream.name, stream.key, name, "foreign", at.last_delivered, at.pending, at.lag)
+            for name, at in found.groups.items()
+            if name not in ours
+        ]
+    plan.links = list(_links(topology))
+    known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
+    known |= {stage.dead_key for stage in topology.stages.values()}
+    plan.unknown_keys = sorted(set(keys) - known)
+    return plan
+
+
+def retention_words(stream: StreamSpec) -> str:
+    """A stream's retention, as a person says it."""
+    if stream.external:
+        return "never trimmed (not ours)"
+    if stream.retain == "all":
+        return "kept"
+    if isinstance(stream.retain, float):
+        return f"acked entries kept for {format_duration(stream.retain)}"
+    return "trimmed once every group has acked"
+
+
+def _links(topology: Topology) -> Iterable[Link]:
+    for stage in topology.stages.values():
+        if stage.source is not None:
+            for name in stage.source_to:
+                yield Link(stage.source.describe(), name, stage.source.promise, stage.source.because)
+        for source in stage.inputs:
+            for name in stage.outputs:
+                yield Link(source, name, "exactly-once", f"{stage.name} acks and forwards in one script")
+            if stage.sink is not None:
+                yield Link(source, stage.sink.describe(), stage.sink.promise, stage.sink.because)
