@@ -1,0 +1,60 @@
+"""Counts of one run, by stage: what came in, what became of it. Nothing is dropped without a count.
+
+What does not live here: what the server knows of all runs (`status`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+
+
+@dataclass(slots=True)
+class StageCounters:
+    """What one stage did in this run; the names are those of `run --json`."""
+
+    read: int = 0
+    emitted: Counter[str] = field(default_factory=Counter)
+    written: int = 0
+    dropped: int = 0
+    retried: int = 0
+    dead: int = 0
+    claimed: int = 0
+    stale: int = 0
+
+    def add(self, other: StageCounters) -> None:
+        """Add another process' counts."""
+        self.read += other.read
+        self.emitted.update(other.emitted)
+        self.written += other.written
+        self.dropped += other.dropped
+        self.retried += other.retried
+        self.dead += other.dead
+        self.claimed += other.claimed
+        self.stale += other.stale
+
+    def as_json(self) -> dict[str, object]:
+        """The counts under their names in the command line's contract."""
+        return {**asdict(self), "emitted": dict(sorted(self.emitted.items()))}
+
+
+@dataclass(slots=True)
+class RunCounters:
+    """What all stages of this process did, and a word on trouble that is going on."""
+
+    stages: dict[str, StageCounters]
+
+    @classmethod
+    def of(cls, stages: list[str]) -> RunCounters:
+        """Counters at zero for these stages."""
+        return cls({name: StageCounters() for name in stages})
+
+    def add(self, other: RunCounters) -> None:
+        """Add another process' counts."""
+        for name, counters in other.stages.items():
+            self.stages.setdefault(name, StageCounters()).add(counters)
+
+    @property
+    def dead(self) -> int:
+        """Dead letters of all stages."""
+        return sum(counters.dead for counters in self.stages.values())

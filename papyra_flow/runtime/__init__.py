@@ -1,0 +1,1 @@
+"""Running a pipeline: consumers, sources, retries, backpressure, draining, shutdown, processes."""

@@ -1,0 +1,80 @@
+"""Backpressure: nobody writes to a stream whose slowest reader is `max_backlog` behind.
+
+Asking the server before each batch would cost more than it brings: one look grants as many records as half of
+what is free, and only when those are spent is there another look. While there is no room, a look follows each
+commit of a reader in this process, and a timer covers readers elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from papyra_flow.runtime.patience import Patience
+from papyra_flow.streams.positions import look
+from papyra_flow.streams.wire import Wire
+
+LOOK_AGAIN_SECONDS = 0.25
+
+
+class Gate:
+    """The room in one stream, as far as this process knows."""
+
+    def __init__(self, wire: Wire, *, key: str, groups: Sequence[str], limit: int) -> None:
+        self.key = key
+        self._wire = wire
+        self._groups = groups
+        self._limit = limit
+        self._granted = 0
+        self._relieved = asyncio.Event()
+        self._patience = Patience(key)
+
+    async def room(self) -> None:
+        """Wait until something may be written."""
+        while self._granted <= 0:
+            self._relieved.clear()
+            positions = await self._patience.keep_trying(lambda: look(self._wire, [self.key]))
+            free = self._limit - positions.streams[self.key].backlog(self._groups)
+            if free > 0:
+                self._granted = max(1, free // 2)
+                return
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS):
+                    await self._relieved.wait()
+            except TimeoutError:
+                continue
+
+    def spend(self, records: int) -> None:
+        """Records were written."""
+        self._granted -= records
+
+    def relieve(self) -> None:
+        """A reader has acked something: it may be worth another look."""
+        self._relieved.set()
+
+
+class Gates:
+    """The gates of a process, by the stream's name."""
+
+    def __init__(self) -> None:
+        self._gates: dict[str, Gate] = {}
+
+    def add(self, name: str, gate: Gate) -> None:
+        """A stream with a limit."""
+        self._gates[name] = gate
+
+    async def room(self, streams: Iterable[str]) -> None:
+        """Wait until each of these streams has room."""
+        for name in streams:
+            if gate := self._gates.get(name):
+                await gate.room()
+
+    def spend(self, stream: str, records: int) -> None:
+        """Records were written to a stream."""
+        if gate := self._gates.get(stream):
+            gate.spend(records)
+
+    def relieve(self, stream: str) -> None:
+        """Entries of a stream were acked."""
+        if gate := self._gates.get(stream):
+            gate.relieve()

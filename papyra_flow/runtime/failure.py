@@ -1,0 +1,78 @@
+"""What becomes of a record that failed: another attempt, the dead letters, or the end of the run.
+
+Attempts are the entry's delivery count on the server, so that a crash does not start them anew.
+"""
+
+from __future__ import annotations
+
+import random
+import traceback
+from dataclasses import dataclass
+from typing import Literal
+
+from papyra_flow.config.models import Settings
+from papyra_flow.errors import Dead, RecordError, Retry
+from papyra_flow.streams.dead import dead_letter
+from papyra_flow.streams.entries import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do; `delay` is the wait before another attempt, in seconds."""
+
+    action: Literal["retry", "dead", "drop", "halt"]
+    delay: float = 0.0
+
+
+class FailurePolicy:
+    """A stage's `retry` and `on_error`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def judge(self, entry: Entry, exc: Exception) -> Verdict:
+        """What to do with an entry that failed like this, after as many deliveries as it had."""
+        settings = self._settings
+        if isinstance(exc, Dead):
+            return Verdict("dead")
+        if self._may_retry(exc) and entry.deliveries < settings.attempts:
+            if isinstance(exc, Retry) and exc.after is not None:
+                return Verdict("retry", exc.after)
+            return Verdict("retry", self._backoff(entry.deliveries))
+        return Verdict(settings.on_error)
+
+    def _may_retry(self, exc: Exception) -> bool:
+        if isinstance(exc, Retry):
+            return True
+        names = {cls.__name__ for cls in type(exc).__mro__}
+        names |= {f"{cls.__module__}.{cls.__qualname__}" for cls in type(exc).__mro__}
+        if names & set(self._settings.retry_never):
+            return False
+        if self._settings.retry_on is not None:
+            return bool(names & set(self._settings.retry_on))
+        return not isinstance(exc, RecordError)
+
+    def _backoff(self, deliveries: int) -> float:
+        """Exponential backoff with full jitter above its half, so that failures do not come back as one wave."""
+        backoff = self._settings.backoff
+        longest = min(backoff.longest, backoff.first * 2 ** min(deliveries - 1, 32))
+        return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
+
+
+def describe_failure(exc: Exception) -> tuple[str, str]:
+    """An exception as a dead letter has it: one line, and the traceback of the step's own frames."""
+    message = str(exc) or "no message"
+    error = message if isinstance(exc, RecordError | Dead) else f"{type(exc).__name__}: {message}"
+    frames = traceback.extract_tb(exc.__traceback__)
+    own = [frame for frame in frames if "papyra_flow/runtime" not in frame.filename.replace("\\", "/")]
+    told = traceback.format_list(own or frames) + traceback.format_exception_only(exc)
+    return error, "".join(told)
+
+
+def dead_fields(entry: Entry, exc: Exception, stage: str) -> list[bytes]:
+    """The dead letter of an entry."""
+    error, trace = describe_failure(exc)
+    return dead_letter(
+        entry.fields, error=error, traceback=trace, stage=stage,
+        origin=entry.key, origin_id=entry.id.decode(), deliveries=entry.deliveries,
+    )  # fmt: skip

@@ -1,0 +1,95 @@
+"""Finding entries that lost their consumer, for one consumer: its own after a lost reply, and those of the gone.
+
+Own pending entries that are not in hand were delivered by a reply that never arrived. Consumers that were
+processes of this host and do not run any more are known to be gone; of all others the claim time decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from papyra_flow.runtime.keepalive import Held
+from papyra_flow.runtime.names import gone
+from papyra_flow.runtime.stage import StageRuntime
+from papyra_flow.runtime.suspects import Suspects
+from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.groups import delete_consumer
+
+PORTION = 100
+_log = logging.getLogger("papyra_flow.stage")
+
+
+class Recovery:
+    """One consumer's claims on one stream."""
+
+    def __init__(self, stage: StageRuntime, key: str, consumer: str, held: Held) -> None:
+        self._stage = stage
+        self._key = key
+        self._consumer = consumer
+        self._held = held
+        self._wire = stage.around.server.wire
+        self.claimer = Claimer(self._wire, key=key, group=stage.spec.group, consumer=consumer)
+        self.suspects = Suspects(stage.spec.settings.batch_size)
+        self.next_look = 0.0
+        """When to look for idle entries again, on the loop's clock."""
+        self._deleted = 0
+
+    async def adopt_own(self) -> None:
+        """Take up what is pending for this very consumer and not in hand."""
+        start = "-"
+        while found := await self.claimer.pending(1000, start=start):
+            self._suspect((p.id, p.deliveries) for p in found if not self._held.has(p.id))
+            start = "(" + found[-1].id.decode()
+
+    async def take_from_gone(self) -> None:
+        """Take over everything of consumers of this host that do not run any more, and remove them."""
+        group = self._stage.spec.group
+        reply = await self._wire.call("XINFO", "CONSUMERS", self._key, group)
+        names = [dict(zip(info[::2], info[1::2], strict=True))[b"name"].decode() for info in reply] if isinstance(reply, list) else []  # type: ignore[index, call-overload]  # fmt: skip
+        for name in gone(name for name in names if name != self._consumer):
+            while ids := await self.claimer.claim_from(name, count=PORTION):
+                self._claimed(await self._counted(ids))
+            await delete_consumer(self._wire, self._key, group, name)
+
+    async def claim_idle(self, idle: float) -> None:
+        """Take over a portion of what has been idle for `idle` seconds, and set the time of the next look."""
+        ids = await self.claimer.claim(idle, count=PORTION)
+        self._claimed(await self._counted([id_ for id_ in ids if not self._held.has(id_)]))
+        if self.claimer.deleted > self._deleted:
+            _log.warning(
+                "%s: %d pending entries of %s had been deleted from the stream by somebody: they are lost",
+                self._stage.name, self.claimer.deleted - self._deleted, self._key,
+            )  # fmt: skip
+            self._deleted = self.claimer.deleted
+        pause = 0.0 if not self.claimer.at_start else self._stage.spec.settings.claim_after / 2
+        self.next_look = asyncio.get_running_loop().time() + pause * (0.8 + 0.4 * random.random())  # noqa: S311
+
+    async def take_all(self) -> None:
+        """Take over everything that is pending, whoever has it: for the exclusive owner, who fenced off the rest."""
+        while True:
+            await self.claim_idle(0)
+            if self.claimer.at_start:
+                return
+
+    async def next_batch(self) -> list[Entry]:
+        """The next suspects, taken in hand; entries that somebody has acked meanwhile are not among them."""
+        ids = self.suspects.next_batch()
+        entries = await self.claimer.take(ids)
+        taken = {entry.id for entry in entries}
+        self._held.remove(id_ for id_ in ids if id_ not in taken)
+        return entries
+
+    async def _counted(self, ids: list[bytes]) -> list[tuple[bytes, int]]:
+        counts = await self.claimer.deliveries(ids)
+        return [(id_, counts[id_]) for id_ in ids if id_ in counts]
+
+    def _claimed(self, entries: list[tuple[bytes, int]]) -> None:
+        self._stage.counters.claimed += self._suspect(entries)
+
+    def _suspect(self, entries: object) -> int:
+        found = list(entries)  # type: ignore[call-overload]
+        self._held.add(id_ for id_, _ in found)
+        return self.suspects.add(found)

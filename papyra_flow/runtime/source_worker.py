@@ -1,0 +1,147 @@
+"""A stage's source: read a portion, commit it with its checkpoint, while the next portion is being read.
+
+One owner at a time: a newer one fences off the older, which then stands by until the owner is gone. What does
+not live here: what is read (`papyra_flow.connectors`), the script (`papyra_flow.streams.lease`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import orjson
+
+from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig
+from papyra_flow.errors import FencedError
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.runtime.patience import Patience
+from papyra_flow.runtime.stage import Surroundings
+from papyra_flow.streams.dead import dead_letter
+from papyra_flow.streams.entries import DATA, encode_fields
+from papyra_flow.streams.lease import Lease
+from papyra_flow.topology.model import StageSpec, StreamSpec
+
+_log = logging.getLogger("papyra_flow.source")
+
+
+class SourceWorker:
+    """Runs one source; `run` it, `stop` it. `finished` says that it has ended and all of it is committed."""
+
+    def __init__(self, spec: StageSpec, config: SourceConfig, around: Surroundings, counters: StageCounters) -> None:
+        self._spec = spec
+        self._config = config
+        self._around = around
+        self._counters = counters
+        self._patience = Patience(spec.name)
+        self._targets: list[StreamSpec] = [around.topology.streams[name] for name in spec.source_to]
+        self._keys = [*(target.key for target in self._targets), spec.dead_key]
+        self._task: asyncio.Task[None] | None = None
+        self._lease: Lease | None = None
+        self.finished = False
+
+    async def run(self) -> None:
+        """Read until the source ends; raises what ends the pipeline."""
+        self._task = asyncio.current_task()
+        silence: float | None = None
+        try:
+            while not self._around.stopping.is_set():
+                self._lease = await self._take(silence)
+                if self._lease is None:
+                    await self._around.rest(self._spec.settings.claim_after / 3)
+                    continue
+                try:
+                    await self._read_all(self._lease)
+                except FencedError as exc:
+                    _log.warning("%s: %s; standing by", self._spec.name, exc)
+                    silence = self._spec.settings.claim_after
+                else:
+                    self.finished = True
+                    return
+        except asyncio.CancelledError:
+            if not self._around.stopping.is_set():
+                raise
+        finally:
+            self._around.activity.set()
+
+    async def stop(self) -> None:
+        """End between two commits; what was read and not committed will be read again."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def leave(self) -> None:
+        """Let another process take the source over at once."""
+        if self._lease is not None:
+            await self._around.leases.release(self._lease)
+
+    async def _take(self, silence: float | None) -> Lease | None:
+        leases, key = self._around.leases, self._spec.lease_key
+        return await self._patience.keep_trying(lambda: leases.take(key, wait_for=silence))
+
+    async def _read_all(self, lease: Lease) -> None:
+        source = self._config.open(self._around.topology.connector_context(self._spec.name))
+        committing: asyncio.Task[None] | None = None
+        try:
+            await source.start(lease.checkpoint)
+            beat_at = 0.0
+            while True:
+                await self._around.gates.room(self._spec.source_to)
+                portion = await source.read(self._spec.settings.batch_size)
+                if committing is not None:
+                    await committing
+                    committing = None
+                if portion.items or portion.done:
+                    committing = asyncio.create_task(self._commit(lease, portion))
+                elif (now := asyncio.get_running_loop().time()) > beat_at:
+                    await self._patience.keep_trying(lambda: self._around.leases.beat(lease))
+                    beat_at = now + self._spec.settings.claim_after / 3
+                if portion.done:
+                    break
+            if committing is not None:
+                await committing
+        finally:
+            if committing is not None and not committing.done():
+                await asyncio.wait([committing])  # a commit that was sent is finished: then it is counted, too
+            await source.close()
+
+    async def _commit(self, lease: Lease, portion: Portion) -> None:
+        """Commit a portion; repeating it after a lost reply is harmless, its number says that it was done."""
+        records, dead = self._records(portion, lease)
+        await self._patience.keep_trying(
+            lambda: self._around.leases.ingest(
+                lease,
+                targets=self._keys,
+                records=records,
+                read=len(portion.items),
+                checkpoint=portion.checkpoint,
+                done=portion.done,
+            )
+        )
+        good = len(portion.items) - dead
+        self._counters.read += len(portion.items)
+        self._counters.dead += dead
+        for target in self._targets:
+            self._counters.emitted[target.name] += good
+            self._around.gates.spend(target.name, good)
+
+    def _records(self, portion: Portion, lease: Lease) -> tuple[list[tuple[int, Sequence[bytes]]], int]:
+        records: list[tuple[int, Sequence[bytes]]] = []
+        dead = 0
+        for item in portion.items:
+            if isinstance(item, BadRecord):
+                dead += 1
+                records.append((len(self._targets), self._dead_letter(item)))
+                continue
+            fields: Sequence[bytes] = (DATA, item) if isinstance(item, bytes) else item
+            for index, target in enumerate(self._targets):
+                if target.config.format == "fields" and isinstance(item, bytes):
+                    records.append((index, encode_fields(orjson.loads(item))))
+                else:
+                    records.append((index, fields))
+        return records, dead
+
+    def _dead_letter(self, bad: BadRecord) -> list[bytes]:
+        return dead_letter(
+            (DATA, bad.raw), error=bad.error, traceback="", stage=self._spec.name,
+            origin=bad.origin, origin_id=bad.place, deliveries=1,
+        )  # fmt: skip

@@ -1,0 +1,78 @@
+"""What the consumers of one stage share in one process: its steps, routes, policy, counters and surroundings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.runtime.backpressure import Gates
+from papyra_flow.runtime.failure import FailurePolicy
+from papyra_flow.runtime.keepalive import Keepalive
+from papyra_flow.runtime.patience import Patience
+from papyra_flow.runtime.processing import Processor
+from papyra_flow.runtime.routing import Router
+from papyra_flow.runtime.trimmer import Trimmer
+from papyra_flow.streams.entries import Entry, Record, decode_fields, decode_json
+from papyra_flow.streams.lease import Leases
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What all stages of a process share."""
+
+    topology: Topology
+    server: Server
+    process: str
+    gates: Gates
+    keepalive: Keepalive
+    trimmer: Trimmer
+    leases: Leases
+    activity: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever something came to rest: draining looks again then."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not beyond the moment when the process is to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+
+
+class StageRuntime:
+    """One stage in one process."""
+
+    def __init__(self, spec: StageSpec, around: Surroundings, counters: StageCounters) -> None:
+        topology = around.topology
+        self.spec = spec
+        self.around = around
+        self.counters = counters
+        self.policy = FailurePolicy(spec.settings)
+        self.patience = Patience(spec.name)
+        self.inputs = [topology.streams[name] for name in spec.inputs]
+        self.targets = [topology.streams[name] for name in spec.outputs]
+        self.stream_of = {stream.key: stream.name for stream in self.inputs}
+        formats = {stream.config.format for stream in self.inputs}
+        source = "fields" if "fields" in formats else "json"
+        self.router = Router(spec.routes, spec.config.match, self.targets, source)
+        steps = [step.build(topology.step_context()) for step in spec.steps]
+        needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
+        self.processor = Processor(steps, decoder(self.inputs) if needs_value else None)
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.spec.name
+
+
+def decoder(streams: list[StreamSpec]) -> Callable[[Entry], Record]:
+    """How entries of these streams become records."""
+    plain = {stream.key for stream in streams if stream.config.format == "fields"}
+    if not plain:
+        return decode_json
+    return lambda entry: decode_fields(entry) if entry.key in plain else decode_json(entry)

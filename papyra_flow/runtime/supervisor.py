@@ -1,0 +1,197 @@
+"""Several processes for one run: each gets its share of sources and consumers, and is started again if it dies.
+
+Children take no signals from the terminal: they are told to stop through their pipe, so that one Ctrl-C means
+one thing. What does not live here: the work itself (`worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import signal
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import TypeAlias
+
+from papyra_flow.errors import PapyraFlowError, PipelineFailedError
+from papyra_flow.observe.counters import RunCounters
+from papyra_flow.runtime.options import Outcome, RunOptions, Share
+from papyra_flow.runtime.worker import Worker
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import Topology
+
+REPORT_SECONDS = 0.25
+QUICK_DEATHS = 5
+QUICK_SECONDS = 2.0
+
+Message: TypeAlias = RunCounters | str | PapyraFlowError
+"""From a child: its counters so far, its outcome, or the error that ended it."""
+
+_log = logging.getLogger("papyra_flow.supervisor")
+
+
+@dataclass(slots=True)
+class _Child:
+    share: Share
+    process: BaseProcess
+    pipe: Connection
+    started: float
+    counters: RunCounters
+    outcome: str | None = None
+    error: PapyraFlowError | None = None
+    quick_deaths: int = 0
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Runs a pipeline in `options.processes` processes; the same face as `Worker`."""
+
+    def __init__(self, topology: Topology, url: str, options: RunOptions, counters: RunCounters) -> None:
+        self._topology = topology
+        self._url = url
+        self._options = options
+        self._counters = counters
+        self._finished = RunCounters.of(list(counters.stages))
+        self._children: dict[int, _Child] = {}
+        self._stopping = False
+        self._changed = asyncio.Event()
+
+    def stop(self) -> None:
+        """Tell all children to stop."""
+        self._stopping = True
+        for child in self._children.values():
+            with suppress(OSError):
+                child.pipe.send("stop")
+
+    async def run(self) -> Outcome:
+        """Run until every child has ended; raises the first error of one."""
+        loop = asyncio.get_running_loop()
+        try:
+            for index in range(self._options.processes):
+                self._start(index, 0)
+            while self._children:
+                await self._changed.wait()
+                self._changed.clear()
+                for index, child in list(self._children.items()):
+                    if child.gone.is_set():
+                        loop.remove_reader(child.pipe.fileno())
+                        del self._children[index]
+                        self._finished.add(child.counters)
+                        self._after(child)
+                self._sum_up()
+        finally:
+            await self._end_all()
+        return "stopped" if self._stopping else "drained"
+
+    def _after(self, child: _Child) -> None:
+        """A child is gone: done, failed, or dead before its time."""
+        child.process.join()
+        if child.error is not None:
+            raise child.error
+        if child.outcome is not None:
+            return
+        quick = child.quick_deaths + 1 if time.monotonic() - child.started < QUICK_SECONDS else 0
+        code = child.process.exitcode
+        if quick >= QUICK_DEATHS:
+            raise PipelineFailedError(f"process {child.share.index} died {quick} times right after its start ({code})")
+        if self._stopping:
+            raise PipelineFailedError(f"process {child.share.index} died while stopping ({code})")
+        _log.warning("process %d died (exit code %s); starting it again", child.share.index, code)
+        self._start(child.share.index, quick)
+
+    def _start(self, index: int, quick_deaths: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        share = Share(index, self._options.processes)
+        arguments = (self._topology, self._url, self._options, share, theirs)
+        process = context.Process(target=_child_main, args=arguments, name=f"papyra-flow-{index}", daemon=True)
+        process.start()
+        theirs.close()
+        child = _Child(share, process, ours, time.monotonic(), RunCounters({}), quick_deaths=quick_deaths)
+        self._children[index] = child
+        asyncio.get_running_loop().add_reader(ours.fileno(), self._receive, child)
+
+    def _receive(self, child: _Child) -> None:
+        try:
+            while child.pipe.poll():
+                message: Message = child.pipe.recv()
+                if isinstance(message, RunCounters):
+                    child.counters = message
+                elif isinstance(message, PapyraFlowError):
+                    child.error = message
+                else:
+                    child.outcome = message
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(child.pipe.fileno())
+            child.gone.set()
+        self._changed.set()
+
+    def _sum_up(self) -> None:
+        total = RunCounters.of(list(self._counters.stages))
+        total.add(self._finished)
+        for child in self._children.values():
+            total.add(child.counters)
+        self._counters.stages.update(total.stages)
+
+    async def _end_all(self) -> None:
+        """End children that still run: politely first, because somebody else may have failed."""
+        self.stop()
+        for child in self._children.values():
+            await asyncio.to_thread(child.process.join, 5)
+            if child.process.is_alive():
+                child.process.kill()
+                await asyncio.to_thread(child.process.join)
+
+
+def _child_main(topology: Topology, url: str, options: RunOptions, share: Share, pipe: Connection) -> None:
+    from papyra_flow.runtime.run import run_async
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    counters = RunCounters.of(list(topology.stages))
+    try:
+        outcome = run_async(_child(topology, url, options, share, counters, pipe))
+    except PapyraFlowError as exc:
+        pipe.send(counters)
+        try:
+            pipe.send(exc)
+        except (TypeError, ValueError):
+            pipe.send(PipelineFailedError(str(exc)))
+    else:
+        pipe.send(counters)
+        pipe.send(outcome)
+    pipe.close()
+
+
+async def _child(
+    topology: Topology, url: str, options: RunOptions, share: Share, counters: RunCounters, pipe: Connection
+) -> Outcome:
+    server = Server(url)
+    worker = Worker(topology, server, options, counters, share)
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        try:
+            pipe.recv()
+        except (EOFError, OSError):
+            loop.remove_reader(pipe.fileno())  # the parent is gone: end in an orderly way, nobody will tell us
+        worker.stop()
+
+    async def report() -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECONDS)
+            pipe.send(counters)
+
+    loop.add_reader(pipe.fileno(), told)
+    reporting = asyncio.create_task(report())
+    try:
+        return await worker.run()
+    finally:
+        reporting.cancel()
+        loop.remove_reader(pipe.fileno())
+        await server.close()

@@ -1,0 +1,63 @@
+"""Entries taken over from a consumer that is gone: tried again with care, because one may be its killer.
+
+The more often an entry was delivered, the smaller its batch, down to itself alone; one that still ends
+nowhere after `MAX_DELIVERIES` is dead (invariant I5). The delivery count rises only for entries really taken
+in hand, so what lay beside a killer is not blamed for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from papyra_flow.streams.entries import Entry
+
+ALONE_FROM = 3
+MAX_DELIVERIES = 5
+
+
+class Suspects:
+    """Claimed entries that wait for their turn, with the deliveries they had before."""
+
+    def __init__(self, batch_size: int) -> None:
+        self._batch_size = batch_size
+        self._waiting: deque[tuple[bytes, int]] = deque()
+        self._known: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, entries: Iterable[tuple[bytes, int]]) -> int:
+        """Add ids with their delivery counts; returns how many were new."""
+        fresh = [entry for entry in entries if entry[0] not in self._known]
+        self._waiting.extend(fresh)
+        self._known.update(id_ for id_, _ in fresh)
+        return len(fresh)
+
+    def ids(self) -> list[bytes]:
+        """The ids that wait."""
+        return [id_ for id_, _ in self._waiting]
+
+    def next_batch(self) -> list[bytes]:
+        """The ids to take in hand together."""
+        batch: list[bytes] = []
+        limit = self._batch_size
+        while self._waiting and len(batch) < limit:
+            id_, deliveries = self._waiting[0]
+            limit = min(limit, self._together(deliveries))
+            if len(batch) >= limit:
+                break
+            self._waiting.popleft()
+            self._known.discard(id_)
+            batch.append(id_)
+        return batch
+
+    def _together(self, deliveries: int) -> int:
+        if deliveries >= ALONE_FROM:
+            return 1
+        return max(1, self._batch_size // (4 if deliveries <= 1 else 32))
+
+
+def is_killer(entry: Entry, attempts: int) -> bool:
+    """Whether an entry was delivered so often, without an end, that it must be what ends its workers."""
+    return entry.deliveries > max(attempts, MAX_DELIVERIES)

@@ -1,0 +1,173 @@
+"""One process' share of a pipeline: its sources and consumers, started together, stopped together.
+
+What does not live here: several processes (`supervisor`), signals (`run`), a consumer's own loop (`consumer`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from papyra_flow.connectors.base import SourceConfig
+from papyra_flow.connectors.redis_stream import StreamSource
+from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageError
+from papyra_flow.observe.counters import RunCounters
+from papyra_flow.runtime.backpressure import Gate, Gates
+from papyra_flow.runtime.consumer import Consumer
+from papyra_flow.runtime.drain import Drain
+from papyra_flow.runtime.keepalive import Keepalive
+from papyra_flow.runtime.names import consumer_name, process_name
+from papyra_flow.runtime.options import Outcome, RunOptions, Share
+from papyra_flow.runtime.source_worker import SourceWorker
+from papyra_flow.runtime.stage import StageRuntime, Surroundings
+from papyra_flow.runtime.trimmer import Trimmer
+from papyra_flow.streams.lease import Leases
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, Topology
+
+STOP_SECONDS = 30.0
+_log = logging.getLogger("papyra_flow.worker")
+
+
+class Worker:
+    """Runs a share; `run` returns how it ended, `stop` asks it to end."""
+
+    def __init__(
+        self, topology: Topology, server: Server, options: RunOptions, counters: RunCounters, share: Share | None = None
+    ) -> None:
+        self._topology = topology
+        self._server = server
+        self._options = options
+        self._share = share or Share()
+        self._counters = counters
+        process = options.consumer_name or process_name()
+        if options.consumer_name and self._share.total > 1:
+            process = f"{process}-{self._share.index}"
+        keep = {
+            stream.key: stream.retain if isinstance(stream.retain, float) else 0.0
+            for stream in topology.streams.values()
+            if stream.retain != "all"
+        }
+        self._around = Surroundings(
+            topology=topology,
+            server=server,
+            process=process,
+            gates=Gates(),
+            keepalive=Keepalive(server.url),
+            trimmer=Trimmer(server.wire, keep),
+            leases=Leases(server.wire, process, topology.keys.probe),
+        )
+        self._drain = topology.bounded if options.drain is None else options.drain
+        self._stages = [stage for stage in topology.in_order() if not options.stages or stage.name in options.stages]
+        self._sources: list[SourceWorker] = []
+        self._consumers: list[Consumer] = []
+        self._runtimes: list[StageRuntime] = []
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether sources have ended and consumers have nothing in hand."""
+        return all(source.finished for source in self._sources) and all(c.idle for c in self._consumers)
+
+    def stop(self) -> None:
+        """Ask the run to end: batches in hand are committed, the rest is given back."""
+        self._around.stopping.set()
+
+    async def run(self) -> Outcome:
+        """Run until drained or stopped; raises the error that ended the run."""
+        self._prepare()
+        for runtime in self._runtimes:
+            await runtime.processor.start()
+        self._around.keepalive.start()
+        trimming = asyncio.create_task(self._around.trimmer.run())
+        tasks = [asyncio.create_task(part.run()) for part in (*self._sources, *self._consumers)]
+        try:
+            return await self._until_the_end(tasks)
+        finally:
+            trimming.cancel()
+            await self._wind_up(tasks)
+
+    async def _until_the_end(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome:
+        stopping = asyncio.create_task(self._around.stopping.wait())
+        ends: set[asyncio.Task[bool] | asyncio.Task[None]] = {stopping}
+        names = [stage.name for stage in self._stages]
+        draining = asyncio.create_task(Drain(self._around, names, lambda: self.at_rest).wait()) if self._drain else None
+        if draining is not None:
+            ends.add(draining)
+        running: set[asyncio.Task[None]] = set(tasks)
+        try:
+            while True:
+                done, _ = await asyncio.wait({*running, *ends}, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+                if draining in done:
+                    return "drained"
+                if stopping in done:
+                    return "stopped"
+                running -= done  # type: ignore[arg-type]
+        finally:
+            for task in ends:
+                task.cancel()
+
+    async def _wind_up(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        """Stop everything in an orderly way; the server may be gone, which must not hide why we end."""
+        self._around.stopping.set()
+        parts = (*self._sources, *self._consumers)
+        await asyncio.gather(*(part.stop() for part in parts), return_exceptions=True)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
+            for task in late:
+                task.cancel()
+            for result in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(result, Exception):
+                    _log.debug("while stopping: %s", result)
+        for part in parts:
+            with suppress(ServerError, FencedError):
+                await part.leave()
+        self._around.keepalive.stop()
+        for runtime in self._runtimes:
+            with suppress(PapyraFlowError, OSError):
+                await runtime.processor.close()
+        with suppress(ServerError):
+            await self._around.trimmer.finish()
+
+    def _prepare(self) -> None:
+        for stream in self._topology.streams.values():
+            if stream.max_backlog is not None:
+                groups = [self._topology.stages[name].group for name in stream.readers]
+                gate = Gate(self._server.wire, key=stream.key, groups=groups, limit=stream.max_backlog)
+                self._around.gates.add(stream.name, gate)
+        turn = 0
+        for stage in self._stages:
+            if stage.source is not None:
+                if self._mine(turn):
+                    config = self._source_of(stage, stage.source)
+                    counters = self._counters.stages[stage.name]
+                    self._sources.append(SourceWorker(stage, config, self._around, counters))
+                turn += 1
+            turn = self._prepare_consumers(stage, turn)
+
+    def _prepare_consumers(self, stage: StageSpec, turn: int) -> int:
+        if not stage.inputs:
+            return turn
+        numbers = [number for number in range(stage.settings.consumers) if self._mine(turn + number)]
+        if numbers:
+            counters = self._counters.stages[stage.name]
+            runtime = StageRuntime(stage, self._around, counters)
+            self._runtimes.append(runtime)
+            for number in numbers:
+                name = consumer_name(self._around.process, stage.name, number)
+                self._consumers.append(Consumer(runtime, name))
+        return turn + stage.settings.consumers
+
+    def _mine(self, turn: int) -> bool:
+        return turn % self._share.total == self._share.index
+
+    def _source_of(self, stage: StageSpec, source: SourceConfig) -> SourceConfig:
+        """The source; under `--drain` one that would follow a stream ends at what is there."""
+        if not self._drain or source.bounded:
+            return source
+        if isinstance(source, StreamSource):
+            return source.model_copy(update={"follow": False})
+        raise UsageError(f"--drain: the source of {stage.name!r} ({source.describe()}) never ends")
