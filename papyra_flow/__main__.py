@@ -2,4 +2,5 @@
 
 from papyra_flow.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from papyra_flow.errors import PapyraFlowError
 from papyra_flow.observe.counters import RunCounters
 
 Outcome = Literal["drained", "stopped", "failed"]
@@ -37,3 +38,5 @@ class RunResult:
     counters: RunCounters
     streams: dict[str, dict[str, int]]
     """For each stream its `length` and `backlog` at the end."""
+    error: PapyraFlowError | None = None
+    """What ended the run before its time."""

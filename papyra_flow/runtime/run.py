@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import TypeVar
 
-from papyra_flow.errors import ServerError, UsageError, WrongKeyTypeError
+from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.supervisor import Supervisor
@@ -64,7 +64,8 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
 async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch: Watch | None = None) -> RunResult:
     """Run a pipeline on the server at `url` to its end.
 
-    Raises UsageError for stages that are not there, and whatever ended the run.
+    What ended a run before its time is in the result's `error`. Raises UsageError for stages that are not
+    there, and ServerErrors when it cannot even start.
     """
     for name in options.stages or ():
         if name not in topology.stages:
@@ -79,14 +80,21 @@ async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch:
         else:
             part = Worker(topology, server, options, counters, Share())
         watching = asyncio.create_task(_watched(watch, counters, server)) if watch else None
+        error: PapyraFlowError | None = None
+        outcome: Outcome = "failed"
         try:
             outcome = await _with_signals(part)
+        except PapyraFlowError as exc:
+            error = exc
         finally:
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait([watching])
         seconds = time.monotonic() - started
-        return RunResult(outcome, seconds, counters, await _streams(server, topology))
+        streams: dict[str, dict[str, int]] = {}
+        with suppress(ServerError):
+            streams = await _streams(server, topology)
+        return RunResult(outcome, seconds, counters, streams, error)
     finally:
         with suppress(ServerError):
             await server.close()
@@ -129,6 +137,8 @@ async def _streams(server: Server, topology: Topology) -> dict[str, dict[str, in
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
     found = {}
     for stream in topology.streams.values():
+        if stream.hidden:
+            continue
         position = positions.streams[stream.key]
         groups = [topology.stages[name].group for name in stream.readers]
         found[stream.name] = {"length": position.length, "backlog": position.backlog(groups)}

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.reading import entries_of
+from papyra_flow.streams.scripts import call_script
+from papyra_flow.streams.wire import Wire
 
 _MARK = b"@"
 MAX_TEXT = 16 * 1024
@@ -53,8 +56,8 @@ def dead_letter(
         # An original field that starts with our mark gets it twice, so that `original_fields` can tell.
         name = fields[index]
         kept += (_MARK + name if name.startswith(_MARK) else name, fields[index + 1])
-    for name, value in facts.items():
-        kept += (_MARK + name.encode(), value.encode(errors="replace"))
+    for fact, text in facts.items():
+        kept += (_MARK + fact.encode(), text.encode(errors="replace"))
     return kept
 
 
@@ -91,3 +94,21 @@ def read_dead_letter(entry: Entry) -> DeadLetter:
             for i in range(0, len(original), 2)
         },
     )
+
+
+async def list_dead(wire: Wire, key: str, *, start: str = "-", count: int = 100) -> list[DeadLetter]:
+    """Dead letters in order, from an id on (`(ID` for those after it)."""
+    reply = await wire.call("XRANGE", key, start, "+", "COUNT", count)
+    return [read_dead_letter(entry) for entry in entries_of([[key.encode(), reply]])]
+
+
+async def replay(wire: Wire, dead_key: str, replay_key: str, ids: Sequence[str]) -> int:
+    """Put dead letters back to where their stage reads them again, each once; returns how many."""
+    reply = await call_script(wire, "replay", [dead_key, replay_key], ids)
+    return reply if isinstance(reply, int) else 0
+
+
+async def drop_dead(wire: Wire, key: str, ids: Sequence[str]) -> int:
+    """Delete dead letters for good; returns how many there were."""
+    reply = await wire.call("XDEL", key, *ids) if ids else 0
+    return reply if isinstance(reply, int) else 0

@@ -81,6 +81,8 @@ def parse_capabilities(info: str) -> Capabilities:
 def redacted(url: str) -> str:
     """An address that may be shown: the password, and secrets in the query, replaced."""
     parts = urlsplit(url)
+    if parts.scheme == "unix" and not parts.netloc:
+        return f"unix://{parts.path}"
     netloc = parts.netloc
     if "@" in netloc:
         login, _, hosts = netloc.rpartition("@")

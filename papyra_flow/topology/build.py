@@ -57,7 +57,8 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         target = f"key:{sink.key}"
         topology.streams.setdefault(target, StreamSpec(target, sink.key, StreamConfig(key=sink.key), declared=True))
         routes, sink = (RouteSpec(target),), None
-    inputs, source_to = tuple(stage.from_), ()
+    inputs: tuple[str, ...] = tuple(stage.from_)
+    source_to: tuple[str, ...] = ()
     if source is not None:
         direct = not stage.process and sink is None and all(route.when is None for route in routes)
         if direct and (len(routes) == 1 or stage.match == "all"):
@@ -68,6 +69,14 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
                 implicit, topology.keys.stream(implicit), StreamConfig(), declared=True, implicit=True
             )
             inputs = source_to = (implicit,)
+    if inputs:
+        # Dead letters are replayed here, not to the stage's own input, where other groups would get them again.
+        replay = f"{name}@replay"
+        form = config.stream(inputs[0]).format
+        topology.streams[replay] = StreamSpec(
+            replay, topology.keys.stream(replay), StreamConfig(format=form), declared=True, replay=True
+        )
+        inputs = (*inputs, replay)
     spec = StageSpec(
         name=name,
         config=stage,

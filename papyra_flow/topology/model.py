@@ -39,8 +39,15 @@ class StreamSpec:
     declared: bool = False
     implicit: bool = False
     """Made by the planner, between a source and the steps of the same stage."""
+    replay: bool = False
+    """Made by the planner, for a stage's dead letters that are to be tried again."""
     writers: list[str] = field(default_factory=list)
     readers: list[str] = field(default_factory=list)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is left out of what people are shown."""
+        return self.replay
 
     @property
     def external(self) -> bool:
@@ -110,10 +117,10 @@ class Topology:
         graph.add_nodes_from(("stage", name) for name in self.stages)
         for stream in self.streams.values():
             for writer in stream.writers:
-                if not stream.implicit:
+                if not (stream.implicit or stream.replay):
                     graph.add_edge(("stage", writer), ("stream", stream.name))
             for reader in stream.readers:
-                if not stream.implicit:
+                if not (stream.implicit or stream.replay):
                     graph.add_edge(("stream", stream.name), ("stage", reader))
         return graph
 

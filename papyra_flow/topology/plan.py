@@ -66,13 +66,16 @@ class Plan:
     @property
     def changes(self) -> int:
         """How many things a run would create."""
-        return sum(item.state == "create" for item in (*self.streams, *self.groups))
+        states = [stream.state for stream in self.streams] + [group.state for group in self.groups]
+        return states.count("create")
 
 
 def make_plan(topology: Topology, positions: Positions, *, server: str, keys: Iterable[str] = ()) -> Plan:
     """Compare a topology with what a server has; `keys` are all keys under the pipeline's hash tag."""
     plan = Plan(topology.pipeline, server)
     for stream in topology.streams.values():
+        if stream.hidden:
+            continue
         found = positions.streams[stream.key]
         states: dict[str, State] = {"stream": "exists", "none": "create"}
         plan.streams.append(
@@ -97,7 +100,7 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
         ]
     plan.links = list(_links(topology))
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
-    known |= {stage.dead_key for stage in topology.stages.values()}
+    known |= {stage.dead_key for stage in topology.stages.values()} | {topology.keys.applied}
     plan.unknown_keys = sorted(set(keys) - known)
     return plan
 
@@ -119,6 +122,8 @@ def _links(topology: Topology) -> Iterable[Link]:
             for name in stage.source_to:
                 yield Link(stage.source.describe(), name, stage.source.promise, stage.source.because)
         for source in stage.inputs:
+            if topology.streams[source].hidden:
+                continue
             for name in stage.outputs:
                 yield Link(source, name, "exactly-once", f"{stage.name} acks and forwards in one script")
             if stage.sink is not None:

@@ -83,7 +83,7 @@ def picture(topology: Topology) -> Picture:
             nodes[f"source:{stage.name}"] = Node(f"source:{stage.name}", "source", label)
             edges.append(Edge(f"source:{stage.name}", identity))
         for name in stage.inputs:
-            if not topology.streams[name].implicit:
+            if not (topology.streams[name].implicit or topology.streams[name].hidden):
                 edges.append(Edge(stream_node(name), identity))
         lines = [_public(step.describe()) for step in stage.steps]
         if stage.inputs and stage.settings.consumers > 1:

@@ -1,0 +1,97 @@
+"""How results and errors reach a person or a script: JSON on stdout, words for people, problems with their line.
+
+Colour only on a terminal and without NO_COLOR (https://no-color.org). What does not live here: what is said.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import IO
+
+import orjson
+
+from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem
+
+
+@dataclass(slots=True)
+class Verbosity:
+    """What `-q`, `-v` and `--debug` asked for."""
+
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+
+    def set_up_logging(self) -> None:
+        """Log to stderr: warnings, with `-v` what happens, with `-q` errors only, with `--debug` everything."""
+        level = logging.WARNING
+        if self.debug:
+            level = logging.DEBUG
+        elif self.verbose:
+            level = logging.INFO
+        elif self.quiet:
+            level = logging.ERROR
+        logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+        logging.getLogger("papyra_flow").setLevel(level)
+
+
+def has_colour(stream: IO[str]) -> bool:
+    """Whether to colour what goes to a stream."""
+    return stream.isatty() and not os.environ.get("NO_COLOR")
+
+
+def print_json(document: object) -> None:
+    """One JSON document, and nothing else, on stdout."""
+    text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None, file: IO[str] | None = None
+) -> None:
+    """A table for people; numbers are set flush right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    stream = file or sys.stdout
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+    width = None if stream.isatty() else 160
+    Console(file=stream, no_color=not has_colour(stream), highlight=False, width=width).print(table)
+
+
+def print_error(error: PapyraFlowError) -> None:
+    """An error on stderr: one sentence, or every problem of a file."""
+    if isinstance(error, InvalidPipelineError):
+        for problem in error.problems:
+            print(format_problem(problem, colour=has_colour(sys.stderr)), file=sys.stderr)
+        count = len(error.problems)
+        print(f"{count} problem{'s' if count != 1 else ''} found", file=sys.stderr)
+    else:
+        print(f"papyra-flow: {error}", file=sys.stderr)
+
+
+def format_problem(problem: Problem, *, colour: bool = False) -> str:
+    """A problem as compilers show it: place and sentence, the line, a caret below it, and a hint."""
+    red, bold, reset = ("\033[31m", "\033[1m", "\033[0m") if colour else ("", "", "")
+    place = f"{problem.file}:{problem.line}:{problem.column}"
+    lines = [f"{bold}{place}:{reset} {red}{problem.message}{reset} [{problem.code}]"]
+    if problem.excerpt is not None:
+        excerpt = problem.excerpt.replace("\t", " ")
+        start = max(0, problem.column - 60)
+        number = f"{problem.line} | "
+        lines.append(f"  {number}{excerpt[start : start + 100]}")
+        lines.append(" " * (len(number) + 1 + problem.column - start) + f"{red}^{reset}")
+    if problem.hint:
+        lines.append(f"  hint: {problem.hint}")
+    return "\n".join(lines)

@@ -1,0 +1,100 @@
+"""The `papyra-flow` command: its verbs, and the last word on every error.
+
+A verb raises; here the error becomes one sentence on stderr and an exit code. No traceback is shown without
+`--debug`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from papyra_flow.cli import check, dead, draw, plan, records, run, start, status
+from papyra_flow.cli.console import Verbosity, print_error
+from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
+
+app = typer.Typer(
+    name="papyra-flow",
+    help="Declarative stream pipelines on Redis Streams: forward and acknowledge in one atomic step.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from papyra_flow import __version__
+
+        print(f"papyra-flow {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _everywhere(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say errors only; works behind every verb.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens; works behind every verb.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; works behind every verb.")] = False,
+) -> None:
+    pass  # these are taken out of the arguments before typer sees them; here they are for --help
+
+
+for verbs in (run, check, plan, draw, status, records, start):
+    verbs.register(app)
+app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code."""
+    verbosity, arguments = _take_out(sys.argv[1:])
+    verbosity.set_up_logging()
+    try:
+        app(args=arguments)
+        code: object = 0
+    except SystemExit as exc:
+        code = exc.code
+    except PapyraFlowError as exc:
+        if verbosity.debug:
+            raise
+        print_error(exc)
+        code = exc.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; do not fail again at exit
+        code = EXIT_FAILED
+    except Exception as exc:
+        if verbosity.debug:
+            raise
+        print(
+            f"papyra-flow: a bug of ours: {type(exc).__name__}: {exc} (--debug shows where)",
+            file=sys.stderr,
+        )
+        code = EXIT_FAILED
+    except BaseException as exc:
+        code = getattr(exc, "exit_code", None)
+        if code is None:
+            raise
+    sys.exit(code if isinstance(code, int) else EXIT_FAILED if code else 0)
+
+
+def _take_out(arguments: list[str]) -> tuple[Verbosity, list[str]]:
+    """`-q`, `-v` and `--debug` wherever they stand, and the other arguments."""
+    verbosity, rest = Verbosity(), []
+    for index, argument in enumerate(arguments):
+        if argument == "--":
+            return verbosity, rest + arguments[index:]
+        if argument in {"-q", "--quiet"}:
+            verbosity.quiet = True
+        elif argument in {"-v", "--verbose"}:
+            verbosity.verbose = True
+        elif argument == "--debug":
+            verbosity.debug = True
+        else:
+            rest.append(argument)
+    return verbosity, rest

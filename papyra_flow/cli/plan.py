@@ -1,0 +1,101 @@
+"""`plan`, `apply` and `destroy`: what a pipeline has on a server, and what it is to have."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
+from papyra_flow.errors import RefusedError
+
+if TYPE_CHECKING:
+    from papyra_flow.streams.server import Server
+    from papyra_flow.topology.model import Topology
+    from papyra_flow.topology.plan import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(plan)
+    app.command()(apply)
+    app.command()(destroy)
+
+
+def plan(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
+    """Say what `run` would create, what is there that the file does not know, and what each link promises."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+
+    with session(file, redis, set_) as found:
+        made = found.ask(lambda server: _plan(server, found.topology))
+    if json:
+        print_json({**asdict(made), "changes": made.changes})
+    else:
+        _print(made)
+
+
+def apply(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
+    """Create every stream and group that is missing, in one round trip; again and again without harm."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+    from papyra_flow.runtime.run import apply_topology
+
+    with session(file, redis, set_) as found:
+        created = found.ask(lambda server: apply_topology(server, found.topology))
+        hidden = {stream.key for stream in found.topology.streams.values() if stream.hidden}
+        created = [spec for spec in created if spec.key not in hidden]
+    if json:
+        print_json({"created": [asdict(spec) for spec in created]})
+    elif created:
+        for spec in created:
+            print(f"created group {spec.group} on {spec.key}, starting at {spec.start}")
+    else:
+        print("nothing to create: all is there")
+
+
+def destroy(
+    file: File, redis: Redis = None, set_: Set = None, yes: Yes = False, force: Force = False, json: Json = False
+) -> None:
+    """Remove the pipeline's streams, groups and bookkeeping from the server; files stay."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+    from papyra_flow.topology.destroy import carry_out, what_is_there
+
+    with session(file, redis, set_) as found:
+        there = found.ask(lambda server: what_is_there(server, found.topology))
+        if there.backlog and not force:
+            raise RefusedError(
+                f"{there.backlog:,} records are not processed yet and would be lost; --force destroys them too"
+            )
+        if not json:
+            print(f"this removes {len(there.keys)} keys and {len(there.groups)} groups on streams of others")
+        if there.keys and not yes and not typer.confirm("Destroy?", default=False):
+            raise typer.Exit(1)
+        found.ask(lambda server: carry_out(server, there))
+    if json:
+        print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
+
+
+async def _plan(server: Server, topology: Topology) -> Plan:
+    from papyra_flow.topology.destroy import keys_of
+    from papyra_flow.topology.plan import make_plan
+    from papyra_flow.streams.positions import look
+
+    positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+    return make_plan(topology, positions, server=server.shown, keys=await keys_of(server, topology))
+
+
+def _print(made: Plan) -> None:
+    from papyra_flow.cli.console import print_table
+
+    print(f"{made.pipeline} on {made.server}: {made.changes} to create\n")
+    streams = [(s.state, s.name, s.key, s.length, s.retain, s.max_backlog) for s in made.streams]
+    print_table(("", "stream", "key", "length", "retention", "max backlog"), streams)
+    groups = [(g.state, g.group, g.stream, g.at, g.pending, g.lag) for g in made.groups]
+    print_table(("", "group", "stream", "at", "pending", "lag"), groups)
+    links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
+    print_table(("link", "promise", "because"), links)
+    for key in made.unknown_keys:
+        print(f"? {key}: not in the file")

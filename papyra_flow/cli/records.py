@@ -1,0 +1,207 @@
+"""`add` and `tap`: put records into a stream, and see what is in one, without a group."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from papyra_flow.cli.options import File, Json, Redis, Set, StreamName
+from papyra_flow.errors import UsageError
+
+if TYPE_CHECKING:
+    from papyra_flow.streams.entries import Entry
+    from papyra_flow.streams.server import Server
+
+BATCH = 500
+BLOCK_SECONDS = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(add)
+    app.command()(tap)
+
+
+def add(
+    file: File,
+    stream: StreamName,
+    records: Annotated[
+        list[str] | None, typer.Argument(metavar="[JSON]...", help="JSON objects; `-` or none: lines from stdin.", show_default=False)
+    ] = None,
+    redis: Redis = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Put records into a stream. A line that is no JSON object ends it, and says how many went in before."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+
+    given = records if records and records != ["-"] else None
+    with session(file, redis, set_) as found:
+        key = found.key_of(stream)
+        spec = found.stream(stream)
+        plain = spec is not None and spec.config.format == "fields"
+        if given is not None:
+            checked = [_record(text, f"argument {number}", 0, plain) for number, text in enumerate(given, start=1)]
+            ids = found.ask(lambda server: _add(server, key, iter([checked])))
+        else:
+            ids = found.ask(lambda server: _add(server, key, _from_stdin(plain)))
+    if json:
+        print_json({"stream": stream, "key": key, "added": len(ids), "last_id": ids[-1] if ids else None})
+    else:
+        print(f"added {len(ids):,} to {key}")
+
+
+def tap(
+    file: File,
+    stream: StreamName,
+    redis: Redis = None,
+    set_: Set = None,
+    json: Json = False,
+    start: Annotated[str, typer.Option("--from", metavar="ID|TIME", help="An entry id, or a time such as 2026-01-31T12:00.")] = "0",
+    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="At the most so many.", show_default=False)] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new ones, until interrupted.")] = False,
+) -> None:
+    """See a stream's records: one JSON line each, with the entry's id."""
+    from papyra_flow.cli.session import session
+    from papyra_flow.streams.entries import Entry
+
+    shown: list[dict[str, object]] = []
+    gather = json and not follow
+
+    def show(entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if gather:
+                shown.append(_shown(entry))
+            else:
+                _print_line(_shown(entry))
+
+    with session(file, redis, set_) as found:
+        key, first = found.key_of(stream), _start_id(start)
+        found.ask(lambda server: _tap(server, key, first, count, follow, show))
+    if gather:
+        from papyra_flow.cli.console import print_json
+
+        print_json(shown)
+
+
+async def _tap(server: Server, key: str, first: str, count: int | None, follow: bool, show: object) -> None:
+    from papyra_flow.streams.reading import entries_of
+
+    start, left = first, count
+    while left is None or left > 0:
+        size = min(BATCH, left) if left is not None else BATCH
+        entries = entries_of([[key.encode(), await server.wire.call("XRANGE", key, start, "+", "COUNT", size)]])
+        if not entries:
+            if not follow:
+                return
+            after = start.removeprefix("(") if start.startswith("(") else _before(start)
+            block = int(BLOCK_SECONDS * 1000)
+            reply = await server.wire.call("XREAD", "COUNT", size, "BLOCK", block, "STREAMS", key, after)
+            entries = entries_of(reply)
+        if entries:
+            show(entries)  # type: ignore[operator]
+            start = f"({entries[-1].id.decode()}"
+            left = left - len(entries) if left is not None else None
+
+
+def _before(start: str) -> str:
+    """The id just before one, for commands that start after the id they are given."""
+    milliseconds, _, sequence = start.partition("-")
+    if int(sequence or 0) > 0:
+        return f"{milliseconds}-{int(sequence) - 1}"
+    return f"{int(milliseconds) - 1}-{2**64 - 1}" if int(milliseconds) > 0 else "0-0"
+
+
+async def _add(server: Server, key: str, batches: Iterator[list[list[bytes]]]) -> list[str]:
+    from papyra_flow.errors import ServerError
+
+    ids: list[str] = []
+    for batch in batches:
+        for reply in await server.wire.call_many([("XADD", key, "*", *fields) for fields in batch]):
+            if isinstance(reply, ServerError):
+                raise reply
+            ids.append(reply.decode() if isinstance(reply, bytes) else str(reply))
+    return ids
+
+
+def _from_stdin(plain: bool) -> Iterator[list[list[bytes]]]:
+    """Batches of records from stdin; all good lines are handed out before the bad one is complained about."""
+    added = 0
+    waiting: list[list[bytes]] = []
+    problem: UsageError | None = None
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        if not line.strip():
+            continue
+        try:
+            waiting.append(_record(line, f"stdin, line {number}", added + len(waiting), plain))
+        except UsageError as exc:
+            problem = exc
+            break
+        if len(waiting) == BATCH:
+            yield waiting
+            added, waiting = added + len(waiting), []
+    if waiting:
+        yield waiting
+    if problem is not None:
+        raise problem
+
+
+def _record(text: str | bytes, place: str, before: int, plain: bool) -> list[bytes]:
+    import orjson
+
+    from papyra_flow.streams.entries import DATA, encode_fields
+
+    try:
+        record = orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise UsageError(f"{place} is not JSON: {exc}; {before} records were added before it") from exc
+    if not isinstance(record, dict):
+        raise UsageError(f"{place} is a JSON {type(record).__name__}, not an object; {before} were added before it")
+    return encode_fields(record) if plain else [DATA, orjson.dumps(record)]
+
+
+def _start_id(text: str) -> str:
+    """An entry id as it is, or the first id of a moment in ISO 8601 (local time unless it says otherwise)."""
+    from papyra_flow.config.models import START_ID
+
+    if START_ID.fullmatch(text) and text not in {"earliest", "latest", "$"}:
+        return text
+    if text == "earliest":
+        return "0"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"--from takes an entry id or a time such as 2026-01-31T12:00, not {text!r}") from None
+    return f"{int(moment.astimezone(UTC).timestamp() * 1000)}-0"
+
+
+def _shown(entry: Entry) -> dict[str, object]:
+    import orjson
+
+    document: dict[str, object] = {"id": entry.id.decode()}
+    data = entry.data
+    if data is not None:
+        try:
+            document["data"] = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            document["data"] = data.decode(errors="replace")
+    headers = {
+        entry.fields[i].decode(errors="replace"): entry.fields[i + 1].decode(errors="replace")
+        for i in range(0, len(entry.fields), 2)
+        if data is None or entry.fields[i] != b"data"
+    }
+    if headers:
+        document["headers" if data is not None else "fields"] = headers
+    return document
+
+
+def _print_line(document: dict[str, object]) -> None:
+    import orjson
+
+    sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+    sys.stdout.buffer.flush()

@@ -1,0 +1,97 @@
+"""`run`: the main job."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from papyra_flow.cli.options import File, Json, Redis, Set
+from papyra_flow.errors import EXIT_DEAD_LETTERS, UsageError
+
+if TYPE_CHECKING:
+    from papyra_flow.runtime.options import RunResult
+    from papyra_flow.topology.model import Topology
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(run)
+
+
+def run(
+    file: File,
+    redis: Redis = None,
+    set_: Set = None,
+    json: Json = False,
+    stage: Annotated[
+        list[str] | None, typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False)
+    ] = None,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Share the work among so many.")] = 1,
+    drain: Annotated[
+        bool | None, typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False)
+    ] = None,
+    consumer_name: Annotated[
+        str | None, typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False)
+    ] = None,
+) -> None:
+    """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
+    from papyra_flow.cli.session import session
+    from papyra_flow.connectors.stdio import StdoutSink
+    from papyra_flow.observe.progress import Progress
+    from papyra_flow.runtime.options import RunOptions
+    from papyra_flow.runtime.run import run_async, run_pipeline
+
+    with session(file, redis, set_) as found:
+        topology = found.topology
+        prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
+        if json and prints_records:
+            raise UsageError("--json and `write: stdout` both want standard output")
+        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name)
+        progress = Progress(topology, sys.stderr)
+        result = run_async(run_pipeline(topology, found.url, options, progress.watch if progress.wanted else None))
+    if json:
+        from papyra_flow.cli.console import print_json
+
+        print_json(as_json(topology, result))
+    else:
+        _print_summary(result, to_stderr=prints_records)
+    if result.error is not None:
+        raise result.error
+    if result.counters.dead:
+        raise typer.Exit(EXIT_DEAD_LETTERS)
+
+
+def as_json(topology: Topology, result: RunResult) -> dict[str, object]:
+    """A run's end under the names of the command line's contract."""
+    document: dict[str, object] = {
+        "pipeline": topology.pipeline,
+        "outcome": result.outcome,
+        "seconds": round(result.seconds, 3),
+        "stages": {name: counters.as_json() for name, counters in result.counters.stages.items()},
+        "streams": result.streams,
+    }
+    if result.error is not None:
+        document["error"] = str(result.error)
+    return document
+
+
+def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
+    from papyra_flow.cli.console import print_table
+
+    rows = [
+        (
+            name,
+            counters.read,
+            ", ".join(f"{stream} {number:,}" for stream, number in counters.as_json()["emitted"].items()) or "-",  # type: ignore[attr-defined]
+            counters.written or None,
+            counters.dropped or None,
+            counters.retried or None,
+            counters.dead or None,
+        )
+        for name, counters in result.counters.stages.items()
+    ]
+    title = f"{result.outcome} after {result.seconds:.1f} s"
+    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
+    print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)

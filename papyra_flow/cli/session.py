@@ -1,0 +1,115 @@
+"""A verb's way to its pipeline: load the file, find or start the server, build the topology, leave again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from papyra_flow.config.load import LoadedPipeline, load_pipeline
+from papyra_flow.errors import InvalidPipelineError, ServerError, UsageError
+from papyra_flow.runtime.run import run_async
+from papyra_flow.streams.embedded import EMBEDDED, EmbeddedServer
+from papyra_flow.streams.positions import look
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.build import assemble, build_topology
+from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Session:
+    """A pipeline and the address of its server, while a verb is at work."""
+
+    loaded: LoadedPipeline
+    topology: Topology
+    url: str
+
+    def ask(self, question: Callable[[Server], Awaitable[T]]) -> T:
+        """Run one coroutine against the server, which is checked first; raises ServerErrors."""
+
+        async def asked() -> T:
+            server = Server(self.url)
+            try:
+                await server.check()
+                return await question(server)
+            finally:
+                with suppress(ServerError):
+                    await server.close()
+
+        return run_async(asked())
+
+    def stage(self, name: str) -> StageSpec:
+        """A stage by name; raises UsageError with the names that there are."""
+        try:
+            return self.topology.stages[name]
+        except KeyError:
+            raise UsageError(f"there is no stage {name!r}; there are {', '.join(self.topology.stages)}") from None
+
+    def stream(self, name: str) -> StreamSpec | None:
+        """A stream of the pipeline, by its name or its key."""
+        streams = self.topology.streams
+        return streams.get(name) or next((found for found in streams.values() if found.key == name), None)
+
+    def key_of(self, name: str) -> str:
+        """The key of a stream by name, of `dead:STAGE`, or a key as it is if it looks like one.
+
+        Raises UsageError for a plain word that is no stream of the pipeline.
+        """
+        if (found := self.stream(name)) is not None:
+            return found.key
+        if name.startswith("dead:"):
+            return self.stage(name.removeprefix("dead:")).dead_key
+        if ":" in name:
+            return name
+        known = ", ".join(stream.name for stream in self.topology.streams.values() if not stream.implicit)
+        raise UsageError(f"there is no stream {name!r}; there are {known}, and dead:STAGE")
+
+
+def load(file: Path, redis: str | None, overrides: Sequence[str] | None) -> LoadedPipeline:
+    """The file, with `--redis` and `--set` over it."""
+    return load_pipeline(file, overrides=overrides or (), redis=redis)
+
+
+@contextmanager
+def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> Iterator[Session]:
+    """A session; an embedded server is started if need be, and left at the end."""
+    loaded = load(file, redis, overrides)
+    _refuse_early(loaded)
+    embedded: EmbeddedServer | None = None
+    url = loaded.config.redis
+    if url == EMBEDDED:
+        embedded = EmbeddedServer(loaded.folder, loaded.config.pipeline)
+        embedded.start()
+        url = embedded.url
+    try:
+        found = Session(loaded, assemble(loaded), url)
+        found.topology = build_topology(loaded, existing=_existing(found))
+        found.topology.redis = url
+        yield found
+    finally:
+        if embedded is not None:
+            embedded.leave()
+
+
+def _refuse_early(loaded: LoadedPipeline) -> None:
+    """Raise for problems that no server could cure, before one is started."""
+    try:
+        build_topology(loaded)
+    except InvalidPipelineError as exc:
+        lasting = [problem for problem in exc.problems if problem.code != "unwritten-stream"]
+        if lasting:
+            raise
+
+
+def _existing(found: Session) -> frozenset[str]:
+    """Keys of streams that nobody in the file writes, as far as the server has them."""
+    streams = found.topology.streams.values()
+    unwritten = [stream.key for stream in streams if not stream.writers and not stream.declared]
+    if not unwritten:
+        return frozenset()
+    positions = found.ask(lambda server: look(server.wire, unwritten))
+    return frozenset(key for key, position in positions.streams.items() if position.kind == "stream")

@@ -1,0 +1,61 @@
+"""`status`: one look at groups, lag, pending, consumers and dead letters."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from papyra_flow.cli.options import File, Json, Redis, Set
+
+if TYPE_CHECKING:
+    from papyra_flow.cli.session import Session
+
+WATCH_SECONDS = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command()(status)
+
+
+def status(
+    file: File,
+    redis: Redis = None,
+    set_: Set = None,
+    json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until interrupted.")] = False,
+) -> None:
+    """Show each stage's group, backlog and dead letters, and each stream's size."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+    from papyra_flow.observe.status import status as look_at
+
+    with session(file, redis, set_) as found:
+        while True:
+            document = found.ask(lambda server: look_at(server, found.topology))
+            if json:
+                print_json(document)
+            else:
+                if watch:
+                    typer.clear()
+                _print(found, document)
+            if not watch:
+                return
+            time.sleep(WATCH_SECONDS)
+
+
+def _print(found: Session, document: dict[str, object]) -> None:
+    from papyra_flow.cli.console import print_table
+
+    stages = document["stages"]
+    streams = document["streams"]
+    if not isinstance(stages, dict) or not isinstance(streams, dict):
+        return
+    names = ("stream", "consumers", "pending", "lag", "oldest_pending_ms", "dead")
+    rows = [(stage.name, *(stages[stage.name][name] for name in names)) for stage in found.topology.in_order()]
+    columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "dead")
+    print_table(columns, rows, title=found.topology.pipeline)
+    fields = ("key", "length", "first_id", "last_id", "bytes")
+    print_table(("stream", *fields), [(name, *(facts[field] for field in fields)) for name, facts in streams.items()])

@@ -1,0 +1,63 @@
+"""One look at a pipeline on its server: groups, lag, pending, dead letters, streams.
+
+The names are those of `status --json`.
+"""
+
+from __future__ import annotations
+
+from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.positions import Positions, look
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, Topology
+
+
+async def status(server: Server, topology: Topology) -> dict[str, object]:
+    """The status document of a pipeline."""
+    stages = list(topology.stages.values())
+    streams = list(topology.streams.values())
+    dead = [stage.dead_key for stage in stages]
+    positions = await look(server.wire, [*(stream.key for stream in streams), *dead], topology.leases)
+    sizes = await server.wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+    shown: dict[str, dict[str, object]] = {}
+    for stage in stages:
+        shown[stage.name] = await _stage(server, topology, stage, positions)
+    return {
+        "pipeline": topology.pipeline,
+        "stages": shown,
+        "streams": {
+            stream.name: {
+                "key": stream.key,
+                "length": positions.streams[stream.key].length,
+                "first_id": positions.streams[stream.key].first_id or None,
+                "last_id": positions.streams[stream.key].last_id or None,
+                "bytes": size if isinstance(size, int) else 0,
+            }
+            for stream, size in zip(streams, sizes, strict=True)
+            if not stream.hidden
+        },
+    }
+
+
+async def _stage(server: Server, topology: Topology, stage: StageSpec, positions: Positions) -> dict[str, object]:
+    keys = [topology.streams[name].key for name in stage.inputs]
+    groups = [found for key in keys if (found := positions.streams[key].groups.get(stage.group))]
+    missing = sum(positions.streams[key].length for key in keys if stage.group not in positions.streams[key].groups)
+    oldest: list[float] = []
+    for key in keys:
+        found = positions.streams[key].groups.get(stage.group)
+        if found and found.pending:
+            claimer = Claimer(server.wire, key=key, group=stage.group, consumer="")
+            oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
+    document: dict[str, object] = {
+        "stream": ", ".join(name for name in stage.inputs if not topology.streams[name].hidden) or None,
+        "group": stage.group if stage.inputs else None,
+        "consumers": max((group.consumers for group in groups), default=0),
+        "pending": sum(group.pending for group in groups),
+        "lag": sum(group.lag for group in groups) + missing,
+        "oldest_pending_ms": int(max(oldest) * 1000) if oldest else None,
+        "dead": positions.streams[stage.dead_key].length,
+    }
+    if stage.source is not None:
+        lease = positions.leases[stage.lease_key]
+        document["source"] = {"records": lease.records, "done": lease.done, "checkpoint": lease.checkpoint or None}
+    return document

@@ -1,0 +1,28 @@
+#!lua
+-- Put dead letters back: the original fields to the stage's replay stream, the dead letter away; each once.
+-- KEYS  1 the dead-letter stream   2 the replay stream    ARGV  ids
+-- Returns how many were put back; one that is not there (any more) is not counted.
+
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'stream' and kind ~= 'none' then
+  return redis.error_reply('WRONGTYPE ' .. KEYS[2] .. ' holds a ' .. kind .. ', not a stream')
+end
+local replayed = 0
+for _, id in ipairs(ARGV) do
+  local found = redis.call('XRANGE', KEYS[1], id, id)[1]
+  if found then
+    local fields, original = found[2], {}
+    for i = 1, #fields, 2 do
+      local name = fields[i]
+      if string.sub(name, 1, 2) == '@@' then name = string.sub(name, 2) elseif string.sub(name, 1, 1) == '@' then name = nil end
+      if name then
+        original[#original + 1] = name
+        original[#original + 1] = fields[i + 1]
+      end
+    end
+    redis.call('XADD', KEYS[2], '*', unpack(original)) -- first: if it fails, the dead letter is still there
+    redis.call('XDEL', KEYS[1], id)
+    replayed = replayed + 1
+  end
+end
+return replayed
