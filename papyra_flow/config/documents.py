@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from papyra_flow.config.secrets import Secrets
 from papyra_flow.config.variables import VariableError, Variables
 from papyra_flow.errors import Problem
 
@@ -46,13 +47,12 @@ class Document:
     tree: object = None
     places: dict[Path, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    secrets: Secrets = field(default_factory=Secrets)
 
-    def problem(
-        self, path: Path, code: str, message: str, hint: str | None = None, *, at_key: bool = False
-    ) -> Problem:
+    def problem(self, path: Path, code: str, message: str, hint: str | None = None, *, at_key: bool = False) -> Problem:
         """A problem at the deepest part of `path` that the file really has."""
         place = self.places.get(self.nearest(path), Place((1, 1), (1, 1)))
-        return self._at(place.key if at_key else place.value, code, message, hint)
+        return self.problem_at(place.key if at_key else place.value, code, message, hint)
 
     def nearest(self, path: Path) -> Path:
         """The path in the file that a model's location stands for.
@@ -68,29 +68,31 @@ class Document:
                 current = (*current[:-1], name)
         return current
 
-    def _at(self, position: tuple[int, int], code: str, message: str, hint: str | None) -> Problem:
+    def problem_at(self, position: tuple[int, int], code: str, message: str, hint: str | None) -> Problem:
+        """A problem at a line and column that count from 1."""
         line, column = position
         excerpt = self.lines[line - 1] if 0 < line <= len(self.lines) else None
-        return Problem(self.file, line, column, code, message, hint, excerpt)
+        hide = self.secrets.hide
+        return Problem(self.file, line, column, code, hide(message), hide(hint) if hint else None, excerpt)
 
 
 def read_document(text: str, file: str, variables: Variables) -> Document:
     """Parse `text`; never raises for bad text, the document's `problems` say what is wrong."""
-    document = Document(file, text.splitlines())
+    document = Document(file, text.splitlines(), secrets=variables.secrets)
     try:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
         finally:
-            loader.dispose()  # type: ignore[no-untyped-call]
+            loader.dispose()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = f"not valid YAML: {exc.problem or exc.context}"
-        document.problems.append(document._at(position, "yaml-syntax", message, None))
+        document.problems.append(document.problem_at(position, "yaml-syntax", message, None))
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         message = f"not valid YAML: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}"
-        document.problems.append(document._at((1, 1), "yaml-syntax", message, None))
+        document.problems.append(document.problem_at((1, 1), "yaml-syntax", message, None))
     else:
         _Builder(document, variables).build_root(node)
     return document
@@ -107,7 +109,7 @@ class _Builder:
     def build_root(self, node: yaml.Node | None) -> None:
         if node is None:
             self.document.problems.append(
-                self.document._at((1, 1), "empty-file", "the file is empty", "start with `pipeline: NAME`")
+                self.document.problem_at((1, 1), "empty-file", "the file is empty", "start with `pipeline: NAME`")
             )
             return
         self.document.places[()] = Place(_start(node), _start(node))
@@ -116,7 +118,8 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path, parents: tuple[int, ...]) -> object:
         self.count += 1
         if id(node) in parents:
-            return self.refuse(node, "yaml-recursive", "this alias contains itself")
+            self.refuse(node, "yaml-recursive", "this alias contains itself")
+            return None
         if self.count > MAX_NODES or len(parents) > MAX_DEPTH:
             if self.count <= MAX_NODES + 1:
                 self.refuse(node, "yaml-too-large", "the file is nested too deeply or its aliases expand too far")
@@ -128,7 +131,8 @@ class _Builder:
             return self.sequence(node, path, (*parents, id(node)))
         if isinstance(node, yaml.ScalarNode) and node.tag.startswith("tag:yaml.org,2002:"):
             return self.scalar(node)
-        return self.refuse(node, "yaml-tag", f"the tag {node.tag} is not allowed in a pipeline file")
+        self.refuse(node, "yaml-tag", f"the tag {node.tag} is not allowed in a pipeline file")
+        return None
 
     def mapping(self, node: yaml.MappingNode, path: Path, parents: tuple[int, ...]) -> dict[str, object]:
         data: dict[str, object] = {}
@@ -137,7 +141,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.refuse(key_node, "yaml-key", "a key must be a plain word")
                 continue
-            if key_node.value == "<<" and key_node.style is None:
+            if key_node.value == "<<" and not key_node.style:
                 merges.append(value_node)
                 continue
             key = key_node.value
@@ -179,11 +183,12 @@ class _Builder:
             try:
                 text = self.variables.substitute(text)
             except VariableError as exc:
-                return self.refuse(node, "variable", str(exc))
-        return resolve_scalar(text) if node.style is None else text
+                self.refuse(node, "variable", str(exc))
+                return None
+        return resolve_scalar(text) if not node.style else text
 
     def refuse(self, node: yaml.Node, code: str, message: str) -> None:
-        self.document.problems.append(self.document._at(_start(node), code, message, None))
+        self.document.problems.append(self.document.problem_at(_start(node), code, message, None))
 
 
 def resolve_scalar(text: str) -> object:

@@ -199,8 +199,8 @@ def _step_into(annotation: Any, part: str | int) -> Any:
         return _plain(get_args(annotation)[1])
     if get_origin(annotation) is list:
         item = get_args(annotation)[0]
-        group = next((arg for arg in get_args(item) if isinstance(arg, OneOf)), None)
-        return group or _plain(item)
+        choice = next((argument for argument in get_args(item) if isinstance(argument, OneOf)), None)
+        return choice or _plain(item)
     for argument in get_args(annotation):
         if (found := _step_into(argument, part)) is not None:
             return found

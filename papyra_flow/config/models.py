@@ -12,25 +12,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, OneOf
-from papyra_flow.config.units import Backoff, BackoffRange, Duration, format_duration, parse_duration
+from papyra_flow.config.forms import OneOrMany
+from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, parse_duration
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+DEFAULT_BACKOFF = Backoff(0.2, 30.0)
 START_ID = re.compile(r"earliest|latest|0|\$|\d+(-\d+)?")
-
-
-def _listed(value: object) -> object:
-    return value if isinstance(value, list) or value is None else [value]
-
-
-def _routes(value: object) -> object:
-    listed = _listed(value)
-    if not isinstance(listed, list):
-        return listed
-    return [{"stream": item} if isinstance(item, str) else item for item in listed]
 
 
 def _optional_mapping(value: object) -> object:
@@ -79,13 +78,19 @@ class Tuning(Model):
     batch: BatchConfig | None = Field(None, description="Batch size and wait.")
     retry: RetryConfig | None = Field(None, description="Attempts and backoff when a step fails.")
     on_error: Literal["dead", "drop", "halt"] | None = Field(
-        None, description="What becomes of a record whose attempts are used up: dead letters, dropped, or stop (dead)."
+        None,
+        description="What becomes of a record whose attempts are used up: dead letters, dropped, or stop (dead).",
     )
     claim_after: Duration | None = Field(
         None, description="Idle time after which a consumer's pending entries are taken over (30s)."
     )
     max_pending: int | None = Field(
-        None, ge=1, description="Entries that a consumer holds at the most, waiting for a retry included (4 batches)."
+        None,
+        ge=1,
+        description="Entries that a consumer holds at the most, waiting for a retry included (4 batches).",
+    )
+    max_record: Size | None = Field(
+        None, description="Bytes that a record may have, as it comes and as it leaves; larger ones are dead (8MiB)."
     )
 
 
@@ -100,26 +105,16 @@ class StageConfig(Tuning):
     """A stage: reads from somewhere, processes, writes to somewhere."""
 
     description: str | None = Field(None, description="What the stage is for, shown in diagrams.")
-    from_: Annotated[
-        list[Name],
-        BeforeValidator(_listed),
-        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-    ] = Field([], alias="from", description="The stream, or streams, that the stage's group reads.")
-    read: Annotated[Component, OneOf(SOURCES)] | None = Field(None, description="An external source, instead of `from`.")
+    from_: Annotated[list[Name], OneOrMany()] = Field(
+        [], alias="from", description="The stream, or streams, that the stage's group reads."
+    )
+    read: Annotated[Component, OneOf(SOURCES)] | None = Field(
+        None, description="An external source, instead of `from`."
+    )
     process: list[Annotated[Component, OneOf(STEPS)]] = Field([], description="Steps, in order.")
-    to: Annotated[
-        list[Route],
-        BeforeValidator(_routes),
-        WithJsonSchema(
-            {
-                "anyOf": [
-                    {"type": "string"},
-                    {"$ref": "#/$defs/Route"},
-                    {"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Route"}]}},
-                ]
-            }
-        ),
-    ] = Field([], description="The stream, or routes, that records are forwarded to.")
+    to: Annotated[list[Route], OneOrMany(short="stream")] = Field(
+        [], description="The stream, or routes, that records are forwarded to."
+    )
     match: Literal["first", "all"] = Field("first", description="Forward to the first route that fits, or to all.")
     write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
     group: Name | None = Field(None, description="The consumer group's name (the stage's).")
@@ -151,10 +146,13 @@ class StreamConfig(Model):
         description="`acked` trims what every group has acked, a duration keeps that for so long, `all` trims nothing.",
     )
     max_backlog: int | None = Field(
-        None, ge=1, description="Backlog of its slowest stage at which writers to this stream pause (100,000)."
+        None,
+        ge=1,
+        description="Backlog of its slowest stage at which writers to this stream pause (100,000).",
     )
     format: Literal["json", "fields"] = Field(
-        "json", description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record."
+        "json",
+        description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record.",
     )
 
 
@@ -168,7 +166,9 @@ class PipelineConfig(Model):
         min_length=1,
         description="redis://, rediss://, unix://, redis+sentinel://, or `embedded` for a server of its own.",
     )
-    defaults: Tuning = Field(default_factory=lambda: Tuning.model_validate({}), description="What holds for every stage.")
+    defaults: Tuning = Field(
+        default_factory=lambda: Tuning.model_validate({}), description="What holds for every stage."
+    )
     stages: dict[Name, StageConfig] = Field(min_length=1, description="The stages, by name.")
     streams: dict[Name, Annotated[StreamConfig, BeforeValidator(_optional_mapping)]] = Field(
         {}, description="Streams whose defaults do not fit, by name."
@@ -191,12 +191,13 @@ class Settings:
     batch_size: int = 500
     batch_wait: float = 0.0
     attempts: int = 5
-    backoff: Backoff = Backoff(0.2, 30.0)
+    backoff: Backoff = DEFAULT_BACKOFF
     retry_on: tuple[str, ...] | None = None
     retry_never: tuple[str, ...] = ()
     on_error: Literal["dead", "drop", "halt"] = "dead"
     claim_after: float = 30.0
     max_pending: int = 2000
+    max_record: int = 8 * 1024**2
 
     @classmethod
     def of(cls, stage: Tuning, defaults: Tuning) -> Settings:
@@ -209,6 +210,7 @@ class Settings:
                 "on_error": source.on_error,
                 "claim_after": source.claim_after,
                 "max_pending": source.max_pending,
+                "max_record": source.max_record,
                 "batch_size": batch.size if batch else None,
                 "batch_wait": batch.wait if batch else None,
                 "attempts": retry.attempts if retry else None,

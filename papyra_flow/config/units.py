@@ -67,7 +67,7 @@ def parse_backoff(value: object) -> Backoff:
     if isinstance(value, Backoff):
         return value
     if not isinstance(value, str):
-        raise ValueError(f"expected a range such as 200ms..30s, not {value!r}")  # noqa: TRY004 - pydantic collects ValueError
+        raise ValueError(f"expected a range such as 200ms..30s, not {value!r}")
     first, dots, longest = value.partition("..")
     backoff = Backoff(parse_duration(first), parse_duration(longest if dots else first))
     if backoff.longest < backoff.first:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from papyra_flow.config.secrets import Secrets
+
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -25,8 +27,7 @@ class Variables:
 
     environment: Mapping[str, str]
     folder: Path
-    secrets: set[str] = field(default_factory=set)
-    """Values that came from `${file:...}`: they are never to be shown."""
+    secrets: Secrets = field(default_factory=Secrets)
 
     def substitute(self, text: str) -> str:
         """The text with every reference replaced; raises VariableError for the first that cannot be."""
@@ -42,6 +43,7 @@ class Variables:
         if not _NAME.fullmatch(name):
             raise VariableError(f"${{{reference}}} is not ${{VAR}}, ${{VAR:-default}} or ${{file:PATH}}")
         value = self.environment.get(name, "")
+        self.secrets.add(value, name=name)
         if value or (not has_default and name in self.environment):
             return value
         if has_default:
@@ -54,6 +56,5 @@ class Variables:
         except (OSError, UnicodeDecodeError, ValueError) as exc:
             reason = getattr(exc, "strerror", None) or "not a text file"
             raise VariableError(f"cannot read {path}: {reason}") from exc
-        if value:
-            self.secrets.add(value)
+        self.secrets.add(value)
         return value
