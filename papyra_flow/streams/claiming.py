@@ -71,10 +71,13 @@ class Claimer:
         )
         return [id_ for id_ in reply if isinstance(id_, bytes)] if isinstance(reply, list) else []
 
-    async def pending(self, count: int, *, consumer: str | None = None, start: str = "-") -> list[Pending]:
-        """Entries that are pending, ours unless another consumer is named; all consumers' for ''."""
+    async def pending(
+        self, count: int, *, consumer: str | None = None, start: str = "-", idle: float = 0.0
+    ) -> list[Pending]:
+        """Entries pending for `idle` seconds at least, ours unless another consumer is named; all consumers' for ''."""
+        least = ("IDLE", int(idle * 1000)) if idle else ()
         of = (self._consumer if consumer is None else consumer,) if consumer != "" else ()
-        reply = await self._wire.call("XPENDING", self.key, self._group, start, "+", count, *of)
+        reply = await self._wire.call("XPENDING", self.key, self._group, *least, start, "+", count, *of)
         if not isinstance(reply, list):
             return []
         return [Pending(id_, owner.decode(), idle / 1000, times) for id_, owner, idle, times in reply]

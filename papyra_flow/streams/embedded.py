@@ -16,10 +16,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from papyra_flow.errors import EmbeddedServerError
 
@@ -98,7 +101,8 @@ class EmbeddedServer:
             raise EmbeddedServerError(f"{folder} belongs to another user")
 
     def _client(self) -> redis.Redis:
-        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5, socket_connect_timeout=5)
+        retry = Retry(NoBackoff(), 0)  # a server that is not there is an answer
+        return redis.Redis(unix_socket_path=str(self.socket), socket_timeout=5, socket_connect_timeout=5, retry=retry)
 
     def _answers(self) -> bool:
         try:
@@ -186,10 +190,8 @@ def find_server() -> Path:
 
 
 def _alive(pid: int) -> bool:
-    try:
+    with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # if it is our child, do not leave a zombie behind
-    except ChildProcessError:
-        pass
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -14,12 +14,13 @@ import orjson
 
 from papyra_flow.errors import RecordError, UndecodableError
 
-Value: TypeAlias = "None | bool | int | float | str | list[Value] | dict[str, Value]"
+Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Record: TypeAlias = dict[str, Value]
 Format: TypeAlias = Literal["json", "fields"]
 
 DATA = b"data"
-_JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_MORE_TYPES = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+"""What JSON has no types for, and Python programmers use all the same. It costs time, so it is a second try."""
 
 
 class Entry:
@@ -39,26 +40,27 @@ class Entry:
     @property
     def data(self) -> bytes | None:
         """The raw value of the field `data`, or None."""
-        fields = self.fields
-        if fields and fields[0] == DATA:
-            return fields[1]
-        for index in range(0, len(fields), 2):
-            if fields[index] == DATA:
-                return fields[index + 1]
-        return None
-
-    @property
-    def headers(self) -> dict[bytes, bytes] | None:
-        """The fields beside `data`, or None where there are none (the usual case, made cheap)."""
-        fields = self.fields
-        if len(fields) <= 2:
-            return None
-        return {fields[i]: fields[i + 1] for i in range(0, len(fields), 2) if fields[i] != DATA}
+        return value_of(self.fields)
 
 
-def decode_json(entry: Entry) -> Record:
-    """The record of an entry in the format `json`; raises UndecodableError."""
-    data = entry.data
+def value_of(fields: Sequence[bytes]) -> bytes | None:
+    """The value of the field `data` among flat fields, or None."""
+    if fields and fields[0] == DATA:
+        return fields[1]
+    for index in range(0, len(fields), 2):
+        if fields[index] == DATA:
+            return fields[index + 1]
+    return None
+
+
+def headers_of(fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    """The fields beside `data`."""
+    return {fields[i]: fields[i + 1] for i in range(0, len(fields), 2) if fields[i] != DATA}
+
+
+def decode_json(fields: Sequence[bytes]) -> Record:
+    """The record of an entry in the format `json`, from its flat fields; raises UndecodableError."""
+    data = value_of(fields)
     if data is None:
         raise UndecodableError("the entry has no field `data`; declare `format: fields` if its fields are the record")
     try:
@@ -70,9 +72,8 @@ def decode_json(entry: Entry) -> Record:
     return record
 
 
-def decode_fields(entry: Entry) -> Record:
+def decode_fields(fields: Sequence[bytes]) -> Record:
     """The record of an entry in the format `fields`, all values strings; raises UndecodableError."""
-    fields = entry.fields
     try:
         return {fields[i].decode(): fields[i + 1].decode() for i in range(0, len(fields), 2)}
     except UnicodeDecodeError as exc:
@@ -82,9 +83,12 @@ def decode_fields(entry: Entry) -> Record:
 def encode_json(record: Mapping[str, object]) -> bytes:
     """A record as JSON; raises RecordError for values that JSON does not have."""
     try:
-        return orjson.dumps(record, option=_JSON_OPTIONS)
-    except (TypeError, orjson.JSONEncodeError) as exc:
-        raise RecordError(f"the record cannot be written as JSON: {exc}") from exc
+        return orjson.dumps(record)
+    except (TypeError, orjson.JSONEncodeError):
+        try:
+            return orjson.dumps(record, option=_MORE_TYPES)
+        except (TypeError, orjson.JSONEncodeError) as exc:
+            raise RecordError(f"the record cannot be written as JSON: {exc}") from exc
 
 
 def encode_fields(record: Mapping[str, object]) -> list[bytes]:
@@ -101,6 +105,12 @@ def encode_fields(record: Mapping[str, object]) -> list[bytes]:
     if not fields:
         raise RecordError("a record without fields cannot be written in the format `fields`")
     return fields
+
+
+def refuse_large(size: int, most: int) -> None:
+    """Raise RecordError for a record of more bytes than `max_record` allows."""
+    if size > most:
+        raise RecordError(f"the record has {size:,} bytes, more than `max_record` allows")
 
 
 def parse_id(text: bytes | str) -> tuple[int, int]:

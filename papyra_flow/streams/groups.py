@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from papyra_flow.errors import ServerError
+from papyra_flow.errors import CommandRefusedError, GroupGoneError, ServerError
+from papyra_flow.streams.scripts import call_script
 from papyra_flow.streams.wire import Argument, Reply, Wire
 
 
@@ -20,6 +21,29 @@ class GroupSpec:
     key: str
     group: str
     start: str = "0"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerInfo:
+    """A consumer of a group: entries pending for it, and seconds since it last asked for something."""
+
+    name: str
+    pending: int
+    idle: float
+
+
+async def consumers_of(wire: Wire, key: str, group: str) -> list[ConsumerInfo]:
+    """XINFO CONSUMERS (https://redis.io/docs/latest/commands/xinfo-consumers/); none where there is no such group."""
+    try:
+        reply = await wire.call("XINFO", "CONSUMERS", key, group)
+    except CommandRefusedError as exc:
+        if "no such key" in str(exc):
+            return []
+        raise
+    except GroupGoneError:
+        return []
+    found = [dict(zip(info[::2], info[1::2], strict=True)) for info in reply] if isinstance(reply, list) else []
+    return [ConsumerInfo(c[b"name"].decode(errors="replace"), c[b"pending"], c[b"idle"] / 1000) for c in found]
 
 
 async def create_groups(wire: Wire, groups: Sequence[GroupSpec], *, marker: str) -> list[GroupSpec]:
@@ -43,15 +67,13 @@ async def destroy_groups(wire: Wire, groups: Sequence[GroupSpec]) -> None:
     _raise_first(replies, unless="requires the key to exist")
 
 
-async def delete_consumer(wire: Wire, key: str, group: str, consumer: str) -> None:
-    """Remove a consumer that has nothing pending; with pending entries it is left alone, for they would be lost.
+async def delete_consumer(wire: Wire, key: str, group: str, consumer: str) -> bool:
+    """Remove a consumer that has nothing pending; one that has is left alone, for its entries would be lost.
 
-    XGROUP DELCONSUMER (https://redis.io/docs/latest/commands/xgroup-delconsumer/) throws its pending entries
-    away, so the check comes first.
+    XGROUP DELCONSUMER (https://redis.io/docs/latest/commands/xgroup-delconsumer/) throws pending entries away.
+    Returns whether it was removed.
     """
-    pending = await wire.call("XPENDING", key, group, "-", "+", 1, consumer)
-    if not pending:
-        await wire.call("XGROUP", "DELCONSUMER", key, group, consumer)
+    return await call_script(wire, "leave_group", [key], [group, consumer]) == 1
 
 
 def _raise_first(replies: Sequence[Reply | ServerError], *, unless: str) -> None:

@@ -24,9 +24,13 @@ class Keyspace:
         """The dead-letter stream of a stage."""
         return f"{{{self.tag}}}:@dead:{stage}"
 
-    def lease(self, stage: str) -> str:
-        """The hash that says who owns a source or sink, and how far it is (`streams.lease`)."""
-        return f"{{{self.tag}}}:@lease:{stage}"
+    def source(self, stage: str) -> str:
+        """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
+        return f"{{{self.tag}}}:@source:{stage}"
+
+    def sink(self, stage: str) -> str:
+        """The lease of a stage's sink."""
+        return f"{{{self.tag}}}:@sink:{stage}"
 
     @property
     def probe(self) -> str:

@@ -56,9 +56,10 @@ class Leases:
         await self._update(lease)
 
     async def move(self, lease: Lease, checkpoint: str) -> None:
-        """Set the checkpoint outside a commit; raises FencedError."""
-        await self._update(lease, "checkpoint", checkpoint)
-        lease.checkpoint = checkpoint
+        """Set the checkpoint outside a commit, if it is another; raises FencedError."""
+        if checkpoint != lease.checkpoint:
+            await self._update(lease, "checkpoint", checkpoint)
+            lease.checkpoint = checkpoint
 
     async def release(self, lease: Lease) -> None:
         """Let the next owner start at once."""

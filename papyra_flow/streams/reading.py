@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from papyra_flow.errors import ServerError
+from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry
-from papyra_flow.streams.wire import Reply, Wire
+from papyra_flow.streams.wire import Argument, Receiver, Reply, Wire
+
+PATIENCE_SECONDS = 15.0
+"""How much longer than it may block a read's reply may take."""
 
 
 class GroupReader:
@@ -25,26 +29,38 @@ class GroupReader:
         self._command = ("XREADGROUP", "GROUP", group, consumer)
         self._new = (">",) * len(self._keys)
         self._client_id: int | None = None
+        self._known = 0
         self._stopped = False
 
-    async def read(self, count: int, *, block: float) -> list[Entry]:
-        """Up to `count` new entries of each stream, waiting up to `block` seconds for the first.
+    async def read(self, count: int, *, block: float) -> list[Batch]:
+        """Up to `count` new entries of each stream, waiting up to `block` seconds for the first; a batch a stream.
 
         An empty list when nothing came, or when `stop` was called. Raises GroupGoneError, WrongKeyTypeError,
         ConnectionLostError and the like.
         """
+        if not self._is_known():
+            await self.identify()
         if self._stopped:
             return []
+        return batches_of(await self._wire.call(*self._read(count, block), timeout=block + PATIENCE_SECONDS))
+
+    def begin(self, receiver: Receiver, count: int, *, block: float) -> bool:
+        """Send such a read now for somebody who gets its reply; False, and nothing done, if there is no connection."""
+        return self._is_known() and self._wire.begin(
+            receiver, *self._read(count, block), timeout=block + PATIENCE_SECONDS
+        )
+
+    def _is_known(self) -> bool:
+        return self._wire.connected and self._known == self._wire.connections
+
+    def _read(self, count: int, block: float) -> tuple[Argument, ...]:
         milliseconds = max(1, int(block * 1000))
-        reply = await self._wire.call(
-            *self._command, "COUNT", count, "BLOCK", milliseconds, "STREAMS", *self._keys, *self._new,
-            timeout=block + 15,
-        )  # fmt: skip
-        return entries_of(reply)
+        return (*self._command, "COUNT", count, "BLOCK", milliseconds, "STREAMS", *self._keys, *self._new)
 
     async def identify(self) -> None:
         """Learn the connection's id, so that `stop` can end a read that blocks."""
         reply = await self._wire.call("CLIENT", "ID")
+        self._known = self._wire.connections
         self._client_id = reply if isinstance(reply, int) else None
 
     async def stop(self) -> None:
@@ -59,8 +75,15 @@ class GroupReader:
         await self._wire.close()
 
 
+def batches_of(reply: Reply) -> list[Batch]:
+    """The new entries of an XREADGROUP reply, a batch for each stream."""
+    if not isinstance(reply, list):
+        return []
+    return [Batch(key.decode(), *zip(*entries, strict=True)) for key, entries in reply if entries]
+
+
 def entries_of(reply: Reply) -> list[Entry]:
-    """The entries of an XREADGROUP or XREAD reply, stream by stream."""
+    """The entries of an XREAD or XRANGE reply, stream by stream."""
     if not isinstance(reply, list):
         return []
     return [Entry(key.decode(), id_, fields) for key, entries in reply for id_, fields in entries if fields]

@@ -5,6 +5,8 @@ The prefixes are those of Redis' and Valkey's own error replies (https://redis.i
 
 from __future__ import annotations
 
+import re
+
 from redis.exceptions import RedisError
 
 from papyra_flow.errors import (
@@ -16,6 +18,8 @@ from papyra_flow.errors import (
 )
 
 NO_SCRIPT = "NOSCRIPT"
+_PLACE_IN_SCRIPT = re.compile(r" script: (\w+, )?on @user_script:\d+\.?$")
+_NO_PERMISSION = ("permissions", "can't run this command", "ACL failure")
 _WAIT = frozenset({
     "BUSY", "CLUSTERDOWN", "FAILOVER", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY",
     "TRYAGAIN", "UNBLOCKED",
@@ -24,7 +28,7 @@ _WAIT = frozenset({
 
 def refusal(message: str) -> ServerError:
     """The error that stands for a server's error reply."""
-    message = message.split(" script: ", 1)[0].strip()
+    message = _PLACE_IN_SCRIPT.sub("", message).strip()
     prefix = message.split(" ", 1)[0]
     if prefix == "NOGROUP" or message.startswith("The -NOGROUP"):
         return GroupGoneError(message)
@@ -32,7 +36,7 @@ def refusal(message: str) -> ServerError:
         return WrongKeyTypeError(message)
     if prefix in _WAIT:
         return TryAgainError(f"the server refuses for now: {message}")
-    if prefix in {"NOAUTH", "WRONGPASS", "NOPERM"} or "permissions" in message or "can't run this command" in message:
+    if prefix in {"NOAUTH", "WRONGPASS", "NOPERM"} or any(words in message for words in _NO_PERMISSION):
         return CommandRefusedError(f"the server does not let us: {message}")
     return CommandRefusedError(f"the server refused a command: {message}")
 

@@ -7,8 +7,6 @@ of the stream, foreign ones included, in the same script as XTRIM MINID
 
 from __future__ import annotations
 
-import time
-
 from papyra_flow.streams.scripts import call_script
 from papyra_flow.streams.wire import Wire
 
@@ -17,8 +15,7 @@ async def trim_acked(wire: Wire, key: str, *, exact: bool = False, keep: float =
     """Trim what every group has acked; returns how many entries.
 
     `exact` trims to the entry, else whole nodes of the stream's tree, which is cheaper. `keep` seconds: only
-    entries older than that, by their ids.
+    entries older than that, by their ids and the server's clock.
     """
-    older_than = f"{int((time.time() - keep) * 1000)}-0" if keep else ""
-    reply = await call_script(wire, "trim", [key], ["=" if exact else "~", older_than])
+    reply = await call_script(wire, "trim", [key], ["=" if exact else "~", int(keep * 1000)])
     return reply if isinstance(reply, int) else 0

@@ -8,15 +8,16 @@ Addresses are redis-py's URLs (redis://, rediss://, unix://) and
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any  # the keyword arguments of redis-py, which are of all types
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
 from papyra_flow.errors import ServerTooOldError, UsageError
-from papyra_flow.streams.wire import Reply, Wire
+from papyra_flow.streams.wire import Wire
 
 MINIMUM = {"redis": (7, 0), "valkey": (7, 2)}
 SENTINEL_SCHEME = "redis+sentinel"
@@ -95,10 +96,10 @@ def redacted(url: str) -> str:
     return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
 
 
-def _pool(url: str) -> ConnectionPool[AbstractConnection]:
-    options: dict[str, object] = {
+def _pool(url: str) -> ConnectionPool:
+    options: dict[str, Any] = {
         "protocol": 2,  # one shape of replies on every server
-        "retry": Retry(NoBackoff(), 0),  # type: ignore[no-untyped-call]  # a repeated XADD writes twice
+        "retry": Retry(NoBackoff(), 0),  # a repeated XADD writes twice
         "socket_timeout": None,  # `Wire` times its replies itself
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
@@ -118,7 +119,7 @@ def _pool(url: str) -> ConnectionPool[AbstractConnection]:
         raise UsageError(f"{redacted(url)!r} is no address of a server: {exc}") from exc
 
 
-def _sentinel_pool(url: str, options: dict[str, object]) -> ConnectionPool[AbstractConnection]:
+def _sentinel_pool(url: str, options: dict[str, Any]) -> ConnectionPool:
     parts = urlsplit(url)
     login, _, hosts = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
@@ -129,17 +130,10 @@ def _sentinel_pool(url: str, options: dict[str, object]) -> ConnectionPool[Abstr
     for host in hosts.split(","):
         name, _, port = host.rpartition(":")
         addresses.append((name, int(port)) if name else (port, 26379))
-    credentials = {"username": unquote(user) or None, "password": unquote(password) or None}
+    credentials: dict[str, Any] = {"username": unquote(user) or None, "password": unquote(password) or None}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         addresses, sentinel_kwargs={"socket_timeout": 5, "socket_connect_timeout": 5}
     )
     client = sentinel.master_for(master, db=int(database or 0), **credentials, **options)
-    pool: ConnectionPool[AbstractConnection] = client.connection_pool
+    pool: ConnectionPool = client.connection_pool
     return pool
-
-
-def text(reply: Reply) -> str:
-    """A reply that is a string, as text; empty for null."""
-    if isinstance(reply, bytes):
-        return reply.decode(errors="replace")
-    return "" if reply is None else str(reply)

@@ -1,40 +1,50 @@
-"""One connection that many callers share: commands go out at once, replies come back in order.
+"""One connection that many callers share, and that is made anew when it is lost.
 
-The connection is redis-py's (TLS, authentication, Sentinel, reconnecting included); packing and replies are
-hiredis' own, which costs a tenth of what redis-py's command layer does. A cancelled caller leaves the
-connection in step, because a reader task takes every reply off the wire. Nothing is ever sent twice here:
-whoever calls knows whether its command may be repeated.
+The connection is redis-py's (TLS, authentication, Sentinel included); packing is hiredis' own, which costs a tenth
+of what redis-py's command layer does. Nothing is ever sent twice here: whoever calls knows whether its command may
+be repeated. What does not live here: sending and receiving (`link`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias, Union
+from contextlib import suppress
+from typing import TypeAlias
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from papyra_flow.errors import CommandRefusedError, ConnectionLostError, ServerError, ServerUnreachableError
+from papyra_flow.streams.link import Link, Receiver, Reply
 from papyra_flow.streams.refusals import refusal, reply_text
 
+__all__ = ["Argument", "Receiver", "Reply", "Wire"]
+
+_CLOSED = "Connection closed by server"
+TRIES = 3
+"""Connections that are begun before a server that takes them and closes them again is said not to answer."""
+
 Argument: TypeAlias = str | bytes | int | float
-Reply: TypeAlias = Union[None, int, bytes, Sequence["Reply"]]
 
 
 class Wire:
     """A shared, self-reconnecting connection; `timeout` is how many seconds a reply may take."""
 
-    def __init__(self, pool: ConnectionPool[AbstractConnection], *, timeout: float = 30.0) -> None:
+    def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0) -> None:
         self._pool = pool
         self._timeout = timeout
         self._connection: AbstractConnection | None = None
+        self._link: Link | None = None
         self._connecting = asyncio.Lock()
-        self._waiting: deque[asyncio.Future[Reply]] = deque()
-        self._reading: asyncio.Task[None] | None = None
+        self.connections = 0
+        """How many connections were made so far."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection just now."""
+        return self._link is not None and not self._link.ended
 
     async def call(self, *arguments: Argument, timeout: float | None = None) -> Reply:
         """Send one command and return its raw reply.
@@ -42,20 +52,20 @@ class Wire:
         Raises ServerUnreachableError when there is no connection to be had (the command was not sent),
         ConnectionLostError when it broke before the reply, other ServerErrors for error replies.
         """
-        connection = self._connection or await self._connect()
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        try:
-            # Nothing suspends between the append above and the write, so replies match their callers.
-            await connection.send_packed_command([hiredis.pack_command(arguments)], check_health=False)
-            async with asyncio.timeout(timeout or self._timeout):
-                return await future
-        except TimeoutError:
-            await self._drop(connection, "no reply came in time")
-            raise ConnectionLostError(f"the server did not answer {arguments[0]!s} in time") from None
-        except (RedisError, OSError) as exc:
-            await self._drop(connection, str(exc))
-            raise ConnectionLostError(f"the connection to the server was lost: {exc}") from exc
+        link = self._link
+        if link is None or link.ended:
+            link = await self._connect()
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        link.send((_packed(arguments),), (reply,), timeout or self._timeout)
+        return await reply
+
+    def begin(self, receiver: Receiver, *arguments: Argument, timeout: float) -> bool:
+        """Send one command now for somebody who gets its reply; False, and nothing done, if there is no connection."""
+        link = self._link
+        if link is None or link.ended:
+            return False
+        link.send((_packed(arguments),), (receiver,), timeout)
+        return True
 
     async def call_many(self, commands: Sequence[Sequence[Argument]]) -> list[Reply | ServerError]:
         """Send commands in one go and return their replies in order, error replies as values.
@@ -64,23 +74,14 @@ class Wire:
         """
         if not commands:
             return []
-        connection = self._connection or await self._connect()
+        link = self._link
+        if link is None or link.ended:
+            link = await self._connect()
         loop = asyncio.get_running_loop()
-        futures = [loop.create_future() for _ in commands]
-        self._waiting.extend(futures)
-        try:
-            packed = [hiredis.pack_command(tuple(command)) for command in commands]
-            await connection.send_packed_command(packed, check_health=False)
-            async with asyncio.timeout(self._timeout):
-                replies = await asyncio.gather(*futures, return_exceptions=True)
-        except TimeoutError:
-            await self._drop(connection, "no reply came in time")
-            raise ConnectionLostError("the server did not answer in time") from None
-        except (RedisError, OSError) as exc:
-            await self._drop(connection, str(exc))
-            raise ConnectionLostError(f"the connection to the server was lost: {exc}") from exc
+        futures: list[asyncio.Future[Reply]] = [loop.create_future() for _ in commands]
+        link.send([_packed(command) for command in commands], futures, self._timeout)
         results: list[Reply | ServerError] = []
-        for reply in replies:
+        for reply in await asyncio.gather(*futures, return_exceptions=True):
             if isinstance(reply, ConnectionLostError) or (
                 isinstance(reply, BaseException) and not isinstance(reply, ServerError)
             ):
@@ -90,53 +91,49 @@ class Wire:
 
     async def close(self) -> None:
         """Close the connection; callers still waiting get a ConnectionLostError."""
-        if self._connection is not None:
-            await self._drop(self._connection, "closed")
+        link, self._link = self._link, None
+        connection, self._connection = self._connection, None
+        if link is not None:
+            link.close()
+        if connection is not None:
+            with suppress(RedisError, OSError, RuntimeError):
+                await connection.disconnect(nowait=True)
 
-    async def _connect(self) -> AbstractConnection:
+    async def _connect(self) -> Link:
         async with self._connecting:
-            if self._connection is not None:
-                return self._connection
-            connection = self._pool.make_connection()
+            if self._link is not None and self.connected:
+                return self._link
+            await self.close()
+            connection = await self._made()
+            self._connection, self._link = connection, Link(connection)  # type: ignore[arg-type]
+            self.connections += 1
+            return self._link
+
+    async def _made(self) -> AbstractConnection:
+        """A connection that redis-py has introduced; one that broke in the middle of that is tried again."""
+        tries = TRIES
+        while True:
+            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
-                await connection.connect()
-            except AuthenticationError as exc:
-                raise CommandRefusedError(f"the server does not let us in: {exc}") from exc
-            except ResponseError as exc:
-                raise refusal(reply_text(exc)) from exc
+                await connection.connect()  # type: ignore[no-untyped-call]
             except (RedisError, OSError) as exc:
-                raise ServerUnreachableError(f"no server answers: {exc}") from exc
-            self._connection = connection
-            self._reading = asyncio.create_task(self._read(connection))
-            return connection
+                tries -= 1
+                if not tries or _CLOSED not in str(exc):
+                    raise _not_let_in(exc) from exc
+            else:
+                return connection
 
-    async def _read(self, connection: AbstractConnection) -> None:
-        waiting = self._waiting
-        try:
-            while True:
-                try:
-                    reply = await connection.read_response(disable_decoding=True, timeout=math.inf)
-                except ResponseError as exc:
-                    future = waiting.popleft()
-                    if not future.done():
-                        future.set_exception(refusal(reply_text(exc)))
-                    continue
-                future = waiting.popleft()
-                if not future.done():
-                    future.set_result(reply)
-        except (RedisError, OSError, IndexError) as exc:
-            await self._drop(connection, str(exc))
 
-    async def _drop(self, connection: AbstractConnection, reason: str) -> None:
-        if self._connection is not connection:
-            return
-        self._connection = None
-        waiting, self._waiting = self._waiting, deque()
-        reading, self._reading = self._reading, None
-        if reading is not None and reading is not asyncio.current_task():
-            reading.cancel()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(ConnectionLostError(f"the connection to the server was lost: {reason}"))
-                future.exception()  # its caller may be gone: do not warn about what nobody awaits
-        await connection.disconnect(nowait=True)
+def _not_let_in(exc: Exception) -> ServerError:
+    """Why there is no connection: redis-py wraps what the server answered to AUTH and the like."""
+    answered = next((e for e in (exc, exc.__cause__) if isinstance(e, AuthenticationError | ResponseError)), None)
+    if isinstance(answered, AuthenticationError):
+        return CommandRefusedError(f"the server does not let us in: {answered}")
+    if answered is not None:
+        return refusal(reply_text(answered))
+    return ServerUnreachableError(f"no server answers: {exc}")
+
+
+def _packed(command: Sequence[Argument]) -> bytes:
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]
+    return packed

@@ -4,15 +4,19 @@
 -- whole script before its first write.
 --
 -- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets
--- ARGV  1 group   2 consumer   3 the lease's epoch, or ''   4 the sink's checkpoint   then for each entry
---       id '0'                                  acknowledge only
---       id K data                               forward one record to KEYS[K], its field `data` alone
---       id '*M' (K nargs field value ...) x M   forward M records
+-- ARGV  1 group   2 consumer   3 the lease's epoch, or ''   4 the sink's checkpoint
+--       5 an id that must not be pending any more, or ''   6 how many entries
+--       then three arguments for each entry
+--         id '0' ''       acknowledge only
+--         id K data       forward one record to KEYS[K], its field `data` alone
+--         id '*' M        forward M records
+--       then, for each entry with '*' in their order, M times:  K nargs field value ...
 -- Returns {entries acked, ids that were not ours any more, error or '', ids of entries that are not pending}.
 
 local group, consumer, epoch = ARGV[1], ARGV[2], ARGV[3]
 local source, lease = KEYS[1], KEYS[3]
-local FIRST = 5
+local FIRST = 7
+local behind = FIRST + 3 * tonumber(ARGV[6])
 
 -- Whatever could make a write fail is found out before the first one.
 for k = 4, #KEYS do
@@ -24,13 +28,9 @@ end
 redis.call('XACK', source, group, '0-0')
 redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'p', 'p')
 
-local function next_entry(i)
-  local spec = ARGV[i + 1]
-  if spec == '0' then return i + 2 end
-  if string.byte(spec) ~= 42 then return i + 3 end
-  local at = i + 2
-  for _ = 1, tonumber(string.sub(spec, 2)) do at = at + 2 + tonumber(ARGV[at + 1]) end
-  return at
+-- Portions of a commit come in one go: where one was refused, those behind it do nothing, which keeps the order.
+if ARGV[5] ~= '' and #redis.call('XPENDING', source, group, ARGV[5], ARGV[5], 1) > 0 then
+  return {0, {}, 'EARLY', {}}
 end
 
 -- An exclusive owner (a sink) commits all or nothing: what it wrote outside cannot be taken back by entry.
@@ -38,44 +38,49 @@ if epoch ~= '' then
   if redis.call('HGET', lease, 'epoch') ~= epoch then
     return redis.error_reply('FENCED ' .. lease .. ' has another owner')
   end
-  local missing, i = {}, FIRST
-  while i <= #ARGV do
+  local missing = {}
+  for i = FIRST, behind - 1, 3 do
     if #redis.call('XPENDING', source, group, ARGV[i], ARGV[i], 1) == 0 then missing[#missing + 1] = ARGV[i] end
-    i = next_entry(i)
   end
   if #missing > 0 then return {0, {}, '', missing} end
   redis.call('HSET', lease, 'checkpoint', ARGV[4])
 end
 
-local acked, stale, i = 0, {}, FIRST
-while i <= #ARGV do
-  local id, spec = ARGV[i], ARGV[i + 1]
-  -- The gate (invariants I1, I2): only the consumer whose XACK counts forwards.
-  if redis.call('XACK', source, group, id) == 1 then
-    local added, failure = {}, nil
-    if spec ~= '0' and string.byte(spec) ~= 42 then
-      local result = redis.pcall('XADD', KEYS[tonumber(spec)], '*', 'data', ARGV[i + 2])
-      if type(result) == 'table' then failure = result.err end
-    elseif spec ~= '0' then
-      local at = i + 2
-      for _ = 1, tonumber(string.sub(spec, 2)) do
-        local key, nargs = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 1])
-        local result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs))
-        if type(result) == 'table' then failure = result.err break end
-        added[#added + 1] = {key, result}
-        at = at + 2 + nargs
+-- `at` is where the next records of an entry with '*' begin.
+local acked, stale, at = 0, {}, behind
+
+-- Forward or pass over the records of one entry with '*'; returns the error of an XADD.
+local function many(count, forward)
+  local added = {}
+  for _ = 1, count do
+    local key, nargs = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 1])
+    if forward then
+      local result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs))
+      if type(result) == 'table' then
+        for _, entry in ipairs(added) do redis.call('XDEL', entry[1], entry[2]) end
+        return result.err
       end
+      added[#added + 1] = {key, result}
     end
-    if failure then
-      -- Foreseen by no check above: take this one entry back as a whole, it stays pending.
-      for _, entry in ipairs(added) do redis.call('XDEL', entry[1], entry[2]) end
-      redis.call('XCLAIM', source, group, consumer, 0, id, 'FORCE', 'JUSTID')
-      return {acked, stale, failure, {}}
-    end
-    acked = acked + 1
-  else
-    stale[#stale + 1] = id
+    at = at + 2 + nargs
   end
-  i = next_entry(i)
+end
+
+for i = FIRST, behind - 1, 3 do
+  local id, spec, failure = ARGV[i], ARGV[i + 1], nil
+  -- The gate (invariants I1, I2): only the consumer whose XACK counts forwards.
+  local ours = redis.call('XACK', source, group, id) == 1
+  if spec == '*' then
+    failure = many(tonumber(ARGV[i + 2]), ours)
+  elseif ours and spec ~= '0' then
+    local result = redis.pcall('XADD', KEYS[tonumber(spec)], '*', 'data', ARGV[i + 2])
+    if type(result) == 'table' then failure = result.err end
+  end
+  if failure then
+    -- Foreseen by no check above: this one entry was taken back as a whole, and stays pending.
+    redis.call('XCLAIM', source, group, consumer, 0, id, 'FORCE', 'JUSTID')
+    return {acked, stale, failure, {}}
+  end
+  if ours then acked = acked + 1 else stale[#stale + 1] = id end
 end
 return {acked, stale, '', {}}

@@ -1,7 +1,7 @@
 #!lua
 -- Put dead letters back: the original fields to the stage's replay stream, the dead letter away; each once.
 -- KEYS  1 the dead-letter stream   2 the replay stream    ARGV  ids
--- Returns how many were put back; one that is not there (any more) is not counted.
+-- Returns how many were put back; one that is not there (any more), or has too many fields, is not counted.
 
 local kind = redis.call('TYPE', KEYS[2]).ok
 if kind ~= 'stream' and kind ~= 'none' then
@@ -20,9 +20,11 @@ for _, id in ipairs(ARGV) do
         original[#original + 1] = fields[i + 1]
       end
     end
-    redis.call('XADD', KEYS[2], '*', unpack(original)) -- first: if it fails, the dead letter is still there
-    redis.call('XDEL', KEYS[1], id)
-    replayed = replayed + 1
+    if #original > 0 then
+      redis.call('XADD', KEYS[2], '*', unpack(original)) -- first: if it fails, the dead letter is still there
+      redis.call('XDEL', KEYS[1], id)
+      replayed = replayed + 1
+    end
   end
 end
 return replayed

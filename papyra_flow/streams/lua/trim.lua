@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Retention: trim what every group of a stream has acked, and nothing else (invariant I3).
 -- Allowed when memory is short, because it makes room.
--- KEYS  1 the stream    ARGV  1 '~' or '='   2 an id below which entries are old enough, or ''
+-- KEYS  1 the stream    ARGV  1 '~' or '='   2 milliseconds that acked entries are kept, by the server's own clock
 -- Returns how many entries were trimmed. A stream that no group reads is left alone.
 
 local function before(a, b)
@@ -27,5 +27,9 @@ for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   if bound == nil or before(unacked, bound) then bound = unacked end
 end
 if bound == nil then return 0 end
-if ARGV[2] ~= '' and before(ARGV[2], bound) then bound = ARGV[2] end
+if tonumber(ARGV[2]) > 0 then
+  local now = redis.call('TIME')
+  local old = string.format('%.0f', math.max(0, now[1] * 1000 + math.floor(now[2] / 1000) - ARGV[2])) .. '-0'
+  if before(old, bound) then bound = old end
+end
 return redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1], bound)

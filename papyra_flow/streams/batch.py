@@ -1,0 +1,77 @@
+"""A batch: entries of one stream in columns, as the server's reply has them.
+
+The hot path works on whole columns, so that a record costs a share of a few calls and no object of its own. An
+`Entry` is made for the few that need one: those that failed. What does not live here: reading (`reading`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from papyra_flow.streams.entries import DATA, Entry, value_of
+
+
+class Batch:
+    """Entries in columns, where a place stands for an entry; `deliveries` is None where all are first ones."""
+
+    __slots__ = ("_deliveries", "_plain", "fields", "ids", "key")
+
+    def __init__(
+        self, key: str, ids: Sequence[bytes], fields: Sequence[Sequence[bytes]], deliveries: Sequence[int] | None = None
+    ) -> None:
+        self.key = key
+        self.ids = ids
+        self.fields = fields
+        self._deliveries = deliveries
+        self._plain: Sequence[bytes] | Literal[False] | None = None  # None: not looked at yet
+
+    @classmethod
+    def of(cls, entries: Sequence[Entry]) -> Batch:
+        """Entries of one stream as a batch."""
+        return cls(
+            entries[0].key,
+            [entry.id for entry in entries],
+            [entry.fields for entry in entries],
+            [entry.deliveries for entry in entries],
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether these are new entries, as the group's read delivered them."""
+        return self._deliveries is None
+
+    def entry(self, place: int) -> Entry:
+        """One of the entries by itself."""
+        deliveries = self._deliveries[place] if self._deliveries is not None else 1
+        return Entry(self.key, self.ids[place], self.fields[place], deliveries)
+
+    def plain(self) -> Sequence[bytes] | None:
+        """The values of the field `data`, where every entry has that field and no other; else None."""
+        if self._plain is None:
+            self._plain = _plain(self.fields)
+        return self._plain or None
+
+    def values(self) -> list[bytes | None]:
+        """The value of the field `data` of each entry, None where it has none."""
+        return [value_of(fields) for fields in self.fields]
+
+
+def _plain(fields: Sequence[Sequence[bytes]]) -> Sequence[bytes] | Literal[False]:
+    if set(map(len, fields)) != {2}:
+        return False
+    values = [value for name, value in fields if name == DATA]
+    return values if len(values) == len(fields) else False
+
+
+def joined(batches: Sequence[Batch]) -> list[Batch]:
+    """New entries read one after the other as one batch for each stream."""
+    columns: dict[str, tuple[list[bytes], list[Sequence[bytes]]]] = {}
+    for batch in batches:
+        ids, fields = columns.setdefault(batch.key, ([], []))
+        ids += batch.ids
+        fields += batch.fields
+    return [Batch(key, *both) for key, both in columns.items()]

@@ -1,0 +1,35 @@
+"""What a pipeline's user has to be allowed on a server, as rules for ACL SETUSER.
+
+https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/. Commands that a script calls are checked
+against its user too, so they are listed here like those that are sent. What does not live here: which keys a pipeline
+uses (`papyra_flow.topology.acl`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+CONNECT = ("auth", "client|id", "client|setname", "client|unblock", "info", "ping", "select")
+RUN = (
+    "eval", "evalsha", "exists", "hget", "hincrby", "hmget", "hset", "sadd", "set", "sismember", "srem", "time", "type",
+    "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xgroup|delconsumer", "xinfo|consumers",
+    "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
+)  # fmt: skip
+OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")
+"""For the verbs that look at a pipeline, repair it or remove it."""
+
+
+def rules(*, keys: Iterable[str], read_only: Iterable[str] = (), operate: bool = False) -> list[str]:
+    """The rules for a user who may use keys that match `keys`, read those that match `read_only`, and nothing else."""
+    commands = sorted(CONNECT + RUN + (OPERATE if operate else ()))
+    return [
+        "resetkeys", "resetchannels", "-@all",
+        *(f"~{pattern}" for pattern in sorted(set(keys))),
+        *(f"%R~{pattern}" for pattern in sorted(set(read_only))),
+        *(f"+{command}" for command in commands),
+    ]  # fmt: skip
+
+
+def literal(key: str) -> str:
+    """A key as a glob pattern that matches nothing else."""
+    return "".join(f"\\{char}" if char in "*?[]^\\" else char for char in key)
