@@ -56,8 +56,11 @@ class Portion:
 class Source(Protocol):
     """An opened source; one owner reads it, in order."""
 
-    async def start(self, checkpoint: str) -> None:
-        """Go to a checkpoint, '' for the beginning; raises ConnectorError if there is nothing to read."""
+    async def start(self, checkpoint: str) -> str:
+        """Go to a checkpoint, '' for the beginning; returns where that is, to be kept before anything is read.
+
+        Raises ConnectorError if there is nothing to read.
+        """
 
     async def read(self, count: int) -> Portion:
         """Up to `count` items; waits until there is one, or the source has ended. Raises ConnectorError."""
@@ -67,10 +70,17 @@ class Source(Protocol):
 
 
 class Sink(Protocol):
-    """An opened sink."""
+    """An opened sink: it is locked, started, and then written to."""
 
-    async def start(self, checkpoint: str) -> None:
-        """Go back to a checkpoint, so that nothing is there that was not committed; raises ConnectorError."""
+    async def lock(self) -> None:
+        """Keep out a process that was fenced off but may still write; waits for it, and changes nothing yet."""
+
+    async def start(self, checkpoint: str) -> str:
+        """Go back to a checkpoint, so that nothing is there that was not committed; '' where there is none yet.
+
+        Returns the checkpoint to start from, which is kept before anything is written: what the very first
+        write leaves behind could not be told from what was there before, otherwise. Raises ConnectorError.
+        """
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """A record as the sink writes it; `raw` is its JSON where it is unchanged. Raises RecordError."""

@@ -14,10 +14,18 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Sink, SinkConfig, Source, SourceConfig, SourceItem
+from papyra_flow.connectors.base import (
+    BadRecord,
+    ConnectorContext,
+    Sink,
+    SinkConfig,
+    Source,
+    SourceConfig,
+    SourceItem,
+)
 from papyra_flow.connectors.files import FileSink, FileSource, Lines
 from papyra_flow.errors import ConnectorError, RecordError
-from papyra_flow.streams.entries import Value, encode_json
+from papyra_flow.streams.entries import Record, Value, encode_json
 
 ColumnType = Literal["str", "int", "float", "bool"]
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -142,7 +150,7 @@ class CsvSink(SinkConfig):
             csv.writer(text, delimiter=self.delimiter, lineterminator="\n").writerow(values)
             return text.getvalue().encode()
 
-        def encode(record: dict[str, object], _raw: bytes | None) -> bytes:
+        def encode(record: Record, _raw: bytes | None) -> bytes:
             if not columns:
                 columns.extend(record)
             if extra := record.keys() - set(columns):
@@ -152,8 +160,15 @@ class CsvSink(SinkConfig):
         def head() -> bytes:
             return line(list(columns))
 
+        def adopt(lines: Iterator[bytes]) -> None:
+            # What is appended has to stand under the header that is there, whatever the next record's order.
+            there = next(csv.reader((text.decode() for text in lines), delimiter=self.delimiter), [])
+            if self.columns is not None and there != self.columns:
+                raise ConnectorError(f"{self.path} has the columns {', '.join(there)}, not {', '.join(self.columns)}")
+            columns[:] = there
+
         path = context.folder / self.path
-        return FileSink(path, encode, fsync=self.fsync, overwrite=self.overwrite, head=head)
+        return FileSink(path, encode, fsync=self.fsync, overwrite=self.overwrite, head=head, adopt=adopt)
 
 
 def _cell(value: object) -> object:

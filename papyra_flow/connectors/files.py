@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import glob
 import gzip
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,11 @@ import orjson
 
 from papyra_flow.connectors.base import Portion, SourceItem
 from papyra_flow.errors import ConnectorError
+from papyra_flow.streams.entries import Record
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 LOCK_RETRY_SECONDS = 0.2
+_log = logging.getLogger("papyra_flow.sink")
 
 
 class Lines:
@@ -69,10 +72,10 @@ class FileSource:
         self._items: Iterator[SourceItem] = iter(())
         self._position: dict[str, str | int] = {}
 
-    async def start(self, checkpoint: str) -> None:
+    async def start(self, checkpoint: str) -> str:
         """Find the files and go to the checkpoint `{"file", "offset", "line"}`."""
         whole = str(self._folder / self._pattern)
-        self._files = sorted(Path(name) for name in glob.glob(whole, recursive=True))  # noqa: PTH207, ASYNC240 - absolute patterns too
+        self._files = sorted(Path(name) for name in glob.glob(whole, recursive=True))  # noqa: PTH207 - absolute patterns too
         if not self._files:
             raise ConnectorError(f"there is no file {self._pattern}")
         self._position = orjson.loads(checkpoint) if checkpoint else {}
@@ -82,6 +85,7 @@ class FileSource:
             offset, line = int(self._position["offset"]), int(self._position["line"])
             with self._readable(self._files[0]):
                 self._open(self._files.pop(0), offset, line)
+        return checkpoint
 
     async def read(self, count: int) -> Portion:
         """The next items; a portion never spans two files."""
@@ -111,7 +115,7 @@ class FileSource:
         return os.path.relpath(file, self._folder)
 
     def _open(self, file: Path, offset: int, line: int) -> None:
-        opened = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")
+        opened = gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb")  # noqa: SIM115 - closed by `close`
         self._file = opened
         if offset and self._head is not None:
             self._head(Lines(opened, self._name(file)))
@@ -147,41 +151,52 @@ class FileSink:
     def __init__(
         self,
         path: Path,
-        encode: Callable[[dict[str, object], bytes | None], bytes],
+        encode: Callable[[Record, bytes | None], bytes],
         *,
         fsync: bool,
         overwrite: bool,
         head: Callable[[], bytes] | None = None,
+        adopt: Callable[[Iterator[bytes]], None] | None = None,
     ) -> None:
+        """`head` is what a new file starts with, `adopt` is given the lines of one that is gone on with."""
         self._path = path
         self._encode = encode
         self._fsync = fsync
         self._overwrite = overwrite
         self._head = head
+        self._adopt = adopt
         self._file: IO[bytes] | None = None
         self._offset = 0
 
-    async def start(self, checkpoint: str) -> None:
-        """Lock the file and cut it back to the checkpoint.
-
-        The lock keeps out a process that was fenced off but still runs. Without a checkpoint the file keeps
-        what is in it, unless it is to be overwritten.
-        """
+    async def lock(self) -> None:
+        """Open the file and lock it (flock(2)); a process that has the lock gives it up when it is fenced off."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            file = self._path.open("ab")
-            await self._lock(file)
+            self._file = self._path.open("ab")
+            await self._wait_for_lock(self._file)
+        except OSError as exc:
+            raise ConnectorError(f"cannot write {self._path}: {exc.strerror or exc}") from exc
+
+    async def start(self, checkpoint: str) -> str:
+        """Cut the file back to the checkpoint; without one it keeps what is in it, unless it is to be overwritten."""
+        file = self._file
+        if file is None:
+            raise ConnectorError(f"{self._path} is not locked")
+        try:
             size = os.fstat(file.fileno()).st_size
             if checkpoint:
                 self._offset = min(int(checkpoint), size)
             else:
                 self._offset = 0 if self._overwrite else size
             file.truncate(self._offset)
-            self._file = file
+            if self._adopt is not None and self._offset:
+                with gzip.open(self._path) if self._path.suffix == ".gz" else self._path.open("rb") as lines:
+                    self._adopt(iter(lines))
         except OSError as exc:
             raise ConnectorError(f"cannot write {self._path}: {exc.strerror or exc}") from exc
+        return str(self._offset)
 
-    def encode(self, record: dict[str, object], raw: bytes | None) -> bytes:
+    def encode(self, record: Record, raw: bytes | None) -> bytes:
         """A line for the record."""
         return self._encode(record, raw)
 
@@ -217,11 +232,15 @@ class FileSink:
             self._file.close()
             self._file = None
 
-    async def _lock(self, file: IO[bytes]) -> None:
+    async def _wait_for_lock(self, file: IO[bytes]) -> None:
+        told = False
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if not told:
+                    _log.info("waiting for the process that writes %s to let go of it", self._path)
+                    told = True
                 await asyncio.sleep(LOCK_RETRY_SECONDS)
             else:
                 return

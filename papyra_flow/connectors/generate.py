@@ -7,10 +7,10 @@ import random
 from collections.abc import Callable
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from papyra_flow.connectors.base import ConnectorContext, Portion, Source, SourceConfig, SourceItem
-from papyra_flow.steps.expressions import Expression, compile_fields
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, Portion, Source, SourceConfig, SourceItem
+from papyra_flow.steps.expressions import Expression, compile_expression, compile_fields, explain
 from papyra_flow.streams.entries import Record, encode_json
 
 _DEFAULT_FIELDS = {"n": "n", "value": "round(random * 100, 3)"}
@@ -30,6 +30,18 @@ class GenerateSource(SourceConfig):
         _DEFAULT_FIELDS, description="Fields, as expressions over `n` (from 0) and `random` (from 0 to 1)."
     )
 
+    @field_validator("fields")
+    @classmethod
+    def _known_names(cls, fields: dict[str, str]) -> dict[str, str]:
+        for name, text in fields.items():
+            try:
+                compile_expression(text).one({"n": 0, "random": 0.5})
+            except KeyError as exc:
+                raise ValueError(f"{name}: there is no {exc.args[0]!r} here, only `n` and `random`") from exc
+            except Exception:  # noqa: BLE001, S112 - what fails for one record need not for the others
+                continue
+        return fields
+
     @property
     def bounded(self) -> bool:
         """Whether it has a count."""
@@ -37,21 +49,23 @@ class GenerateSource(SourceConfig):
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        return _Generator(self, compile_fields(self.fields, keep=False))
+        return _Generator(self, compile_fields(self.fields, keep=False).one)
 
 
 class _Generator:
     def __init__(self, config: GenerateSource, make: Callable[[Record], Record]) -> None:
         self._config = config
         self._make = make
+        self._explain = explain(", ".join(f"{name}: {text}" for name, text in config.fields.items()))
         self._next = 0
         self._first = 0
         self._started = 0.0
 
-    async def start(self, checkpoint: str) -> None:
+    async def start(self, checkpoint: str) -> str:
         """Go on at the next record's number."""
         self._next = self._first = int(checkpoint or 0)
         self._started = asyncio.get_running_loop().time()
+        return checkpoint
 
     async def read(self, count: int) -> Portion:
         """The next records, when the rate allows them."""
@@ -70,9 +84,13 @@ class _Generator:
         done = config.count is not None and self._next >= config.count
         return Portion(items, str(self._next), done=done)
 
-    def _record(self, number: int) -> bytes:
+    def _record(self, number: int) -> SourceItem:
         chance = random.Random(f"{self._config.seed}/{number}").random()  # noqa: S311 - not for secrets
-        return encode_json(self._make({"n": number, "random": chance}))
+        try:
+            return encode_json(self._make({"n": number, "random": chance}))
+        except Exception as exc:  # noqa: BLE001 - an expression may raise anything; it is the record's failure
+            raw = encode_json({"n": number, "random": chance})
+            return BadRecord(raw, str(self._explain(exc)), self._config.describe(), str(number))
 
     async def close(self) -> None:
         """Nothing to give back."""

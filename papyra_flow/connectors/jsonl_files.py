@@ -8,9 +8,17 @@ from typing import ClassVar
 import orjson
 from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Sink, SinkConfig, Source, SourceConfig, SourceItem
+from papyra_flow.connectors.base import (
+    BadRecord,
+    ConnectorContext,
+    Sink,
+    SinkConfig,
+    Source,
+    SourceConfig,
+    SourceItem,
+)
 from papyra_flow.connectors.files import FileSink, FileSource, Lines
-from papyra_flow.streams.entries import encode_json
+from papyra_flow.streams.entries import Record, encode_json
 
 
 def json_item(line: bytes, origin: str, number: int) -> SourceItem:
@@ -24,7 +32,7 @@ def json_item(line: bytes, origin: str, number: int) -> SourceItem:
     return line
 
 
-def json_line(record: dict[str, object], raw: bytes | None) -> bytes:
+def json_line(record: Record, raw: bytes | None) -> bytes:
     """A record as a line; one that is unchanged and on one line already is not encoded again."""
     return (raw if raw is not None and b"\n" not in raw else encode_json(record)) + b"\n"
 

@@ -14,14 +14,22 @@ from typing import ClassVar
 import orjson
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Portion, Sink, SinkConfig, Source, SourceConfig, SourceItem
+from papyra_flow.connectors.base import (
+    ConnectorContext,
+    Portion,
+    Sink,
+    SinkConfig,
+    Source,
+    SourceConfig,
+    SourceItem,
+)
 from papyra_flow.errors import ConnectorError, ServerError
-from papyra_flow.streams.entries import encode_json
+from papyra_flow.streams.entries import Record, encode_json
 from papyra_flow.streams.lease import Lease, Leases
 from papyra_flow.streams.reading import entries_of
 from papyra_flow.streams.scripts import call_script
 from papyra_flow.streams.server import Server, redacted
-from papyra_flow.streams.wire import Argument
+from papyra_flow.streams.wire import Argument, Reply
 
 BLOCK_MS = 5000
 
@@ -35,7 +43,9 @@ class StreamSource(SourceConfig):
 
     key: str = Field(min_length=1, description="The stream's key.")
     redis: str | None = Field(None, description="Its server, if it is not the pipeline's.")
-    start: str = Field("0", pattern=r"^(0|\$|\d+(-\d+)?)$", description="The id after which to start; `$` for new ones only.")
+    start: str = Field(
+        "0", pattern=r"^(0|\$|\d+(-\d+)?)$", description="The id after which to start; `$` for new ones only."
+    )
     follow: bool = Field(True, description="Wait for new entries; otherwise end at those that are there at the start.")
 
     @property
@@ -55,14 +65,15 @@ class _Reader:
         self._cursor = config.start
         self._until: str | None = None
 
-    async def start(self, checkpoint: str) -> None:
-        """Go on after the id read last."""
+    async def start(self, checkpoint: str) -> str:
+        """Go on after the id read last; `$` becomes the id that it stands for now, and stays that."""
         self._cursor = checkpoint or self._config.start
         last = await self._last_id()
         if self._cursor == "$":
             self._cursor = last
         if not self._config.follow:
             self._until = last
+        return self._cursor
 
     async def _last_id(self) -> str:
         reply = await self._ask("XREVRANGE", self._config.key, "+", "-", "COUNT", 1)
@@ -86,7 +97,7 @@ class _Reader:
             self._cursor = entries[-1].id.decode()
         return Portion(items, self._cursor, done=done)
 
-    async def _ask(self, *command: Argument) -> object:
+    async def _ask(self, *command: Argument) -> Reply:
         try:
             return await self._server.wire.call(*command, timeout=BLOCK_MS / 1000 + 15)
         except ServerError as exc:
@@ -109,32 +120,43 @@ class StreamSink(SinkConfig):
 
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
-        return _Writer(self, Server(self.redis or context.redis), f"{context.pipeline}:{context.stage}")
+        return _Writer(self.keys(context), Server(self.redis or context.redis), _owner(context))
+
+    def keys(self, context: ConnectorContext) -> list[str]:
+        """The keys over there, all in one slot: the stream, the lease, the ids seen, and one that never exists."""
+        tagged = re.search(r"\{([^{}]+)\}", self.key)
+        lease = f"{{{tagged[1] if tagged else self.key}}}:@relay:{_owner(context)}"
+        return [self.key, lease, f"{lease}:seen", f"{lease}:@probe"]
+
+
+def _owner(context: ConnectorContext) -> str:
+    return f"{context.pipeline}:{context.stage}"
 
 
 class _Writer:
     """Adds records over there, each entry's once; what was acked here is forgotten there by the next batch."""
 
-    def __init__(self, config: StreamSink, server: Server, owner: str) -> None:
-        tagged = re.search(r"\{([^{}]+)\}", config.key)
-        tag = tagged[1] if tagged else config.key
-        self._config = config
+    def __init__(self, keys: list[str], server: Server, owner: str) -> None:
+        self._keys = keys
         self._server = server
-        self._lease_key = f"{{{tag}}}:@relay:{owner}"
-        self._leases = Leases(server.wire, owner, f"{{{tag}}}:@probe")
+        self._leases = Leases(server.wire, owner, keys[3])
         self._lease: Lease | None = None
         self._acked: list[str] = []
         self._batch: list[str] = []
 
-    async def start(self, checkpoint: str) -> None:
-        """Take the lease over there; the checkpoint names the entries whose acks are known."""
+    async def lock(self) -> None:
+        """Take the lease over there."""
         try:
-            self._lease = await self._leases.take(self._lease_key)
+            self._lease = await self._leases.take(self._keys[1])
         except ServerError as exc:
             raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
-        self._acked = orjson.loads(checkpoint) if checkpoint else []
 
-    def encode(self, record: dict[str, object], raw: bytes | None) -> bytes:
+    async def start(self, checkpoint: str) -> str:
+        """The checkpoint names the entries whose acks are known."""
+        self._acked = orjson.loads(checkpoint) if checkpoint else []
+        return checkpoint
+
+    def encode(self, record: Record, raw: bytes | None) -> bytes:
         """The record as JSON."""
         return raw if raw is not None else encode_json(record)
 
@@ -145,9 +167,8 @@ class _Writer:
         arguments: list[Argument] = [self._lease.epoch, len(self._acked), *self._acked]
         for entry_id, chunk in chunks:
             arguments += (entry_id, chunk)
-        keys = [self._config.key, self._lease_key, f"{self._lease_key}:seen", self._lease_key + ":@probe"]
         try:
-            await call_script(self._server.wire, "relay", keys, arguments)
+            await call_script(self._server.wire, "relay", self._keys, arguments)
         except ServerError as exc:
             raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
         self._batch = list(dict.fromkeys(entry_id.decode() for entry_id, _ in chunks))

@@ -23,6 +23,7 @@ from papyra_flow.connectors.base import (
 )
 from papyra_flow.connectors.jsonl_files import json_item, json_line
 from papyra_flow.errors import ConnectorError
+from papyra_flow.streams.entries import Record
 
 READ_BYTES = 256 * 1024
 
@@ -49,9 +50,10 @@ class _Stdin:
         self._number = 0
         self._ended = False
 
-    async def start(self, checkpoint: str) -> None:
+    async def start(self, checkpoint: str) -> str:
         """Count on from the lines read before."""
         self._number = int(checkpoint or 0)
+        return checkpoint
 
     async def read(self, count: int) -> Portion:
         """The lines at hand, or those of the next read."""
@@ -88,10 +90,14 @@ class StdoutSink(SinkConfig):
 
 
 class _Stdout:
-    async def start(self, checkpoint: str) -> None:
-        """Nothing to go back to."""
+    async def lock(self) -> None:
+        """Everybody may print."""
 
-    def encode(self, record: dict[str, object], raw: bytes | None) -> bytes:
+    async def start(self, checkpoint: str) -> str:
+        """Nothing to go back to."""
+        return checkpoint
+
+    def encode(self, record: Record, raw: bytes | None) -> bytes:
         """A line for the record."""
         return json_line(record, raw)
 

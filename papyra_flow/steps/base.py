@@ -34,11 +34,13 @@ class Each:
     """A step that is called with one record and returns what it became.
 
     That is None (dropped), a record, an `Emit`, or an iterable of those. `unchanged` promises that a record
-    that comes out is the one that went in, so that it need not be encoded again. `explain` turns an exception
-    into one that a user understands.
+    that comes out is the one that went in, so that it need not be encoded again. `over` is the same for many
+    records at once, for a step without effects: if it raises, each record is tried by itself. `explain` turns an
+    exception into one that a user understands.
     """
 
     apply: Callable[[Record], object]
+    over: Callable[[Sequence[Record]], Sequence[object]] | None = None
     unchanged: bool = False
     explain: Callable[[Exception], Exception] | None = None
 
@@ -65,11 +67,11 @@ class StepConfig(Component):
     def build(self, context: StepContext) -> Step:
         """The step, ready to run; raises ValueError or ConnectorError with one sentence if it cannot be."""
 
-    def accepts(self, context: StepContext) -> type | None:  # noqa: ARG002
+    def accepts(self, context: StepContext) -> type | None:
         """The model that records must fit, where the step declares one."""
         return None
 
-    def returns(self, context: StepContext) -> type | None:  # noqa: ARG002
+    def returns(self, context: StepContext) -> type | None:
         """The model that the step's records fit, where it declares one."""
         return None
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
+if TYPE_CHECKING:  # a step function's module should not have to import pydantic for an `Emit`
+    from pydantic import BaseModel
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
-from papyra_flow.steps.expressions import Expression, compile_expression, explain
-from papyra_flow.streams.entries import Record
+from papyra_flow.steps.expressions import Expression, compile_filter, explain
 
 
 class Filter(StepConfig):
@@ -21,12 +20,8 @@ class Filter(StepConfig):
 
     def build(self, context: StepContext) -> Step:
         """The filter."""
-        keep = compile_expression(self.expression)
-
-        def apply(record: Record) -> Record | None:
-            return record if keep(record) else None
-
-        return Each(apply, unchanged=True, explain=explain(self.expression))
+        kept = compile_filter(self.expression)
+        return Each(kept.one, over=kept.over, unchanged=True, explain=explain(self.expression))
 
     @property
     def keeps_shape(self) -> bool:

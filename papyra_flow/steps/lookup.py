@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, Literal, Self
 
@@ -56,12 +56,12 @@ class Lookup(StepConfig):
 
     def _from_file(self, context: StepContext) -> Step:
         table = dict(self._rows(context.folder))
-        find = compile_expression(self.on)
+        find = compile_expression(self.on).one
         return Each(lambda record: self._joined(record, table.get(find(record)), find), explain=explain(self.on))
 
     def _from_hash(self, context: StepContext) -> Step:
-        server = Server(self.redis or context.redis)
-        find = compile_expression(self.on)
+        asked = _HashTable(self.redis or context.redis, self.hash or "")
+        find = compile_expression(self.on).one
         told = explain(self.on)
 
         async def apply(records: Sequence[Record]) -> list[object]:
@@ -71,26 +71,23 @@ class Lookup(StepConfig):
                     keys.append(find(record))
                 except Exception as exc:  # noqa: BLE001 - the record's own failure
                     keys.append(told(exc))
-            asked = ["" if isinstance(key, Exception) else str(key) for key in keys]
-            reply = await server.wire.call("HMGET", self.hash or "", *asked)
-            found = reply if isinstance(reply, list) else []
+            found = await asked.rows(["" if isinstance(key, Exception) else str(key) for key in keys])
             results: list[object] = []
-            for record, key, value in zip(records, keys, found, strict=True):
+            for record, key, row in zip(records, keys, found, strict=True):
                 try:
-                    row = None if value is None else _hash_value(value)
                     results.append(key if isinstance(key, Exception) else self._joined(record, row, find))
                 except MissingKeyError as exc:
                     results.append(exc)
             return results
 
-        return Whole(apply, close=server.close)
+        return Whole(apply, start=asked.start, close=asked.close)
 
-    def _joined(self, record: Record, row: Value, find: object) -> Record | None:
+    def _joined(self, record: Record, row: Value, find: Callable[[Record], object]) -> Record | None:
         if row is None:
             if self.missing == "drop":
                 return None
             if self.missing == "dead":
-                key = find(record) if callable(find) else None
+                key = find(record)
                 table = self.csv or self.jsonl or self.hash
                 raise MissingKeyError(f"lookup: {table} has no row for {self.on} = {key!r}")
         if self.as_ is not None:
@@ -114,7 +111,12 @@ class Lookup(StepConfig):
             raise ConnectorError(f"lookup: cannot read {path.name}: {reason}") from exc
 
     def _csv_rows(self, file: IO[str], path: Path) -> Iterator[Record]:
-        convert = {"str": str, "int": int, "float": float, "bool": lambda text: text.lower() in {"1", "true", "yes"}}
+        convert: dict[str, Callable[[str], Value]] = {
+            "str": str,
+            "int": int,
+            "float": float,
+            "bool": lambda text: text.lower() in {"1", "true", "yes"},
+        }
         for number, row in enumerate(csv.DictReader(file), start=2):
             record: Record = dict(row)
             for name, type_ in self.types.items():
@@ -125,6 +127,28 @@ class Lookup(StepConfig):
                         f"lookup: {path.name}, row {number}: {row[name]!r} in column {name!r} is no {type_}"
                     ) from None
             yield record
+
+
+class _HashTable:
+    """A Redis hash as a table; its server's address is not looked at before the stage starts."""
+
+    def __init__(self, url: str, key: str) -> None:
+        self._url = url
+        self._key = key
+        self._server: Server | None = None
+
+    async def start(self) -> None:
+        self._server = Server(self._url)
+
+    async def rows(self, keys: Sequence[str]) -> list[Value]:
+        if self._server is None:
+            raise ConnectorError("lookup: the step was not started")
+        reply = await self._server.wire.call("HMGET", self._key, *keys)
+        return [None if value is None else _hash_value(value) for value in reply] if isinstance(reply, list) else []
+
+    async def close(self) -> None:
+        if self._server is not None:
+            await self._server.close()
 
 
 def _open(path: Path) -> IO[str]:

@@ -19,8 +19,8 @@ class MapFields(StepConfig):
     fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
 
     def build(self, context: StepContext) -> Step:
-        """The mapping, compiled into one function."""
-        return Each(compile_fields(self.fields, keep=False), explain=explain(_shown(self.fields)))
+        """The mapping, compiled as one."""
+        return _step(self.fields, keep=False)
 
 
 class SetFields(StepConfig):
@@ -32,8 +32,13 @@ class SetFields(StepConfig):
     fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
 
     def build(self, context: StepContext) -> Step:
-        """The mapping, compiled into one function."""
-        return Each(compile_fields(self.fields, keep=True), explain=explain(_shown(self.fields)))
+        """The mapping, compiled as one."""
+        return _step(self.fields, keep=True)
+
+
+def _step(fields: dict[str, str], *, keep: bool) -> Step:
+    made = compile_fields(fields, keep=keep)
+    return Each(made.one, over=made.over, explain=explain(_shown(fields)))
 
 
 def _shown(fields: dict[str, str]) -> str:

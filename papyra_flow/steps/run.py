@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 from papyra_flow.config.units import Duration
 from papyra_flow.errors import RecordError
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.threads import in_thread
 from papyra_flow.streams.entries import Record
 
 Function: TypeAlias = Callable[..., object]
@@ -68,14 +69,11 @@ class Run(StepConfig):
             raise ValueError(f"{self.function} has to take one argument, the {'batch' if self.batch else 'record'}")
         return _model_in(_hints(function).get(parameters[0].name))
 
-    def _concurrent(
-        self, call: Function, collects: bool
-    ) -> Callable[[Sequence[Record]], Awaitable[Sequence[object]]]:
+    def _concurrent(self, call: Function, collects: bool) -> Callable[[Sequence[Record]], Awaitable[Sequence[object]]]:
         async def one(record: Record, room: asyncio.Semaphore) -> object:
             async with room, asyncio.timeout(self.timeout):
                 if self.thread:
-                    result = await asyncio.to_thread(call, record)
-                    return list(result) if inspect.isgenerator(result) else result
+                    return await in_thread(lambda record: _collected(call(record)), record)
                 result = call(record)
                 if collects:
                     return [item async for item in result]  # type: ignore[attr-defined]
@@ -104,7 +102,7 @@ class Run(StepConfig):
                 if awaits:
                     returned = await function(given)  # type: ignore[misc]
                 else:
-                    returned = await asyncio.to_thread(function, given) if self.thread else function(given)
+                    returned = await in_thread(function, given) if self.thread else function(given)
             if not isinstance(returned, list | tuple) or len(returned) != len(given):
                 got = f"{len(returned)} items" if isinstance(returned, list | tuple) else f"{returned!r:.60}"
                 raise RecordError(f"{self.function} has to return a list of {len(given)} items, not {got}")
@@ -146,7 +144,9 @@ def _hints(function: Function) -> dict[str, object]:
     try:
         return typing.get_type_hints(target)
     except (NameError, TypeError) as exc:
-        raise ValueError(f"the annotations of {getattr(function, '__name__', function)!r} do not resolve: {exc}") from exc
+        raise ValueError(
+            f"the annotations of {getattr(function, '__name__', function)!r} do not resolve: {exc}"
+        ) from exc
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:
@@ -164,6 +164,11 @@ def _modelled(model: type[BaseModel], record: Record) -> BaseModel:
         first = exc.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise RecordError(f"the record does not fit {model.__name__}: {place}: {first['msg']}") from exc
+
+
+def _collected(result: object) -> object:
+    """A generator's items, made in the thread that runs it."""
+    return list(result) if inspect.isgenerator(result) else result
 
 
 def _with_model(function: Function, model: type[BaseModel]) -> Function:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import Field
 
+from papyra_flow.config.forms import OneOrMany
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
 from papyra_flow.streams.entries import Record
-
-
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
 
 
 class DropFields(StepConfig):
@@ -20,11 +17,7 @@ class DropFields(StepConfig):
     name: ClassVar[str] = "drop"
     main: ClassVar[str] = "fields"
 
-    fields: Annotated[
-        list[str],
-        BeforeValidator(_listed),
-        WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
-    ] = Field(min_length=1, description="The fields' names.")
+    fields: Annotated[list[str], OneOrMany()] = Field(min_length=1, description="The fields' names.")
 
     def build(self, context: StepContext) -> Step:
         """The step."""
