@@ -40,6 +40,7 @@ def assemble(loaded: LoadedPipeline) -> Topology:
         keys=Keyspace(config.pipeline),
         stages={},
         streams={},
+        secrets=loaded.document.secrets,
     )
     for name in config.streams:
         _stream(topology, config, name)
@@ -69,6 +70,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
                 implicit, topology.keys.stream(implicit), StreamConfig(), declared=True, implicit=True
             )
             inputs = source_to = (implicit,)
+    replay: str | None = None
     if inputs:
         # Dead letters are replayed here, not to the stage's own input, where other groups would get them again.
         replay = f"{name}@replay"
@@ -88,8 +90,10 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         steps=tuple(step for step in stage.process if isinstance(step, StepConfig)),
         routes=routes if inputs else (),
         sink=sink,
+        replay=replay,
         dead_key=topology.keys.dead(name),
-        lease_key=topology.keys.lease(name),
+        source_lease=topology.keys.source(name),
+        sink_lease=topology.keys.sink(name),
     )
     topology.stages[name] = spec
     for stream in inputs:

@@ -49,7 +49,12 @@ def _cycles(topology: Topology) -> Iterator[Finding]:
         start = min(range(len(cycle)), key=lambda i: (cycle[i][0] != "stage", cycle[i][1]))
         ordered = cycle[start:] + cycle[: start + 1]
         names = " -> ".join(name for _, name in ordered)
-        yield ("stages", ordered[0][1]), "cycle", f"the stages form a cycle: {names}", "a pipeline flows one way"
+        yield (
+            ("stages", ordered[0][1]),
+            "cycle",
+            f"the stages form a cycle: {names}",
+            "a pipeline flows one way",
+        )
 
 
 def _unfed(topology: Topology, existing: frozenset[str]) -> Iterator[Finding]:
@@ -62,7 +67,12 @@ def _unfed(topology: Topology, existing: frozenset[str]) -> Iterator[Finding]:
             near = difflib.get_close_matches(name, written, 1)
             hint = f"did you mean {near[0]}?" if near else f"if others fill it, declare it: streams: {{{name}: {{}}}}"
             path: Path = ("stages", stage.name, "from", index)
-            yield path, "unwritten-stream", f"no stage writes the stream {name!r} that {stage.name!r} reads", hint
+            yield (
+                path,
+                "unwritten-stream",
+                f"no stage writes the stream {name!r} that {stage.name!r} reads",
+                hint,
+            )
 
 
 def _shared_groups(topology: Topology) -> Iterator[Finding]:
@@ -73,7 +83,12 @@ def _shared_groups(topology: Topology) -> Iterator[Finding]:
     for (stream, group), stages in users.items():
         for other in stages[1:]:
             message = f"the stages {stages[0]!r} and {other!r} share the group {group!r} on the stream {stream!r}"
-            yield ("stages", other), "shared-group", message, "each would get only a part: give one its own `group`"
+            yield (
+                ("stages", other),
+                "shared-group",
+                message,
+                "each would get only a part: give one its own `group`",
+            )
 
 
 def _shared_keys(topology: Topology) -> Iterator[Finding]:
@@ -91,7 +106,12 @@ def _unused_streams(topology: Topology) -> Iterator[Finding]:
         if not (stream.readers or stream.writers):
             near = difflib.get_close_matches(stream.name, used, 1)
             hint = f"did you mean {near[0]}?" if near else None
-            yield ("streams", stream.name), "unused-stream", f"no stage reads or writes the stream {stream.name!r}", hint
+            yield (
+                ("streams", stream.name),
+                "unused-stream",
+                f"no stage reads or writes the stream {stream.name!r}",
+                hint,
+            )
 
 
 def _routes(topology: Topology) -> Iterator[Finding]:
@@ -118,7 +138,12 @@ def _sinks(topology: Topology) -> Iterator[Finding]:
             continue
         if stage.exclusive and stage.settings.consumers > 1:
             message = f"{stage.sink.describe()} has one writer, but the stage {stage.settings.consumers} consumers"
-            yield ("stages", stage.name, "consumers"), "exclusive-sink", message, "leave `consumers` at 1 here"
+            yield (
+                ("stages", stage.name, "consumers"),
+                "exclusive-sink",
+                message,
+                "leave `consumers` at 1 here",
+            )
         path = getattr(stage.sink, "path", None)
         if path is not None:
             target = topology.folder / path

@@ -31,8 +31,8 @@ def mismatches(topology: Topology) -> Iterator[Finding]:
                     known.append((writer, model))
         for index, step in enumerate(stage.steps):
             accepted, returned = _declared(stage, index, context)
-            for writer, model in known if accepted else []:
-                if reason := _misfit(model, accepted):
+            for writer, model in known:
+                if accepted and (reason := _misfit(model, accepted)):
                     message = f"{writer!r} sends {model.__name__}, which does not fit {accepted.__name__}: {reason}"
                     yield ("stages", stage.name, "process", index), "contract", message, None
             if returned:
@@ -50,10 +50,10 @@ def _leaves(stage: StageSpec, context: StepContext) -> type | None:
     return None
 
 
-def _declared(stage: StageSpec, index: int, context: StepContext) -> tuple[type, type] | tuple[None, None]:
+def _declared(stage: StageSpec, index: int, context: StepContext) -> tuple[type | None, type | None]:
     step = stage.steps[index]
     try:
-        return step.accepts(context), step.returns(context)  # type: ignore[return-value]
+        return step.accepts(context), step.returns(context)
     except ValueError:
         return None, None  # said by the check that builds the steps
 

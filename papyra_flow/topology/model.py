@@ -6,6 +6,7 @@ here: making it from a file (`build`), and whether it makes sense (`checks`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,15 @@ from pathlib import Path
 import networkx as nx
 
 from papyra_flow.config.models import Settings, StageConfig, StreamConfig
+from papyra_flow.config.secrets import Secrets
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
 from papyra_flow.steps.base import StepConfig, StepContext
 from papyra_flow.streams.groups import GroupSpec
 from papyra_flow.streams.keys import Keyspace
+from papyra_flow.streams.server import redacted
 
 DEFAULT_MAX_BACKLOG = 100_000
+_URL = re.compile(r"[a-z+]+://[^\s'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,11 @@ class StreamSpec:
     def hidden(self) -> bool:
         """Whether it is left out of what people are shown."""
         return self.replay
+
+    @property
+    def internal(self) -> bool:
+        """Whether the planner made it, so that the file does not name it."""
+        return self.implicit or self.replay
 
     @property
     def external(self) -> bool:
@@ -85,8 +94,11 @@ class StageSpec:
     steps: tuple[StepConfig, ...]
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
+    replay: str | None
+    """The stream that the stage's dead letters are put back to; None for a stage that is only a source."""
     dead_key: str
-    lease_key: str
+    source_lease: str
+    sink_lease: str
 
     @property
     def exclusive(self) -> bool:
@@ -110,6 +122,11 @@ class Topology:
     keys: Keyspace
     stages: dict[str, StageSpec]
     streams: dict[str, StreamSpec]
+    secrets: Secrets = field(default_factory=Secrets)
+
+    def public(self, text: str) -> str:
+        """Text that may be shown: without the file's secrets, and without the passwords of addresses in it."""
+        return _URL.sub(lambda match: redacted(match[0]), self.secrets.hide(text))
 
     def graph(self) -> nx.DiGraph[tuple[str, str]]:
         """The DAG: nodes are ("stage", name) and ("stream", name), edges follow the records."""
@@ -117,10 +134,10 @@ class Topology:
         graph.add_nodes_from(("stage", name) for name in self.stages)
         for stream in self.streams.values():
             for writer in stream.writers:
-                if not (stream.implicit or stream.replay):
+                if not stream.internal:
                     graph.add_edge(("stage", writer), ("stream", stream.name))
             for reader in stream.readers:
-                if not (stream.implicit or stream.replay):
+                if not stream.internal:
                     graph.add_edge(("stream", stream.name), ("stage", reader))
         return graph
 
@@ -141,7 +158,8 @@ class Topology:
     @property
     def leases(self) -> list[str]:
         """The leases of all sources and exclusive sinks."""
-        return [stage.lease_key for stage in self.stages.values() if stage.source is not None or stage.exclusive]
+        sources = [stage.source_lease for stage in self.stages.values() if stage.source is not None]
+        return sources + [stage.sink_lease for stage in self.stages.values() if stage.exclusive]
 
     @property
     def bounded(self) -> bool:

@@ -120,11 +120,11 @@ def _links(topology: Topology) -> Iterable[Link]:
     for stage in topology.stages.values():
         if stage.source is not None:
             for name in stage.source_to:
-                yield Link(stage.source.describe(), name, stage.source.promise, stage.source.because)
+                yield Link(topology.public(stage.source.describe()), name, stage.source.promise, stage.source.because)
         for source in stage.inputs:
             if topology.streams[source].hidden:
                 continue
             for name in stage.outputs:
                 yield Link(source, name, "exactly-once", f"{stage.name} acks and forwards in one script")
             if stage.sink is not None:
-                yield Link(source, stage.sink.describe(), stage.sink.promise, stage.sink.because)
+                yield Link(source, topology.public(stage.sink.describe()), stage.sink.promise, stage.sink.because)

@@ -12,13 +12,10 @@ from typing import Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from papyra_flow.streams.server import redacted
 from papyra_flow.topology.model import Topology
 
 Kind = Literal["stage", "stream", "source", "sink", "dead"]
 FORMATS = ("mermaid", "dot", "ascii", "json")
-
-_URL = re.compile(r"[a-z+]+://[^\s'\"]+")
 
 
 @dataclass(slots=True)
@@ -79,26 +76,30 @@ def picture(topology: Topology) -> Picture:
     for stage in topology.in_order():
         identity = f"stage:{stage.name}"
         if stage.source is not None:
-            label = _public(stage.source.describe())
+            label = topology.public(stage.source.describe())
             nodes[f"source:{stage.name}"] = Node(f"source:{stage.name}", "source", label)
             edges.append(Edge(f"source:{stage.name}", identity))
         for name in stage.inputs:
-            if not (topology.streams[name].implicit or topology.streams[name].hidden):
+            if not topology.streams[name].internal:
                 edges.append(Edge(stream_node(name), identity))
-        lines = [_public(step.describe()) for step in stage.steps]
+        lines = [topology.public(step.describe()) for step in stage.steps]
         if stage.inputs and stage.settings.consumers > 1:
             lines.append(f"{stage.settings.consumers} consumers")
-        nodes[identity] = Node(identity, "stage", stage.name, lines, stage.config.description)
+        nodes[identity] = Node(
+            identity, "stage", stage.name, lines, topology.public(stage.config.description or "") or None
+        )
         if stage.routes:
             for route in stage.routes:
-                edges.append(Edge(identity, stream_node(route.stream), route.when))
+                edges.append(
+                    Edge(identity, stream_node(route.stream), topology.public(route.when) if route.when else None)
+                )
         elif stage.source is not None and stage.sink is None:
             edges += [Edge(identity, stream_node(name)) for name in stage.source_to]
         if stage.sink is not None:
             sink = f"sink:{stage.name}"
-            nodes[sink] = Node(sink, "sink", _public(stage.sink.describe()))
+            nodes[sink] = Node(sink, "sink", topology.public(stage.sink.describe()))
             edges.append(Edge(identity, sink))
-        if stage.inputs and stage.settings.on_error == "dead":
+        if stage.settings.on_error == "dead":
             dead = f"dead:{stage.name}"
             nodes[dead] = Node(dead, "dead", f"dead letters of {stage.name}")
             edges.append(Edge(identity, dead, dead=True))
@@ -117,11 +118,6 @@ def render(topology: Topology, format: str) -> str:  # noqa: A002 - the option's
     )
     environment.filters |= {"mermaid": _mermaid_text, "quoted": _quoted, "slug": _slug, "fit": _fit}
     return environment.get_template(f"{format}.j2").render(picture=picture(topology))
-
-
-def _public(text: str) -> str:
-    """Text without the passwords of addresses in it."""
-    return _URL.sub(lambda match: redacted(match[0]), text)
 
 
 def _mermaid_text(text: str) -> str:

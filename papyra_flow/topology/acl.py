@@ -1,0 +1,55 @@
+"""The users that a pipeline needs: one on its own server, one on each other server that it reads or writes.
+
+What does not live here: which commands they need (`papyra_flow.streams.permissions`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
+from papyra_flow.steps.lookup import Lookup
+from papyra_flow.streams.permissions import literal, rules
+from papyra_flow.streams.server import redacted
+from papyra_flow.topology.model import Topology
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user on a server (its address without the password), and the rules that make it."""
+
+    server: str
+    name: str
+    rules: list[str]
+
+    @property
+    def command(self) -> str:
+        """The command that makes the user; PASSWORD stands for a password of the reader's choice."""
+        return " ".join(["ACL SETUSER", self.name, "reset", "on", ">PASSWORD", *self.rules])
+
+
+def users(topology: Topology, *, name: str | None = None, operate: bool = False) -> list[User]:
+    """The user on the pipeline's server first; `operate` allows the operator's verbs too."""
+    own = topology.redis
+    keys: dict[str, set[str]] = defaultdict(set)
+    read_only: dict[str, set[str]] = defaultdict(set)
+    keys[own] = {topology.keys.pattern}
+    keys[own] |= {literal(stream.key) for stream in topology.streams.values() if stream.external}
+    for stage in topology.stages.values():
+        if isinstance(stage.source, StreamSource):
+            read_only[stage.source.redis or own].add(literal(stage.source.key))
+        if isinstance(stage.sink, StreamSink):
+            written = stage.sink.keys(topology.connector_context(stage.name))
+            keys[stage.sink.redis or own] |= {literal(key) for key in written}
+        for step in stage.steps:
+            if isinstance(step, Lookup) and step.hash is not None:
+                read_only[step.redis or own].add(literal(step.hash))
+    return [
+        User(
+            redacted(server),
+            name or topology.pipeline,
+            rules(keys=keys[server], read_only=read_only[server], operate=operate and server == own),
+        )
+        for server in dict.fromkeys([*keys, *read_only])
+    ]
