@@ -55,6 +55,11 @@ class RunCounters:
             self.stages.setdefault(name, StageCounters()).add(counters)
 
     @property
+    def anything(self) -> bool:
+        """Whether anything was counted at all."""
+        return any(counters != StageCounters() for counters in self.stages.values())
+
+    @property
     def dead(self) -> int:
         """Dead letters of all stages."""
         return sum(counters.dead for counters in self.stages.values())

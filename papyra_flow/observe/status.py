@@ -58,6 +58,10 @@ async def _stage(server: Server, topology: Topology, stage: StageSpec, positions
         "dead": positions.streams[stage.dead_key].length,
     }
     if stage.source is not None:
-        lease = positions.leases[stage.lease_key]
-        document["source"] = {"records": lease.records, "done": lease.done, "checkpoint": lease.checkpoint or None}
+        lease = positions.leases[stage.source_lease]
+        document["source"] = {
+            "records": lease.records,
+            "done": lease.done,
+            "checkpoint": lease.checkpoint or None,
+        }
     return document

@@ -1,7 +1,8 @@
 """Backpressure: nobody writes to a stream whose slowest reader is `max_backlog` behind.
 
 Asking the server before each batch would cost more than it brings: one look grants as many records as half of
-what is free, and only when those are spent is there another look. While there is no room, a look follows each
+what is free, and only when those are spent is there another look. What was read and is not committed yet counts as
+written. While there is no room, a look follows each
 commit of a reader in this process, and a timer covers readers elsewhere.
 """
 
@@ -20,21 +21,28 @@ LOOK_AGAIN_SECONDS = 0.25
 class Gate:
     """The room in one stream, as far as this process knows."""
 
-    def __init__(self, wire: Wire, *, key: str, groups: Sequence[str], limit: int) -> None:
+    def __init__(self, wire: Wire, *, key: str, groups: Sequence[str], limit: int, stopping: asyncio.Event) -> None:
         self.key = key
         self._wire = wire
         self._groups = groups
         self._limit = limit
+        self._stopping = stopping
         self._granted = 0
+        self._reserved = 0
         self._relieved = asyncio.Event()
         self._patience = Patience(key)
 
+    @property
+    def open(self) -> bool:
+        """Whether something may be written, as far as is known without asking."""
+        return self._granted > 0
+
     async def room(self) -> None:
-        """Wait until something may be written."""
-        while self._granted <= 0:
+        """Wait until something may be written, or the process is to stop."""
+        while self._granted <= 0 and not self._stopping.is_set():
             self._relieved.clear()
             positions = await self._patience.keep_trying(lambda: look(self._wire, [self.key]))
-            free = self._limit - positions.streams[self.key].backlog(self._groups)
+            free = self._limit - positions.streams[self.key].backlog(self._groups) - self._reserved
             if free > 0:
                 self._granted = max(1, free // 2)
                 return
@@ -44,9 +52,17 @@ class Gate:
             except TimeoutError:
                 continue
 
-    def spend(self, records: int) -> None:
-        """Records were written."""
+    def reserve(self, records: int) -> None:
+        """Entries were read that may become as many records."""
         self._granted -= records
+        self._reserved += records
+
+    def spend(self, records: int, reserved: int = 0) -> None:
+        """Records were written, for which so many had been reserved."""
+        self._granted += reserved - records
+        self._reserved -= reserved
+        if reserved > records:
+            self._relieved.set()
 
     def relieve(self) -> None:
         """A reader has acked something: it may be worth another look."""
@@ -63,16 +79,26 @@ class Gates:
         """A stream with a limit."""
         self._gates[name] = gate
 
+    def open(self, streams: Iterable[str]) -> bool:
+        """Whether each of these streams is known to have room."""
+        return all(gate.open for name in streams if (gate := self._gates.get(name)))
+
     async def room(self, streams: Iterable[str]) -> None:
         """Wait until each of these streams has room."""
         for name in streams:
             if gate := self._gates.get(name):
                 await gate.room()
 
-    def spend(self, stream: str, records: int) -> None:
-        """Records were written to a stream."""
+    def reserve(self, streams: Iterable[str], records: int) -> None:
+        """Entries were read that may become as many records in any of these streams."""
+        for name in streams:
+            if gate := self._gates.get(name):
+                gate.reserve(records)
+
+    def spend(self, stream: str, records: int, reserved: int = 0) -> None:
+        """Records were written to a stream, for which so many had been reserved."""
         if gate := self._gates.get(stream):
-            gate.spend(records)
+            gate.spend(records, reserved)
 
     def relieve(self, stream: str) -> None:
         """Entries of a stream were acked."""

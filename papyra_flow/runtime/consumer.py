@@ -1,31 +1,34 @@
 """One consumer of a stage: read a batch, prefetch the next, process, commit; over and over.
 
-Three things feed it: new entries, retries that are due, and entries taken over from consumers that are gone.
+Three things feed it: new entries, retries that are due, and entries taken over from consumers that are gone. While
+one batch is being committed the next is processed; its own commit is sent when that one is done, which keeps order.
 What does not live here: the steps (`processing`), the commit (`delivery`), the claims (`recovery`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
+import math
 from collections.abc import Sequence
-from itertools import count, groupby
+from itertools import groupby
 
-from papyra_flow.connectors.base import Sink
-from papyra_flow.errors import FencedError, GroupGoneError, PipelineFailedError, RecordError, ServerError
-from papyra_flow.runtime.delivery import Delivery, SinkDelivery
-from papyra_flow.runtime.keepalive import Held
+from papyra_flow.errors import FencedError, GroupGoneError, RecordError, ServerError
+from papyra_flow.runtime.bell import Bell
+from papyra_flow.runtime.delivery import Delivery, Prepared
+from papyra_flow.runtime.intake import BLOCK_SECONDS, Intake
+from papyra_flow.runtime.ownership import SinkOwner
 from papyra_flow.runtime.processing import Processed
 from papyra_flow.runtime.recovery import Recovery
+from papyra_flow.runtime.regroup import regroup
+from papyra_flow.runtime.retries import Retries
+from papyra_flow.runtime.rows import Rows
 from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.runtime.suspects import is_killer
+from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry
-from papyra_flow.streams.groups import create_groups, delete_consumer
-from papyra_flow.streams.lease import Lease
-from papyra_flow.streams.reading import GroupReader
+from papyra_flow.streams.groups import delete_consumer
 
-BLOCK_SECONDS = 5.0
 _log = logging.getLogger("papyra_flow.stage")
 
 
@@ -33,34 +36,35 @@ class Consumer:
     """One consumer; `run` it, `stop` it."""
 
     def __init__(self, stage: StageRuntime, name: str) -> None:
-        spec, around = stage.spec, stage.around
+        spec = stage.spec
         self.stage = stage
         self.name = name
-        self.idle = False
-        """Whether it has nothing in hand and waits for new entries."""
+        self._resting = False
+        self._bell = Bell()
         self._delivery: Delivery = Delivery(stage, name)
-        self._held = {
-            stream.key: Held(stream.key, spec.group, name, spec.settings.claim_after / 3) for stream in stage.inputs
-        }
-        for held in self._held.values():
-            around.keepalive.watch(held)
-        self._recoveries = {key: Recovery(stage, key, name, held) for key, held in self._held.items()}
-        self._reader = GroupReader(
-            around.server.new_wire(), around.server.wire, keys=list(self._held), group=spec.group, consumer=name
-        )
-        self._reading: asyncio.Task[list[Entry]] | None = None
-        self._retries: list[tuple[float, int, Entry]] = []
-        self._sequence = count()
-        self._sink: Sink | None = None
-        self._lease: Lease | None = None
-        self._stopping = False
+        self._intake = Intake(stage, name, self._bell, self._reply_lost)
+        self._recoveries = {key: Recovery(stage, key, name, held) for key, held in self._intake.held.items()}
+        self._committing: asyncio.Task[None] | None = None
+        self._retries = Retries()
+        self._owner = SinkOwner(stage, spec.sink, name) if spec.sink is not None else None
+        self._told_to_stop = False
         self._task: asyncio.Task[None] | None = None
-        self._waits_for_lease = False
+        self._interruptible = False
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it has nothing in hand, and waits for new entries or stands by."""
+        idle = self._resting and not self._retries and (self._committing is None or self._committing.done())
+        return idle or (self._owner is not None and self._owner.standing_by)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._told_to_stop or self.stage.around.stopping.is_set()
 
     async def run(self) -> None:
         """Consume until stopped; raises what ends the pipeline."""
         self._task = asyncio.current_task()
-        await self.stage.patience.keep_trying(self._reader.identify)
+        await self.stage.patience.keep_trying(self._intake.identify)
         try:
             while not self._stopping:
                 try:
@@ -68,181 +72,163 @@ class Consumer:
                     await self._consume()
                 except FencedError as exc:
                     _log.warning("%s: %s; standing by", self.stage.name, exc)
-                    await self._give_up_lease()
+                    self._forget()
+                    if self._owner is not None:
+                        await self._owner.close()
+                except GroupGoneError:
+                    self._forget()
+                    await self.stage.patience.keep_trying(lambda: regroup(self.stage))
         finally:
-            if self._sink is not None:
-                await self._sink.close()
+            self._bell.close()
+            if self._owner is not None:
+                await self._owner.close()
 
     async def stop(self) -> None:
         """Finish the batch in hand, commit it, and return from `run`."""
-        self._stopping = True
-        await self._reader.stop()
-        if self._waits_for_lease and self._task is not None:
+        self._told_to_stop = True
+        self._bell.ring()
+        await self._intake.stop()
+        if self._interruptible and self._task is not None:
             self._task.cancel()
 
     async def leave(self) -> None:
         """Give back what was read and not processed, and remove the consumer if nothing is left with it."""
         wire, group = self.stage.around.server.wire, self.stage.spec.group
-        if self._reading is not None:
-            await asyncio.wait([self._reading], timeout=1.0)
-            self._reading.cancel()
-        await self._reader.close()
+        await self._intake.close()
         for key, recovery in self._recoveries.items():
             await recovery.claimer.give_back()
             await delete_consumer(wire, key, group, self.name)
-        if self._lease is not None:
-            await self.stage.around.leases.release(self._lease)
+        if self._owner is not None:
+            await self._owner.release()
 
     # -- one turn ---------------------------------------------------------------------------------------------
 
     async def _consume(self) -> None:
-        while not self._stopping:
-            batch = await self._next_batch()
-            for _, entries in groupby(batch, key=lambda entry: entry.key):
-                await self._handle(list(entries))
+        try:
+            while not self._stopping:
+                for batch in await self._next_batches():
+                    prepared = self._delivery.prepare(batch, await self._process(batch))
+                    await self._committed()
+                    await self._send(prepared)
+            await self._committed()
+        except Exception:
+            if self._committing is not None:
+                await asyncio.wait([self._committing])  # what was sent is counted
+            raise
+        finally:
+            if self._committing is not None:
+                self._committing.cancel()
+                self._committing = None
 
-    async def _handle(self, entries: list[Entry]) -> None:
-        """Process and commit the entries of one stream."""
-        processed = await self._process(entries)
-        again = await self._delivery.deliver(entries, processed)
-        held = self._held[entries[0].key]
-        waiting = {entry for entry, _ in again}
-        held.remove(entry.id for entry in entries if entry not in waiting)
-        now = asyncio.get_running_loop().time()
-        for entry, delay in again:
-            heapq.heappush(self._retries, (now + delay, next(self._sequence), entry))
+    async def _send(self, prepared: Prepared) -> None:
+        """Commit a batch: while the next one is processed if that is at hand, else at once."""
+        if not self._intake.reading and self._intake.room:
+            # The next read goes out behind the commit: nothing is known to wait for it.
+            asyncio.get_running_loop().call_soon(self._intake.read_ahead)
+            await self._commit(prepared)
+        else:
+            self._committing = asyncio.create_task(self._commit(prepared))
+            self._committing.add_done_callback(self._commit_done)
+            await asyncio.sleep(0)  # it goes out before the next batch is worked on
 
-    async def _process(self, entries: list[Entry]) -> Processed:
-        attempts = self.stage.spec.settings.attempts
-        killers = {entry for entry in entries if entry.deliveries > 1 and is_killer(entry, attempts)}
-        if not killers:
-            return await self.stage.processor.process(entries)
-        processed = await self.stage.processor.process([entry for entry in entries if entry not in killers])
-        for entry in killers:
-            processed.failed[entry] = RecordError(
-                f"delivered {entry.deliveries} times without ever coming to an end: it ends the worker that runs it"
-            )
-        return processed
+    async def _process(self, batch: Batch) -> Processed:
+        entry = batch.entry(0)
+        if not is_killer(entry, self.stage.spec.settings.attempts):
+            return await self.stage.processor.process(batch)
+        error = RecordError(
+            f"delivered {entry.deliveries} times without ever coming to an end: it ends the worker that runs it"
+        )
+        return Processed(Rows([], ()), dict.fromkeys(range(len(batch)), error), raw=False)
 
-    async def _next_batch(self) -> list[Entry]:
+    async def _commit(self, prepared: Prepared) -> None:
+        again = await self._delivery.commit(prepared)
+        self._intake.committed(prepared.batch, (entry.id for entry, _ in again))
+        self._retries.add(again, asyncio.get_running_loop().time())
+
+    def _commit_done(self, committing: asyncio.Task[None]) -> None:
+        """Wake the loop if it has to do something about it; usually it has not."""
+        if self._resting and self._intake.reading and not self._retries and _went_well(committing):
+            self.stage.around.activity.set()
+        else:
+            self._bell.ring()
+
+    async def _committed(self) -> None:
+        """Wait for the commit that is under way; raises what went wrong with it."""
+        if self._committing is not None:
+            committing, self._committing = self._committing, None
+            await committing
+
+    async def _next_batches(self) -> list[Batch]:
         """What to do next: retries that are due, then suspects, then new entries. Empty when stopping."""
         loop = asyncio.get_running_loop()
         keep_trying = self.stage.patience.keep_trying
         while not self._stopping:
             now = loop.time()
-            if self._retries and self._retries[0][0] <= now:
-                if entries := await keep_trying(lambda: self._due_retries(now)):
-                    return entries
+            if self._retries.due_at(never=math.inf) <= now:
+                if entries := await keep_trying(self._due_retries):
+                    return self._batches(entries)
                 continue
             for recovery in self._recoveries.values():
                 if recovery.suspects and (entries := await keep_trying(recovery.next_batch)):
-                    return entries
+                    return self._batches(entries)
                 if now >= recovery.next_look:
                     await keep_trying(lambda recovery=recovery: self._look(recovery))  # type: ignore[misc]
             if any(recovery.suspects for recovery in self._recoveries.values()):
                 continue
-            if entries := await self._new_entries(now):
-                return entries
+            if batches := await self._new_batches(now):
+                return batches
         return []
 
-    async def _new_entries(self, now: float) -> list[Entry]:
-        """New entries, or nothing when something else is due first."""
-        if self._reading is None and self._room():
-            self._reading = asyncio.create_task(self._read())
-        due = min((recovery.next_look for recovery in self._recoveries.values()), default=now + BLOCK_SECONDS)
-        if self._retries:
-            due = min(due, self._retries[0][0])
-        if self._reading is None:
-            await self.stage.around.rest(max(0.0, due - now))
-            return []
-        if not self._reading.done():
-            self._rest()
-            await asyncio.wait([self._reading], timeout=max(0.0, due - now))
-            self.idle = False
-        if not self._reading.done():
-            return []
-        entries = self._reading.result()
-        self._reading = asyncio.create_task(self._read()) if not self._stopping and self._room() else None
-        if not entries and not self._stopping:
-            # Perhaps a reply was lost together with its connection: what it delivered is pending for us.
-            return []
-        return entries
+    def _batches(self, entries: Sequence[Entry]) -> list[Batch]:
+        """Entries as batches: each of one stream, and what ends its worker apart from all else."""
+        attempts = self.stage.spec.settings.attempts
 
-    def _rest(self) -> None:
-        self.idle = not self._retries
-        if self.idle:
+        def kind(entry: Entry) -> tuple[str, bool]:
+            return entry.key, is_killer(entry, attempts)
+
+        return [Batch.of(list(group)) for _, group in groupby(sorted(entries, key=kind), key=kind)]
+
+    async def _new_batches(self, now: float) -> list[Batch]:
+        """New entries, or nothing when something else is due first."""
+        self._intake.read_ahead()
+        if not self._intake.ready:
+            await self._rest(now)
+        return self._intake.take() if self._intake.ready else []
+
+    async def _rest(self, now: float) -> None:
+        """Wait for new entries, for the commit that is under way, or until something is due."""
+        due = min((recovery.next_look for recovery in self._recoveries.values()), default=now + BLOCK_SECONDS)
+        due = min(due, self._retries.due_at(never=due))
+        self._resting = True
+        if self.at_rest:
             self.stage.around.activity.set()
+        try:
+            await self._bell.wait(due)
+        finally:
+            self._resting = False
+        if self._committing is not None and self._committing.done():
+            await self._committed()
 
     # -- what feeds a turn ------------------------------------------------------------------------------------
-
-    def _room(self) -> int:
-        """How many entries may be read now, by `max_pending`."""
-        held = sum(map(len, self._held.values()))
-        settings = self.stage.spec.settings
-        return min(settings.batch_size, settings.max_pending - held) if settings.max_pending > held else 0
-
-    async def _read(self) -> list[Entry]:
-        settings, around = self.stage.spec.settings, self.stage.around
-        await around.gates.room(self.stage.spec.outputs)
-        entries = await self._read_once(self._room() or 1, BLOCK_SECONDS)
-        if entries and settings.batch_wait and len(entries) < settings.batch_size:
-            entries = await self._fill(entries)
-        for key, group in groupby(entries, key=lambda entry: entry.key):
-            self._held[key].add(entry.id for entry in group)
-        self.stage.counters.read += len(entries)
-        return entries
-
-    async def _fill(self, entries: list[Entry]) -> list[Entry]:
-        """Wait for more, as long as `batch.wait` says."""
-        settings, loop = self.stage.spec.settings, asyncio.get_running_loop()
-        deadline = loop.time() + settings.batch_wait
-        while len(entries) < settings.batch_size and (left := deadline - loop.time()) > 0 and not self._stopping:
-            entries = entries + await self._read_once(settings.batch_size - len(entries), left)
-        return sorted(entries, key=lambda entry: entry.key) if len(self._held) > 1 else entries
-
-    async def _read_once(self, size: int, block: float) -> list[Entry]:
-        async def read() -> list[Entry]:
-            try:
-                return await self._reader.read(size, block=block)
-            except GroupGoneError:
-                await self._recreate()
-                return []
-
-        return await self.stage.patience.keep_trying(read, lost=self._reply_lost)
 
     async def _reply_lost(self) -> None:
         """The connection broke while it waited: entries may have been delivered that never arrived."""
 
         async def adopt() -> None:
-            await self._reader.identify()
+            await self._intake.identify()
             for recovery in self._recoveries.values():
                 await recovery.adopt_own()
 
         await self.stage.patience.keep_trying(adopt)
 
-    async def _recreate(self) -> None:
-        """The group is gone. With all else of the pipeline, as after FLUSHALL: create it anew. Alone: say so, stop."""
-        around, stage = self.stage.around, self.stage.name
-        groups = around.topology.groups([self.stage.spec])
-        marked = await around.server.wire.call("EXISTS", around.topology.keys.applied)
-        if marked:
-            raise PipelineFailedError(
-                f"the group {self.stage.spec.group!r} of the stage {stage!r} was destroyed while it ran; "
-                "run again to create it anew, from where `start` says"
-            )
-        _log.warning("%s: the server has lost the pipeline's keys; creating its groups anew", stage)
-        await create_groups(around.server.wire, groups, marker=around.topology.keys.applied)
-
-    async def _due_retries(self, now: float) -> list[Entry]:
+    async def _due_retries(self) -> list[Entry]:
         """The retries that are due, taken in hand again, which counts the attempt on the server."""
-        due: list[Entry] = []
-        while self._retries and self._retries[0][0] <= now and len(due) < self.stage.spec.settings.batch_size:
-            due.append(heapq.heappop(self._retries)[2])
+        now = asyncio.get_running_loop().time()
+        due = self._retries.take_due(now, self.stage.spec.settings.batch_size)
         try:
             taken = await self._take_again(due)
         except ServerError:
-            for entry in due:
-                heapq.heappush(self._retries, (now, next(self._sequence), entry))
+            self._retries.add(((entry, 0.0) for entry in due), now)
             raise
         return taken
 
@@ -251,61 +237,45 @@ class Consumer:
         for key, group in groupby(sorted(due, key=lambda entry: entry.key), key=lambda entry: entry.key):
             ids = [entry.id for entry in group]
             entries = await self._recoveries[key].claimer.take(ids)
-            self._held[key].remove(set(ids) - {entry.id for entry in entries})
+            self._intake.held[key].remove(set(ids) - {entry.id for entry in entries})
             taken += entries
         return taken
 
     async def _look(self, recovery: Recovery) -> None:
-        if self._lease is not None:
-            await self.stage.around.leases.beat(self._lease)
+        if self._owner is not None:
+            await self._committed()
+            await self._owner.beat()
         await recovery.claim_idle(self.stage.spec.settings.claim_after)
 
-    # -- owning a sink ----------------------------------------------------------------------------------------
+    # -- opening and giving up --------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        """Open the sink, as its owner if it has only one; and take up what others left."""
-        spec, around = self.stage.spec, self.stage.around
-        if spec.sink is not None:
-            sink = spec.sink.open(around.topology.connector_context(spec.name))
-            self._lease = await self._own() if spec.exclusive else None
-            if self._stopping:
+        """Open the sink, if there is one, and take up what others left."""
+        if self._owner is not None:
+            self._interruptible = True
+            try:
+                delivery = await self._owner.open()
+            finally:
+                self._interruptible = False
+            if delivery is None:
                 return
-            self._sink = sink
-            self._waits_for_lease = True
-            await sink.start(self._lease.checkpoint if self._lease else "")
-            self._waits_for_lease = False
-            self._delivery = SinkDelivery(self.stage, self.name, sink, self._lease)
+            self._delivery = delivery
         await self.stage.patience.keep_trying(self._take_up)
 
     async def _take_up(self) -> None:
         for recovery in self._recoveries.values():
             await recovery.adopt_own()
             await recovery.take_from_gone()
-            if self._lease is not None:
+            if self._owner is not None and self._owner.exclusive:
                 await recovery.take_all()
 
-    _was_owner = False
-
-    async def _own(self) -> Lease | None:
-        """Take the lease: at once at the start, later only when its owner has gone silent."""
-        leases, key = self.stage.around.leases, self.stage.spec.lease_key
-        silence = self.stage.spec.settings.claim_after
-        while not self._stopping:
-            wait_for = silence if self._was_owner else None
-            lease = await self.stage.patience.keep_trying(lambda wait=wait_for: leases.take(key, wait_for=wait))  # type: ignore[misc]
-            if lease is not None:
-                self._was_owner = True
-                return lease
-            self._rest()
-            await self.stage.around.rest(silence / 3)
-        return None
-
-    async def _give_up_lease(self) -> None:
-        if self._sink is not None:
-            await self._sink.close()
-        self._sink = self._lease = None
+    def _forget(self) -> None:
+        """What was in hand is not ours any more."""
+        self._intake.forget()
         self._retries.clear()
-        for held in self._held.values():
-            held.remove(held.ids())
-        if self._reading is not None and self._reading.done():
-            self._reading = None
+        for recovery in self._recoveries.values():
+            recovery.suspects.clear()
+
+
+def _went_well(task: asyncio.Task[None]) -> bool:
+    return not task.cancelled() and task.exception() is None

@@ -1,24 +1,50 @@
 """The end of a batch: forward it, or write it to a sink, and acknowledge it, in one commit.
 
-`Delivery` forwards to streams; `SinkDelivery` writes outside first. Both hand back the entries that are to be
-tried again. What does not live here: reading and retrying (`consumer`), the script (`papyra_flow.streams`).
+`Delivery` forwards to streams; `SinkDelivery` writes outside first. Both `prepare` a batch, which may be done while
+the one before is being committed, and then `commit` it, which hands back the entries that are to be tried again.
+What does not live here: reading and retrying (`consumer`), the script (`papyra_flow.streams`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from papyra_flow.connectors.base import Sink
 from papyra_flow.errors import PipelineFailedError, RecordError
 from papyra_flow.runtime.failure import dead_fields, describe_failure
 from papyra_flow.runtime.processing import Processed
+from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.runtime.stage import StageRuntime
-from papyra_flow.streams.commit import Commit, Committed, Committer
+from papyra_flow.streams.batch import Batch
+from papyra_flow.streams.commit import NOWHERE, Commit, Committed, Committer
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.lease import Lease
 
 _log = logging.getLogger("papyra_flow.stage")
+
+
+@dataclass(slots=True)
+class Fate:
+    """What was decided on a batch's failures."""
+
+    again: list[tuple[Entry, float]] = field(default_factory=list)
+    dead: list[Entry] = field(default_factory=list)
+    dropped: list[Entry] = field(default_factory=list)
+    halted: tuple[Entry, Exception] | None = None
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A batch that waits for its commit; `routed` is how many of the commit's entries did not fail."""
+
+    batch: Batch
+    commit: Commit
+    routed: int
+    fate: Fate
+    failures: Failures = field(default_factory=dict)
+    chunks: list[tuple[int, list[bytes]]] = field(default_factory=list)
+    """For a sink: what each entry that did not fail became, by its place in the batch."""
 
 
 class Delivery:
@@ -34,35 +60,35 @@ class Delivery:
                 group=spec.group,
                 consumer=consumer,
                 probe=around.topology.keys.probe,
-                lease=spec.lease_key if spec.exclusive else None,
+                lease=spec.sink_lease if spec.exclusive else None,
                 targets=[*(target.key for target in stage.targets), spec.dead_key],
             )
             for stream in stage.inputs
         }
         self._dead_index = len(stage.targets)
 
-    async def deliver(self, entries: Sequence[Entry], processed: Processed) -> list[tuple[Entry, float]]:
+    def prepare(self, batch: Batch, processed: Processed) -> Prepared:
+        """Route and encode a batch, and decide on what failed: all that can be done before the commit's turn."""
+        commit, failures = self._stage.router.route(batch, processed)
+        routed = len(commit)
+        return Prepared(batch, commit, routed, self._settle(batch, {**processed.failures, **failures}, commit))
+
+    async def commit(self, prepared: Prepared) -> list[tuple[Entry, float]]:
         """Commit a batch; returns the entries to be tried again, and the wait before that in seconds.
 
         Raises PipelineFailedError for `on_error: halt`, after the rest of the batch was committed.
         """
         stage, counters = self._stage, self._stage.counters
-        routed = stage.router.route(entries, processed)
-        failed = {**processed.failed, **routed.failed}
-        fate = self._settle(failed, routed.commit)
-        committed = await self._commit(entries[0].key, routed.commit)
-        if committed.stale:
-            stale = [entry for entry in routed.entries if entry.id in committed.stale]
-            lost = stage.router.route(stale, Processed([i for i in processed.items if i.entry in stale], {}))
-            routed.counts = [count - less for count, less in zip(routed.counts, lost.counts, strict=True)]
-            routed.dropped -= lost.dropped
-        for target, count in zip(stage.targets, routed.counts, strict=True):
-            if count:
+        committed = await self._commit(prepared.batch.key, prepared.commit)
+        counts = prepared.commit.tally(prepared.routed, committed.stale)
+        reserved = len(prepared.batch) if prepared.batch.fresh else 0
+        for number, target in enumerate(stage.targets):
+            if count := counts[number]:
                 counters.emitted[target.name] += count
-                stage.around.gates.spend(target.name, count)
-        counters.dropped += routed.dropped
-        self._count(fate, committed)
-        return fate.again
+            stage.around.gates.spend(target.name, count, reserved)
+        counters.dropped += counts[NOWHERE]
+        self._count(prepared.fate, committed)
+        return prepared.fate.again
 
     async def _commit(self, key: str, commit: Commit) -> Committed:
         stage = self._stage
@@ -80,15 +106,17 @@ class Delivery:
         stage.around.gates.relieve(stage.stream_of[key])
         return committed
 
-    def _settle(self, failed: dict[Entry, Exception], commit: Commit) -> _Fate:
+    def _settle(self, batch: Batch, failures: Failures, commit: Commit) -> Fate:
         """Decide on every failure, and put the dead and the dropped into the commit."""
-        fate = _Fate()
-        for entry, exc in failed.items():
+        fate = Fate()
+        for place, exc in failures.items():
+            entry = batch.entry(place)
             verdict = self._stage.policy.judge(entry, exc)
             if verdict.action == "retry":
                 fate.again.append((entry, verdict.delay))
             elif verdict.action == "dead":
-                commit.emit(entry.id, [(self._dead_index, dead_fields(entry, exc, self._stage.name))])
+                hide = self._stage.around.topology.public
+                commit.emit(entry.id, [(self._dead_index, dead_fields(entry, exc, self._stage.name, hide))])
                 fate.dead.append(entry)
             elif verdict.action == "drop":
                 commit.ack(entry.id)
@@ -97,7 +125,7 @@ class Delivery:
                 fate.halted = fate.halted or (entry, exc)
         return fate
 
-    def _count(self, fate: _Fate, committed: Committed) -> None:
+    def _count(self, fate: Fate, committed: Committed) -> None:
         counters, stale = self._stage.counters, committed.stale
         counters.retried += len(fate.again)
         counters.dead += sum(entry.id not in stale for entry in fate.dead)
@@ -108,7 +136,8 @@ class Delivery:
         if fate.halted is not None:
             entry, exc = fate.halted
             raise PipelineFailedError(
-                f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: {describe_failure(exc)[0]}"
+                f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: "
+                f"{describe_failure(exc)[0]}"
             ) from exc
 
 
@@ -124,35 +153,46 @@ class SinkDelivery(Delivery):
         self._sink = sink
         self._lease = lease
 
-    async def deliver(self, entries: Sequence[Entry], processed: Processed) -> list[tuple[Entry, float]]:
-        """As `Delivery.deliver`; raises FencedError if somebody else owns the sink by now."""
-        failed = dict(processed.failed)
-        chunks: dict[Entry, list[bytes]] = {}
-        for item in processed.items:
+    def prepare(self, batch: Batch, processed: Processed) -> Prepared:
+        """Encode a batch for the sink, and decide on what failed."""
+        rows, failures = processed.rows or Rows([], ()), processed.failures
+        data = batch.values() if processed.raw else None
+        chunks: dict[int, list[bytes]] = {}
+        for origin, record in zip(rows.origins, rows.records, strict=True):
             try:
-                raw = item.entry.data if item.raw else None
-                chunks.setdefault(item.entry, []).append(self._sink.encode(item.value, raw))
+                chunk = self._sink.encode(record, data[origin] if data is not None else None)
             except RecordError as exc:
-                failed[item.entry] = exc
-        present = list(entries)
+                failures[origin] = exc
+            else:
+                chunks.setdefault(origin, []).append(chunk)
+        prepared = Prepared(batch, Commit(), 0, Fate(), failures)
+        prepared.chunks = [(place, chunks.get(place, [])) for place in range(len(batch)) if place not in failures]
+        return prepared
+
+    async def commit(self, prepared: Prepared) -> list[tuple[Entry, float]]:
+        """As `Delivery.commit`; raises FencedError if somebody else owns the sink by now.
+
+        What is not ours any more is left out, and the rest written and committed anew.
+        """
+        batch, counters, gone = prepared.batch, self._stage.counters, set[bytes]()
         while True:
             commit = Commit()
-            fate = self._settle({entry: exc for entry, exc in failed.items() if entry in present}, commit)
-            kept = [entry for entry in present if entry not in failed]
-            for entry in kept:
-                commit.ack(entry.id)
-            checkpoint = await self._sink.write(
-                [(entry.id, chunk) for entry in kept for chunk in chunks.get(entry, [])]
-            )
-            committed = await self._commit_sink(entries[0].key, commit, checkpoint)
+            kept = [(batch.ids[place], chunks) for place, chunks in prepared.chunks if batch.ids[place] not in gone]
+            for entry_id, _ in kept:
+                commit.ack(entry_id)
+            failures = {place: exc for place, exc in prepared.failures.items() if batch.ids[place] not in gone}
+            fate = self._settle(batch, failures, commit)
+            checkpoint = await self._sink.write([(entry_id, chunk) for entry_id, chunks in kept for chunk in chunks])
+            committed = await self._commit_sink(batch.key, commit, checkpoint)
             if not committed.missing:
                 break
-            present = [entry for entry in present if entry.id not in committed.missing]
-            self._stage.counters.stale += len(committed.missing)
+            gone |= committed.missing
+            counters.stale += len(committed.missing)
         self._sink.committed()
-        done = [entry for entry in kept if entry.id not in committed.stale]
-        self._stage.counters.written += sum(len(chunks.get(entry, [])) for entry in done)
-        self._stage.counters.dropped += sum(entry not in chunks for entry in done)
+        for entry_id, chunks in kept:
+            if entry_id not in committed.stale:
+                counters.written += len(chunks)
+                counters.dropped += not chunks
         self._count(fate, committed)
         return fate.again
 
@@ -178,17 +218,3 @@ class SinkDelivery(Delivery):
             stage.around.trimmer.touch(key)
             stage.around.gates.relieve(stage.stream_of[key])
         return committed
-
-
-class _Fate:
-    """What was decided on a batch's failures."""
-
-    __slots__ = ("again", "dead", "dropped", "halted")
-
-    def __init__(self) -> None:
-        self.again: list[tuple[Entry, float]] = []
-        self.dead: list[Entry] = []
-        self.dropped: list[Entry] = []
-        self.halted: tuple[Entry, Exception] | None = None
-
-

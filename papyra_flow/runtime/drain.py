@@ -33,7 +33,7 @@ def upstream(topology: Topology, stages: Iterable[str]) -> list[StageSpec]:
 def is_drained(topology: Topology, stages: Iterable[StageSpec], positions: Positions) -> bool:
     """Whether nothing is left to do for these stages."""
     for stage in stages:
-        if stage.source is not None and stage.source.bounded and not positions.leases[stage.lease_key].done:
+        if stage.source is not None and stage.source.bounded and not positions.leases[stage.source_lease].done:
             return False
         for name in stage.inputs:
             stream = positions.streams[topology.streams[name].key]
@@ -53,7 +53,7 @@ class Drain:
         self._stages = upstream(around.topology, stages)
         topology = around.topology
         self._keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
-        self._leases = [stage.lease_key for stage in self._stages if stage.source is not None]
+        self._leases = [stage.source_lease for stage in self._stages if stage.source is not None]
         self._patience = Patience("draining")
 
     async def wait(self) -> None:
@@ -70,7 +70,5 @@ class Drain:
                 continue
 
     async def _drained(self) -> bool:
-        positions = await self._patience.keep_trying(
-            lambda: look(self._around.server.wire, self._keys, self._leases)
-        )
+        positions = await self._patience.keep_trying(lambda: look(self._around.server.wire, self._keys, self._leases))
         return is_drained(self._around.topology, self._stages, positions)

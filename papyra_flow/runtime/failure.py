@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,24 +56,37 @@ class FailurePolicy:
     def _backoff(self, deliveries: int) -> float:
         """Exponential backoff with full jitter above its half, so that failures do not come back as one wave."""
         backoff = self._settings.backoff
-        longest = min(backoff.longest, backoff.first * 2 ** min(deliveries - 1, 32))
+        longest = min(backoff.longest, backoff.first * 2.0 ** min(deliveries - 1, 32))
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
 
 
 def describe_failure(exc: Exception) -> tuple[str, str]:
-    """An exception as a dead letter has it: one line, and the traceback of the step's own frames."""
+    """An exception as a dead letter has it: one line, and the traceback of the step's own frames.
+
+    What one of our own steps says of a record needs no frames, and making them would cost more than the record did.
+    """
     message = str(exc) or "no message"
     error = message if isinstance(exc, RecordError | Dead) else f"{type(exc).__name__}: {message}"
+    if isinstance(exc, RecordError) and _is_ours(exc):
+        return error, "".join(traceback.format_exception_only(exc))
     frames = traceback.extract_tb(exc.__traceback__)
     own = [frame for frame in frames if "papyra_flow/runtime" not in frame.filename.replace("\\", "/")]
     told = traceback.format_list(own or frames) + traceback.format_exception_only(exc)
     return error, "".join(told)
 
 
-def dead_fields(entry: Entry, exc: Exception, stage: str) -> list[bytes]:
-    """The dead letter of an entry."""
+def _is_ours(exc: Exception) -> bool:
+    """Whether it was raised by papyra-flow itself, or by nobody yet."""
+    trace = exc.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is None or trace.tb_frame.f_globals.get("__name__", "").startswith("papyra_flow.")
+
+
+def dead_fields(entry: Entry, exc: Exception, stage: str, hide: Callable[[str], str]) -> list[bytes]:
+    """The dead letter of an entry; `hide` takes secrets out of what is said of its failure."""
     error, trace = describe_failure(exc)
     return dead_letter(
-        entry.fields, error=error, traceback=trace, stage=stage,
+        entry.fields, error=hide(error), traceback=hide(trace), stage=stage,
         origin=entry.key, origin_id=entry.id.decode(), deliveries=entry.deliveries,
     )  # fmt: skip

@@ -15,6 +15,8 @@ from papyra_flow.errors import ConnectionLostError, ServerError, ServerUnreachab
 FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 GIVE_UP_AFTER = 60.0
+TELL_EVERY = 10.0
+"""All seconds, as the others: how often a stage says that it is still waiting, whichever of its calls waits."""
 
 T = TypeVar("T")
 _log = logging.getLogger("papyra_flow.server")
@@ -23,9 +25,11 @@ _log = logging.getLogger("papyra_flow.server")
 class Patience:
     """How long a stage puts up with a server that is away; `stage` is for messages."""
 
-    def __init__(self, stage: str, *, give_up_after: float = GIVE_UP_AFTER) -> None:
+    def __init__(self, stage: str, *, give_up_after: float = GIVE_UP_AFTER, also_unreachable: bool = True) -> None:
         self._stage = stage
+        self._also_unreachable = also_unreachable
         self._give_up_after = give_up_after
+        self._tell_from = 0.0
 
     async def keep_trying(
         self, call: Callable[[], Awaitable[T]], *, lost: Callable[[], Awaitable[None] | None] | None = None
@@ -35,20 +39,24 @@ class Patience:
         `lost` is called when a reply was lost, so that it is not known what was done. Raises the last error
         when the server has been away for too long, and at once for errors that waiting does not cure.
         """
-        loop = asyncio.get_running_loop()
-        wait, deadline = FIRST_WAIT, loop.time() + self._give_up_after
+        wait, deadline = FIRST_WAIT, 0.0
         while True:
             try:
                 return await call()
             except (ServerUnreachableError, TryAgainError) as exc:
+                deadline = deadline or asyncio.get_running_loop().time() + self._give_up_after
                 await self._pause(exc, wait, deadline)
                 if isinstance(exc, ConnectionLostError) and lost is not None and (noted := lost()) is not None:
                     await noted
                 wait = min(wait * 2, LONGEST_WAIT)
 
     async def _pause(self, exc: ServerError, wait: float, deadline: float) -> None:
-        if asyncio.get_running_loop().time() + wait > deadline:
+        if not self._also_unreachable and not isinstance(exc, ConnectionLostError | TryAgainError):
             raise exc
-        if wait > FIRST_WAIT:
+        now = asyncio.get_running_loop().time()
+        if now + wait > deadline:
+            raise exc
+        if wait > FIRST_WAIT and now >= self._tell_from:
             _log.warning("%s: %s; trying again", self._stage, exc)
+            self._tell_from = now + TELL_EVERY
         await asyncio.sleep(wait)

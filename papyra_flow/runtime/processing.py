@@ -1,51 +1,46 @@
-"""A batch through a stage's steps: entries in, items out, each failure kept with its entry.
+"""A batch through a stage's steps: entries in, rows out, each failure kept with its entry.
 
-An item knows the entry that it came from, because the entry is what is acknowledged: if anything made of it
-fails, the entry fails as a whole and nothing of it is forwarded. What does not live here: where items go
-(`routing`) and what becomes of failures (`failure`).
+A step is asked for what becomes of each row (`outcomes`); what it answers is sorted out for all kinds of steps in
+one place. What does not live here: where rows go (`routing`) and what becomes of failures (`failure`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pydantic import BaseModel
 
 from papyra_flow.errors import RecordError
+from papyra_flow.runtime.decoding import Decoder
+from papyra_flow.runtime.rows import Failures, Note, Rows
 from papyra_flow.steps.base import Each, Step, Whole
 from papyra_flow.steps.emit import Emit
-from papyra_flow.streams.entries import Entry, Record
-
-
-class Item:
-    """A record on its way through a stage. `raw` says that its entry's bytes still stand for it."""
-
-    __slots__ = ("entry", "headers", "raw", "to", "value")
-
-    def __init__(self, entry: Entry, value: Record) -> None:
-        self.entry = entry
-        self.value = value
-        self.raw = True
-        self.to: str | None = None
-        self.headers: dict[bytes, bytes] | None = None
+from papyra_flow.streams.batch import Batch
+from papyra_flow.streams.entries import Record
 
 
 class Processed:
-    """What became of a batch: items in order, and the exception of each entry that failed."""
+    """What became of a batch: rows of the entries in which nothing failed, and the exception of each that failed.
 
-    __slots__ = ("failed", "items")
+    `rows` is None where records were not even decoded: what goes out is what came in.
+    """
 
-    def __init__(self, items: list[Item], failed: dict[Entry, Exception]) -> None:
-        self.items = [item for item in items if item.entry not in failed] if failed else items
-        self.failed = failed
+    __slots__ = ("failures", "raw", "rows")
+
+    def __init__(self, rows: Rows | None, failures: Failures, *, raw: bool) -> None:
+        self.rows = rows.without(failures) if rows is not None else None
+        self.failures = failures
+        self.raw = raw
+        """Whether the entries' own bytes still stand for the records."""
 
 
 class Processor:
     """A stage's steps in order. Without a decoder, records are passed on as they are."""
 
-    def __init__(self, steps: Sequence[Step], decode: Callable[[Entry], Record] | None) -> None:
+    def __init__(self, steps: Sequence[Step], decoder: Decoder | None) -> None:
         self._steps = steps
-        self._decode = decode
+        self._decoder = decoder
+        self._raw = all(isinstance(step, Each) and step.unchanged for step in steps)
 
     async def start(self) -> None:
         """Start the steps that have something to start."""
@@ -59,95 +54,98 @@ class Processor:
             if isinstance(step, Whole):
                 await step.close()
 
-    async def process(self, entries: Sequence[Entry]) -> Processed:
+    async def process(self, batch: Batch) -> Processed:
         """Run the steps over a batch; never raises for a record's own failure."""
-        failed: dict[Entry, Exception] = {}
-        items = self._decoded(entries, failed)
+        failures: Failures = {}
+        if self._decoder is None:
+            return Processed(None, failures, raw=True)
+        rows = self._decoder.decode(batch, failures)
         for step in self._steps:
-            items = _each(step, items, failed) if isinstance(step, Each) else await _whole(step, items, failed)
-        return Processed(items, failed)
-
-    def _decoded(self, entries: Sequence[Entry], failed: dict[Entry, Exception]) -> list[Item]:
-        decode = self._decode
-        if decode is None:
-            return [Item(entry, {}) for entry in entries]
-        items = []
-        for entry in entries:
-            try:
-                items.append(Item(entry, decode(entry)))
-            except RecordError as exc:
-                failed[entry] = exc
-        return items
+            if not rows:
+                break
+            outcomes = _of_each(step, rows.records) if isinstance(step, Each) else await _of_whole(step, rows.records)
+            rows = _sorted_out(rows, outcomes, failures)
+        return Processed(rows, failures, raw=self._raw)
 
 
-def _each(step: Each, items: Iterable[Item], failed: dict[Entry, Exception]) -> list[Item]:
-    apply, unchanged = step.apply, step.unchanged
-    out: list[Item] = []
-    for item in items:
+def _of_each(step: Each, records: Sequence[Record]) -> Sequence[object]:
+    """What became of each record, or the exception that it met."""
+    if step.over is not None:
         try:
-            result = apply(item.value)
-            if result is None:
-                continue
-            if unchanged:
-                out.append(item)
-            elif type(result) is dict:
-                item.value = result
-                item.raw = False
-                out.append(item)
-            else:
-                out.extend(_expanded(item, result))
+            return step.over(records)
+        except Exception:  # noqa: BLE001, S110 - without effects: so it is harmless to look for the culprit one by one
+            pass
+    apply, explain = step.apply, step.explain
+    outcomes: list[object] = []
+    for record in records:
+        try:
+            outcomes.append(apply(record))
         except Exception as exc:  # noqa: BLE001 - a step may raise anything; it is the record's failure
-            failed[item.entry] = step.explain(exc) if step.explain and not isinstance(exc, RecordError) else exc
-    return out
+            outcomes.append(explain(exc) if explain and not isinstance(exc, RecordError) else exc)
+    return outcomes
 
 
-async def _whole(step: Whole, items: list[Item], failed: dict[Entry, Exception]) -> list[Item]:
-    if not items:
-        return items
+async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
     try:
-        results = await step.apply([item.value for item in items])
+        return await step.apply(records)
     except Exception as exc:  # noqa: BLE001 - the batch failed as one: find out whose fault it is
-        if len(items) == 1:
-            failed[items[0].entry] = exc
-            return []
-        return [out for item in items for out in await _whole(step, [item], failed)]
-    out: list[Item] = []
-    for item, result in zip(items, results, strict=True):
+        if len(records) == 1:
+            return [exc]
+        return [outcome for record in records for outcome in await _of_whole(step, [record])]
+
+
+def _sorted_out(rows: Rows, outcomes: Sequence[object], failures: Failures) -> Rows:
+    """The rows after a step, from what it made of each: a record, None, an exception, or more than one record."""
+    kinds = set(map(type, outcomes))
+    if kinds == {dict}:
+        return Rows(outcomes, rows.origins, rows.notes)  # type: ignore[arg-type]
+    if kinds <= {dict, type(None)}:
+        kept = Rows(outcomes, rows.origins, rows.notes)  # type: ignore[arg-type]
+        return kept.only([outcome is not None for outcome in outcomes])
+    return _expanded(rows, outcomes, failures)
+
+
+def _expanded(rows: Rows, outcomes: Sequence[object], failures: Failures) -> Rows:
+    records: list[Record] = []
+    origins: list[int] = []
+    notes: list[Note | None] = []
+    for index, outcome in enumerate(outcomes):
+        origin, note = rows.origins[index], rows.notes[index] if rows.notes is not None else None
         try:
-            if isinstance(result, BaseException):
-                raise result
-            if result is not None:
-                out.extend(_expanded(item, result))
-        except Exception as exc:  # noqa: BLE001 - as above
-            failed[item.entry] = exc
-    return out
+            for record, noted in _parts(outcome, note):
+                records.append(record)
+                origins.append(origin)
+                notes.append(noted)
+        except Exception as exc:  # noqa: BLE001 - a generator may raise anything; it is the record's failure
+            failures[origin] = exc
+    return Rows(records, origins, notes if any(notes) else None)
 
 
-def _expanded(item: Item, result: object) -> Iterator[Item]:
-    """The items that a step's result stands for: a record, a model, an `Emit`, or an iterable of those."""
-    if isinstance(result, Mapping | BaseModel | Emit):
-        yield _made(item, result)
-    elif isinstance(result, Iterable) and not isinstance(result, str | bytes):
-        for part in result:
+def _parts(outcome: object, note: Note | None) -> Iterator[tuple[Record, Note | None]]:
+    """What an outcome stands for: a record, a model, an `Emit`, or an iterable of those."""
+    if isinstance(outcome, BaseException):
+        raise outcome
+    if outcome is None:
+        return
+    if isinstance(outcome, Mapping | BaseModel | Emit):
+        yield _made(outcome, note)
+    elif isinstance(outcome, Iterable) and not isinstance(outcome, str | bytes):
+        for part in outcome:
             if part is not None:
-                yield _made(item, part)
+                yield _made(part, note)
     else:
-        raise RecordError(f"a step returned {result!r:.80}, which is no record")
+        raise RecordError(f"a step returned {outcome!r:.80}, which is no record")
 
 
-def _made(origin: Item, part: object) -> Item:
-    made = Item(origin.entry, {})
-    made.raw = False
-    made.to, made.headers = origin.to, origin.headers
+def _made(part: object, note: Note | None) -> tuple[Record, Note | None]:
     if isinstance(part, Emit):
-        made.to = part.to or made.to
+        to, headers = note or (None, None)
         if added := part.all_headers():
-            made.headers = {**(made.headers or {}), **added}
+            headers = {**(headers or {}), **added}
+        note = Note(part.to or to, headers)
         part = part.record
     if isinstance(part, BaseModel):
-        made.value = part.model_dump(mode="json")
-    elif isinstance(part, Mapping):
-        made.value = dict(part)
-    else:
-        raise RecordError(f"a step returned {part!r:.80}, which is no record")
-    return made
+        return part.model_dump(mode="json"), note
+    if isinstance(part, Mapping):
+        return dict(part), note
+    raise RecordError(f"a step returned {part!r:.80}, which is no record")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Iterable
 
 from papyra_flow.runtime.keepalive import Held
 from papyra_flow.runtime.names import gone
@@ -16,9 +17,10 @@ from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.runtime.suspects import Suspects
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.entries import Entry
-from papyra_flow.streams.groups import delete_consumer
+from papyra_flow.streams.groups import consumers_of, delete_consumer
 
 PORTION = 100
+SILENT_CLAIM_TIMES = 10
 _log = logging.getLogger("papyra_flow.stage")
 
 
@@ -47,12 +49,21 @@ class Recovery:
     async def take_from_gone(self) -> None:
         """Take over everything of consumers of this host that do not run any more, and remove them."""
         group = self._stage.spec.group
-        reply = await self._wire.call("XINFO", "CONSUMERS", self._key, group)
-        names = [dict(zip(info[::2], info[1::2], strict=True))[b"name"].decode() for info in reply] if isinstance(reply, list) else []  # type: ignore[index, call-overload]  # fmt: skip
-        for name in gone(name for name in names if name != self._consumer):
+        others = [consumer.name for consumer in await consumers_of(self._wire, self._key, group)]
+        for name in gone(name for name in others if name != self._consumer):
             while ids := await self.claimer.claim_from(name, count=PORTION):
                 self._claimed(await self._counted(ids))
             await delete_consumer(self._wire, self._key, group, name)
+
+    async def remove_silent(self) -> None:
+        """Remove consumers elsewhere that have nothing pending and have been silent for long.
+
+        Whoever lives reads again every few seconds, and is back in the group by that if it was removed.
+        """
+        group, silence = self._stage.spec.group, SILENT_CLAIM_TIMES * self._stage.spec.settings.claim_after
+        for consumer in await consumers_of(self._wire, self._key, group):
+            if consumer.pending == 0 and consumer.idle > silence and consumer.name != self._consumer:
+                await delete_consumer(self._wire, self._key, group, consumer.name)
 
     async def claim_idle(self, idle: float) -> None:
         """Take over a portion of what has been idle for `idle` seconds, and set the time of the next look."""
@@ -64,6 +75,8 @@ class Recovery:
                 self._stage.name, self.claimer.deleted - self._deleted, self._key,
             )  # fmt: skip
             self._deleted = self.claimer.deleted
+        if self.claimer.at_start:
+            await self.remove_silent()
         pause = 0.0 if not self.claimer.at_start else self._stage.spec.settings.claim_after / 2
         self.next_look = asyncio.get_running_loop().time() + pause * (0.8 + 0.4 * random.random())  # noqa: S311
 
@@ -89,7 +102,7 @@ class Recovery:
     def _claimed(self, entries: list[tuple[bytes, int]]) -> None:
         self._stage.counters.claimed += self._suspect(entries)
 
-    def _suspect(self, entries: object) -> int:
-        found = list(entries)  # type: ignore[call-overload]
+    def _suspect(self, entries: Iterable[tuple[bytes, int]]) -> int:
+        found = list(entries)
         self._held.add(id_ for id_, _ in found)
         return self.suspects.add(found)

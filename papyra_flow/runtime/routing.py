@@ -1,50 +1,52 @@
-"""Where items go: routes with conditions, formats, headers, and the arguments of the commit.
+"""Where rows go: routes with conditions, formats, headers, and the arguments of the commit.
 
-One pass over a batch turns its items into a `Commit` for each stream read. What does not live here: sending it
-(`papyra_flow.streams.commit`).
+A batch whose records are plain JSON and of which nothing became more than one record goes out in whole columns;
+anything else entry by entry. What does not live here: sending it (`papyra_flow.streams.commit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from itertools import compress
+from typing import Literal, TypeAlias
+
+import orjson
 
 from papyra_flow.errors import RecordError, UnknownTargetError
-from papyra_flow.runtime.processing import Item, Processed
-from papyra_flow.steps.expressions import compile_expression, explain
-from papyra_flow.streams.commit import Commit
-from papyra_flow.streams.entries import DATA, Entry, Format, Record, encode_fields, encode_json
+from papyra_flow.runtime.processing import Processed
+from papyra_flow.runtime.rows import Failures, Note, Rows
+from papyra_flow.steps.expressions import Compiled, compile_choice, compile_expression, explain
+from papyra_flow.streams.batch import Batch
+from papyra_flow.streams.commit import NOWHERE, Commit
+from papyra_flow.streams.entries import DATA, Format, Record, encode_fields, encode_json, headers_of, value_of
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
-
-class Routed:
-    """A batch's way out: its commit, and how many records go to each target."""
-
-    __slots__ = ("commit", "counts", "dropped", "entries", "failed")
-
-    def __init__(self, targets: int) -> None:
-        self.commit = Commit()
-        self.counts = [0] * targets
-        self.dropped = 0
-        self.entries: list[Entry] = []
-        self.failed: dict[Entry, Exception] = {}
+Emitted: TypeAlias = tuple[int, Sequence[bytes]]
+"""A record that leaves: the number of its target, and its entry's flat fields."""
 
 
 class Router:
     """A stage's routes; targets are counted from 0 in the order of `targets`."""
 
     def __init__(
-        self, routes: Sequence[RouteSpec], match: Literal["first", "all"], targets: Sequence[StreamSpec], source: Format
+        self,
+        routes: Sequence[RouteSpec],
+        match: Literal["first", "all"],
+        targets: Sequence[StreamSpec],
+        source: Format,
+        max_record: int,
     ) -> None:
-        self.names = [target.name for target in targets]
-        self._index = {name: index for index, name in enumerate(self.names)}
+        self._max_record = max_record
+        self._index = {target.name: index for index, target in enumerate(targets)}
         self._formats = [target.config.format for target in targets]
-        self._copy_all = match == "all"
+        self._json_only = source == "json" and set(self._formats) <= {"json"}
         self._raw_allowed = source == "json"
-        self._routes: list[tuple[int, Callable[[Record], object] | None, str]] = [
+        self._copy_all = match == "all"
+        self._routes: list[tuple[int, Compiled | None, str]] = [
             (self._index[route.stream], compile_expression(route.when) if route.when else None, route.when or "")
             for route in routes
         ]
+        self._choice = compile_choice([(self._index[route.stream], route.when) for route in routes], NOWHERE)
         plain = len(self._routes) == 1 and self._routes[0][1] is None
         self._only = self._routes[0][0] if plain else None
 
@@ -53,46 +55,98 @@ class Router:
         """Whether records have to be decoded in order to be routed."""
         return any(when for _, when, _ in self._routes) or "fields" in self._formats or not self._raw_allowed
 
-    def route(self, entries: Sequence[Entry], processed: Processed) -> Routed:
-        """The commit for those of the batch's entries that did not fail; further failures are in `failed`."""
-        routed = Routed(len(self.names))
-        items, failed, count = processed.items, processed.failed, len(processed.items)
-        commit, counts = routed.commit, routed.counts
-        at = 0
-        for entry in entries:
-            if failed and entry in failed:
-                continue
-            first = at
-            while at < count and items[at].entry is entry:
-                at += 1
-            try:
-                records = [self._emitted(item, target) for item in items[first:at] for target in self._targets(item)]
-            except RecordError as exc:
-                routed.failed[entry] = exc
-                continue
-            routed.entries.append(entry)
-            for target, _ in records:
-                counts[target] += 1
-            if not records:
-                routed.dropped += 1
-                commit.ack(entry.id)
-            elif len(records) == 1 and len(records[0][1]) == 2 and records[0][1][0] == DATA:
-                commit.forward(entry.id, records[0][0], records[0][1][1])
-            else:
-                commit.emit(entry.id, records)
-        return routed
+    def route(self, batch: Batch, processed: Processed) -> tuple[Commit, Failures]:
+        """The commit for those of the batch's entries that did not fail; and what failed on the way out."""
+        commit, failures = Commit(), Failures()
+        if not self._in_columns(commit, batch, processed):
+            self._one_by_one(commit, batch, processed, failures)
+        return commit, failures
 
-    def _targets(self, item: Item) -> Sequence[int]:
-        if item.to is not None:
-            if item.to not in self._index:
-                raise UnknownTargetError(f"a step emitted to {item.to!r}, which the stage's `to` does not name")
-            return (self._index[item.to],)
+    # -- whole columns ----------------------------------------------------------------------------------------
+
+    def _in_columns(self, commit: Commit, batch: Batch, processed: Processed) -> bool:
+        """Put the batch into the commit at once; False, and nothing done, if it is not as simple as that."""
+        rows, data = processed.rows, batch.plain()
+        if not self._json_only or data is None or (rows is not None and (rows.notes is not None or not rows.one_each)):
+            return False
+        targets, payloads = self._chosen(rows, len(batch)), self._payloads(rows, data, processed)
+        if targets is None or payloads is None:
+            return False
+        if NOWHERE in targets:
+            payloads = [
+                payload if target != NOWHERE else b"" for target, payload in zip(targets, payloads, strict=True)
+            ]
+        if rows is None or len(rows) == len(batch):
+            commit.extend(batch.ids, targets, payloads)
+            return True
+        became, carried = [NOWHERE] * len(batch), [b""] * len(batch)
+        for origin, target, payload in zip(rows.origins, targets, payloads, strict=True):
+            became[origin], carried[origin] = target, payload
+        if processed.failures:
+            lives = [place not in processed.failures for place in range(len(batch))]
+            commit.extend(*(list(compress(column, lives)) for column in (batch.ids, became, carried)))  # type: ignore[arg-type]
+        else:
+            commit.extend(batch.ids, became, carried)
+        return True
+
+    def _payloads(self, rows: Rows | None, data: Sequence[bytes], processed: Processed) -> Sequence[bytes] | None:
+        """What each row is as JSON, or None if one of them needs a closer look."""
+        if rows is None or (processed.raw and len(rows) == len(data)):
+            return data
+        if processed.raw:
+            return [data[origin] for origin in rows.origins]
+        try:
+            payloads = list(map(orjson.dumps, rows.records))
+        except TypeError:
+            return None
+        return payloads if max(map(len, payloads), default=0) <= self._max_record else None
+
+    def _chosen(self, rows: Rows | None, size: int) -> Sequence[int] | None:
+        """The target of each row, `NOWHERE` for none; or None if that needs a closer look."""
+        if self._only is not None:
+            return [self._only] * (size if rows is None else len(rows))
+        if self._copy_all or rows is None:
+            return None
+        try:
+            return self._choice.over(rows.records)
+        except Exception:  # noqa: BLE001 - the condition does not fit one of them: found one by one
+            return None
+
+    # -- entry by entry ---------------------------------------------------------------------------------------
+
+    def _one_by_one(self, commit: Commit, batch: Batch, processed: Processed, failures: Failures) -> None:
+        rows = processed.rows or Rows([{}] * len(batch), range(len(batch)))
+        of_entry: dict[int, list[int]] = {}
+        for row, origin in enumerate(rows.origins):
+            of_entry.setdefault(origin, []).append(row)
+        for place, entry_id in enumerate(batch.ids):
+            if place in processed.failures:
+                continue
+            try:
+                _put(
+                    commit,
+                    entry_id,
+                    [
+                        self._emitted(batch.fields[place], rows.records[row], note, target, raw=processed.raw)
+                        for row in of_entry.get(place, ())
+                        for note in (rows.notes[row] if rows.notes is not None else None,)
+                        for target in self._targets(rows.records[row], note)
+                    ],
+                )
+            except RecordError as exc:
+                failures[place] = exc
+
+    def _targets(self, record: Record, note: Note | None) -> Sequence[int]:
+        if note is not None and note.to is not None:
+            if note.to not in self._index:
+                raise UnknownTargetError(f"a step emitted to {note.to!r}, which the stage's `to` does not name")
+            return (self._index[note.to],)
         if self._only is not None:
             return (self._only,)
         found = []
         for target, when, text in self._routes:
             try:
-                fits = when is None or when(item.value)
+                fits = when is None or when.one(record)
             except Exception as exc:
                 raise explain(text)(exc) from exc
             if fits:
@@ -101,20 +155,33 @@ class Router:
                     break
         return found
 
-    def _emitted(self, item: Item, target: int) -> tuple[int, Sequence[bytes]]:
-        entry = item.entry
+    def _emitted(
+        self, original: Sequence[bytes], record: Record, note: Note | None, target: int, *, raw: bool
+    ) -> Emitted:
         if self._formats[target] == "fields":
-            fields = encode_fields(item.value)
-        elif item.raw and self._raw_allowed and (data := entry.data) is not None:
+            fields = encode_fields(record)
+        elif raw and self._raw_allowed:
+            if (data := value_of(original)) is None:
+                return target, list(original)
             fields = [DATA, data]
-        elif item.raw and self._raw_allowed:
-            return target, list(entry.fields)
         else:
-            fields = [DATA, encode_json(item.value)]
-        headers = entry.headers if self._raw_allowed else None
-        if item.headers:
-            headers = {**(headers or {}), **item.headers}
-        if headers:
-            for name, value in headers.items():
-                fields += (name, value)
+            data = encode_json(record)
+            if len(data) > self._max_record:
+                raise RecordError(f"the record has become {len(data):,} bytes, more than `max_record` allows")
+            fields = [DATA, data]
+        headers = headers_of(original) if self._raw_allowed else {}
+        if note is not None and note.headers:
+            headers |= note.headers
+        for name, value in headers.items():
+            fields += (name, value)
         return target, fields
+
+
+def _put(commit: Commit, entry_id: bytes, records: Sequence[Emitted]) -> None:
+    """What an entry became, in the shortest form that the commit has for it."""
+    if not records:
+        commit.ack(entry_id)
+    elif len(records) == 1 and len(records[0][1]) == 2 and records[0][1][0] == DATA:
+        commit.forward(entry_id, records[0][0], records[0][1][1])
+    else:
+        commit.emit(entry_id, records)

@@ -1,21 +1,22 @@
 """A run from start to end: check the server, create what is missing, work, and say what came of it.
 
-Signals: the first SIGINT or SIGTERM stops in an orderly way, the second ends at once (exit code 130 or 143).
+What does not live here: the work (`worker`, `supervisor`), and what signals mean (`signals`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypeVar
 
 from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
+from papyra_flow.runtime.patience import Patience
+from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.groups import GroupSpec, create_groups
@@ -26,14 +27,6 @@ from papyra_flow.topology.model import Topology
 T = TypeVar("T")
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
 """Shows progress while a run goes on; cancelled at its end."""
-
-
-class EndedAtOnceError(BaseException):
-    """A second signal came: end now, with this exit code."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.exit_code = 128 + signal_number
 
 
 def run_async(main: Coroutine[object, object, T]) -> T:
@@ -49,11 +42,15 @@ def run_async(main: Coroutine[object, object, T]) -> T:
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     """Create every stream and group that is missing, in one round trip; returns those that were.
 
+    A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
+
     Raises ServerTooOldError, WrongKeyTypeError with the key, and other ServerErrors.
     """
-    await server.check()
+    patience = Patience("starting", also_unreachable=False)
+    await patience.keep_trying(server.check)
+    groups, marker = topology.groups(), topology.keys.applied
     try:
-        return await create_groups(server.wire, topology.groups(), marker=topology.keys.applied)
+        return await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
     except WrongKeyTypeError as exc:
         positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
         wrong = [found for found in positions.streams.values() if found.kind not in {"stream", "none"}]
@@ -70,6 +67,7 @@ async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch:
     for name in options.stages or ():
         if name not in topology.stages:
             raise UsageError(f"there is no stage {name!r}; there are {', '.join(topology.stages)}")
+    topology = replace(topology, redis=url)
     server = Server(url)
     counters = RunCounters.of([name for name in topology.stages if not options.stages or name in options.stages])
     started = time.monotonic()
@@ -101,30 +99,14 @@ async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch:
 
 
 async def _with_signals(part: Worker | Supervisor) -> Outcome:
-    loop = asyncio.get_running_loop()
     task = asyncio.create_task(part.run())
-    ended_by: list[int] = []
-
-    def on_signal(number: int) -> None:
-        ended_by.append(number)
-        if len(ended_by) == 1:
-            logging.getLogger("papyra_flow.run").warning("stopping: finishing what is in hand (again to end at once)")
-            part.stop()
-        else:
-            task.cancel()
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    for number in numbers:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        return await task
-    except asyncio.CancelledError:
-        if len(ended_by) > 1:
-            raise EndedAtOnceError(ended_by[-1]) from None
-        raise
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
+    with Signals(part.stop, task.cancel) as signals:
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if signals.ended_by is not None:
+                raise EndedAtOnceError(signals.ended_by) from None
+            raise
 
 
 async def _watched(watch: Watch, counters: RunCounters, server: Server) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 import orjson
 
-from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig
-from papyra_flow.errors import FencedError
+from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem
+from papyra_flow.errors import FencedError, RecordError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.stage import Surroundings
+from papyra_flow.streams.commit import refuse_wide
 from papyra_flow.streams.dead import dead_letter
-from papyra_flow.streams.entries import DATA, encode_fields
+from papyra_flow.streams.entries import DATA, encode_fields, refuse_large
 from papyra_flow.streams.lease import Lease
 from papyra_flow.topology.model import StageSpec, StreamSpec
 
@@ -26,7 +27,7 @@ _log = logging.getLogger("papyra_flow.source")
 
 
 class SourceWorker:
-    """Runs one source; `run` it, `stop` it. `finished` says that it has ended and all of it is committed."""
+    """Runs one source; `run` it, `stop` it. `at_rest`: it has ended and all is committed, or another owns it."""
 
     def __init__(self, spec: StageSpec, config: SourceConfig, around: Surroundings, counters: StageCounters) -> None:
         self._spec = spec
@@ -38,7 +39,7 @@ class SourceWorker:
         self._keys = [*(target.key for target in self._targets), spec.dead_key]
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
-        self.finished = False
+        self.at_rest = False
 
     async def run(self) -> None:
         """Read until the source ends; raises what ends the pipeline."""
@@ -47,7 +48,9 @@ class SourceWorker:
         try:
             while not self._around.stopping.is_set():
                 self._lease = await self._take(silence)
+                self.at_rest = self._lease is None
                 if self._lease is None:
+                    self._around.activity.set()
                     await self._around.rest(self._spec.settings.claim_after / 3)
                     continue
                 try:
@@ -56,7 +59,7 @@ class SourceWorker:
                     _log.warning("%s: %s; standing by", self._spec.name, exc)
                     silence = self._spec.settings.claim_after
                 else:
-                    self.finished = True
+                    self.at_rest = True
                     return
         except asyncio.CancelledError:
             if not self._around.stopping.is_set():
@@ -75,14 +78,15 @@ class SourceWorker:
             await self._around.leases.release(self._lease)
 
     async def _take(self, silence: float | None) -> Lease | None:
-        leases, key = self._around.leases, self._spec.lease_key
+        leases, key = self._around.leases, self._spec.source_lease
         return await self._patience.keep_trying(lambda: leases.take(key, wait_for=silence))
 
     async def _read_all(self, lease: Lease) -> None:
         source = self._config.open(self._around.topology.connector_context(self._spec.name))
         committing: asyncio.Task[None] | None = None
         try:
-            await source.start(lease.checkpoint)
+            start = await source.start(lease.checkpoint)
+            await self._patience.keep_trying(lambda: self._around.leases.move(lease, start))
             beat_at = 0.0
             while True:
                 await self._around.gates.room(self._spec.source_to)
@@ -106,7 +110,7 @@ class SourceWorker:
 
     async def _commit(self, lease: Lease, portion: Portion) -> None:
         """Commit a portion; repeating it after a lost reply is harmless, its number says that it was done."""
-        records, dead = self._records(portion, lease)
+        records, dead = self._records(portion)
         await self._patience.keep_trying(
             lambda: self._around.leases.ingest(
                 lease,
@@ -121,27 +125,42 @@ class SourceWorker:
         self._counters.read += len(portion.items)
         self._counters.dead += dead
         for target in self._targets:
-            self._counters.emitted[target.name] += good
+            if not target.implicit:
+                self._counters.emitted[target.name] += good
             self._around.gates.spend(target.name, good)
 
-    def _records(self, portion: Portion, lease: Lease) -> tuple[list[tuple[int, Sequence[bytes]]], int]:
+    def _records(self, portion: Portion) -> tuple[list[tuple[int, Sequence[bytes]]], int]:
         records: list[tuple[int, Sequence[bytes]]] = []
         dead = 0
         for item in portion.items:
-            if isinstance(item, BadRecord):
+            try:
+                records += self._accepted(item)
+            except RecordError as exc:
                 dead += 1
-                records.append((len(self._targets), self._dead_letter(item)))
-                continue
-            fields: Sequence[bytes] = (DATA, item) if isinstance(item, bytes) else item
-            for index, target in enumerate(self._targets):
-                if target.config.format == "fields" and isinstance(item, bytes):
-                    records.append((index, encode_fields(orjson.loads(item))))
-                else:
-                    records.append((index, fields))
+                records.append((len(self._targets), self._dead_letter(item, str(exc), portion.checkpoint)))
         return records, dead
 
-    def _dead_letter(self, bad: BadRecord) -> list[bytes]:
+    def _accepted(self, item: SourceItem) -> list[tuple[int, Sequence[bytes]]]:
+        """An item as a record for each target; raises RecordError for what is no record, or too large for one."""
+        if isinstance(item, BadRecord):
+            raise RecordError(item.error)
+        refuse_large(len(item) if isinstance(item, bytes) else sum(map(len, item)), self._spec.settings.max_record)
+        fields: Sequence[bytes] = (DATA, item) if isinstance(item, bytes) else item
+        refuse_wide(fields)
+        return [
+            (index, encode_fields(orjson.loads(item)))
+            if target.config.format == "fields" and isinstance(item, bytes)
+            else (index, fields)
+            for index, target in enumerate(self._targets)
+        ]
+
+    def _dead_letter(self, item: SourceItem, error: str, place: str) -> list[bytes]:
+        origin = self._config.describe()
+        if isinstance(item, BadRecord):
+            fields: Sequence[bytes] = (DATA, item.raw)
+            origin, place = item.origin, item.place
+        else:
+            fields = (DATA, item) if isinstance(item, bytes) else item
         return dead_letter(
-            (DATA, bad.raw), error=bad.error, traceback="", stage=self._spec.name,
-            origin=bad.origin, origin_id=bad.place, deliveries=1,
-        )  # fmt: skip
+            fields, error=error, traceback="", stage=self._spec.name, origin=origin, origin_id=place, deliveries=1
+        )

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.backpressure import Gates
+from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.processing import Processor
 from papyra_flow.runtime.routing import Router
 from papyra_flow.runtime.trimmer import Trimmer
-from papyra_flow.streams.entries import Entry, Record, decode_fields, decode_json
+from papyra_flow.streams.entries import Format
 from papyra_flow.streams.lease import Leases
 from papyra_flow.streams.server import Server
-from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
 
 
 @dataclass(slots=True)
@@ -55,24 +55,18 @@ class StageRuntime:
         self.policy = FailurePolicy(spec.settings)
         self.patience = Patience(spec.name)
         self.inputs = [topology.streams[name] for name in spec.inputs]
-        self.targets = [topology.streams[name] for name in spec.outputs]
+        self.outputs = spec.outputs
+        self.targets = [topology.streams[name] for name in self.outputs]
+        self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
         self.stream_of = {stream.key: stream.name for stream in self.inputs}
         formats = {stream.config.format for stream in self.inputs}
-        source = "fields" if "fields" in formats else "json"
-        self.router = Router(spec.routes, spec.config.match, self.targets, source)
+        source: Format = "fields" if "fields" in formats else "json"
+        self.router = Router(spec.routes, spec.config.match, self.targets, source, spec.settings.max_record)
         steps = [step.build(topology.step_context()) for step in spec.steps]
         needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
-        self.processor = Processor(steps, decoder(self.inputs) if needs_value else None)
+        self.processor = Processor(steps, Decoder(self.inputs, spec.settings.max_record) if needs_value else None)
 
     @property
     def name(self) -> str:
         """The stage's name."""
         return self.spec.name
-
-
-def decoder(streams: list[StreamSpec]) -> Callable[[Entry], Record]:
-    """How entries of these streams become records."""
-    plain = {stream.key for stream in streams if stream.config.format == "fields"}
-    if not plain:
-        return decode_json
-    return lambda entry: decode_fields(entry) if entry.key in plain else decode_json(entry)

@@ -10,13 +10,13 @@ import asyncio
 import logging
 import multiprocessing
 import signal
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TypeAlias
 
+from papyra_flow.config.secrets import hide_in_logs
 from papyra_flow.errors import PapyraFlowError, PipelineFailedError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
@@ -25,11 +25,13 @@ from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
 
 REPORT_SECONDS = 0.25
-QUICK_DEATHS = 5
-QUICK_SECONDS = 2.0
+DEATHS_BEFORE_START = 3
+DEATHS_WITHOUT_PROGRESS = 100
+LONGEST_PAUSE_SECONDS = 5.0
+STARTED = "started"
 
 Message: TypeAlias = RunCounters | str | PapyraFlowError
-"""From a child: its counters so far, its outcome, or the error that ended it."""
+"""From a child: that it has started, its counters so far, its outcome, or the error that ended it."""
 
 _log = logging.getLogger("papyra_flow.supervisor")
 
@@ -39,11 +41,12 @@ class _Child:
     share: Share
     process: BaseProcess
     pipe: Connection
-    started: float
     counters: RunCounters
+    deaths: int
+    """Deaths of its forerunners since one of them last got anything done."""
+    started: bool = False
     outcome: str | None = None
     error: PapyraFlowError | None = None
-    quick_deaths: int = 0
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -57,6 +60,8 @@ class Supervisor:
         self._counters = counters
         self._finished = RunCounters.of(list(counters.stages))
         self._children: dict[int, _Child] = {}
+        self._coming: set[int] = set()
+        """Children that died and are started again in a moment."""
         self._stopping = False
         self._changed = asyncio.Event()
 
@@ -73,7 +78,7 @@ class Supervisor:
         try:
             for index in range(self._options.processes):
                 self._start(index, 0)
-            while self._children:
+            while self._children or self._coming:
                 await self._changed.wait()
                 self._changed.clear()
                 for index, child in list(self._children.items()):
@@ -83,27 +88,38 @@ class Supervisor:
                         self._finished.add(child.counters)
                         self._after(child)
                 self._sum_up()
+            return "stopped" if self._stopping else "drained"
         finally:
             await self._end_all()
-        return "stopped" if self._stopping else "drained"
 
     def _after(self, child: _Child) -> None:
-        """A child is gone: done, failed, or dead before its time."""
+        """A child is gone: done, failed, or dead before its time.
+
+        A record may end its process several times before it is known as a killer (`suspects`), so deaths are borne
+        with patience; but not without an end.
+        """
         child.process.join()
         if child.error is not None:
             raise child.error
         if child.outcome is not None:
             return
-        quick = child.quick_deaths + 1 if time.monotonic() - child.started < QUICK_SECONDS else 0
-        code = child.process.exitcode
-        if quick >= QUICK_DEATHS:
-            raise PipelineFailedError(f"process {child.share.index} died {quick} times right after its start ({code})")
+        index, code = child.share.index, child.process.exitcode
+        deaths = 1 if child.counters.anything else child.deaths + 1
+        limit = DEATHS_WITHOUT_PROGRESS if child.started else DEATHS_BEFORE_START
+        if deaths >= limit:
+            raise PipelineFailedError(f"process {index} died {deaths} times without getting anything done ({code})")
         if self._stopping:
-            raise PipelineFailedError(f"process {child.share.index} died while stopping ({code})")
-        _log.warning("process %d died (exit code %s); starting it again", child.share.index, code)
-        self._start(child.share.index, quick)
+            raise PipelineFailedError(f"process {index} died while stopping ({code})")
+        pause = min(LONGEST_PAUSE_SECONDS, 0.05 * 2 ** (deaths // 10))
+        _log.warning("process %d died (exit code %s); starting it again", index, code)
+        self._coming.add(index)
+        asyncio.get_running_loop().call_later(pause, self._start, index, deaths)
 
-    def _start(self, index: int, quick_deaths: int) -> None:
+    def _start(self, index: int, deaths: int) -> None:
+        self._coming.discard(index)
+        if self._stopping:
+            self._changed.set()
+            return
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         share = Share(index, self._options.processes)
@@ -111,7 +127,7 @@ class Supervisor:
         process = context.Process(target=_child_main, args=arguments, name=f"papyra-flow-{index}", daemon=True)
         process.start()
         theirs.close()
-        child = _Child(share, process, ours, time.monotonic(), RunCounters({}), quick_deaths=quick_deaths)
+        child = _Child(share, process, ours, RunCounters({}), deaths)
         self._children[index] = child
         asyncio.get_running_loop().add_reader(ours.fileno(), self._receive, child)
 
@@ -123,6 +139,8 @@ class Supervisor:
                     child.counters = message
                 elif isinstance(message, PapyraFlowError):
                     child.error = message
+                elif message == STARTED:
+                    child.started = True
                 else:
                     child.outcome = message
         except (EOFError, OSError):
@@ -153,6 +171,7 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    hide_in_logs(topology.secrets)
     counters = RunCounters.of(list(topology.stages))
     try:
         outcome = run_async(_child(topology, url, options, share, counters, pipe))
@@ -188,7 +207,12 @@ async def _child(
             pipe.send(counters)
 
     loop.add_reader(pipe.fileno(), told)
-    reporting = asyncio.create_task(report())
+
+    async def tell_start() -> None:
+        await worker.started.wait()
+        pipe.send(STARTED)
+
+    reporting = asyncio.gather(report(), tell_start())
     try:
         return await worker.run()
     finally:

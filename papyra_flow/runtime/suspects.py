@@ -10,19 +10,24 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.entries import Entry, parse_id
 
 ALONE_FROM = 3
 MAX_DELIVERIES = 5
 
 
 class Suspects:
-    """Claimed entries that wait for their turn, with the deliveries they had before."""
+    """Claimed entries that wait for their turn, with the deliveries they had before.
+
+    They come out in the stream's order, although they may be taken over from several consumers: one that was killed
+    while it took over another's has the first of them, and the other still has the rest.
+    """
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
         self._waiting: deque[tuple[bytes, int]] = deque()
         self._known: set[bytes] = set()
+        self._in_order = True
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -31,15 +36,20 @@ class Suspects:
         """Add ids with their delivery counts; returns how many were new."""
         fresh = [entry for entry in entries if entry[0] not in self._known]
         self._waiting.extend(fresh)
+        self._in_order = self._in_order and not fresh
         self._known.update(id_ for id_, _ in fresh)
         return len(fresh)
 
-    def ids(self) -> list[bytes]:
-        """The ids that wait."""
-        return [id_ for id_, _ in self._waiting]
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._waiting.clear()
+        self._known.clear()
 
     def next_batch(self) -> list[bytes]:
         """The ids to take in hand together."""
+        if not self._in_order:
+            self._waiting = deque(sorted(self._waiting, key=lambda entry: parse_id(entry[0])))
+            self._in_order = True
         batch: list[bytes] = []
         limit = self._batch_size
         while self._waiting and len(batch) < limit:

@@ -15,6 +15,7 @@ from papyra_flow.connectors.redis_stream import StreamSource
 from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.runtime.backpressure import Gate, Gates
+from papyra_flow.runtime.collector import patient_collector
 from papyra_flow.runtime.consumer import Consumer
 from papyra_flow.runtime.drain import Drain
 from papyra_flow.runtime.keepalive import Keepalive
@@ -35,12 +36,19 @@ class Worker:
     """Runs a share; `run` returns how it ended, `stop` asks it to end."""
 
     def __init__(
-        self, topology: Topology, server: Server, options: RunOptions, counters: RunCounters, share: Share | None = None
+        self,
+        topology: Topology,
+        server: Server,
+        options: RunOptions,
+        counters: RunCounters,
+        share: Share | None = None,
     ) -> None:
         self._topology = topology
         self._server = server
         self._options = options
         self._share = share or Share()
+        self.started = asyncio.Event()
+        """Set once the steps are built and the work begins."""
         self._counters = counters
         process = options.consumer_name or process_name()
         if options.consumer_name and self._share.total > 1:
@@ -66,9 +74,13 @@ class Worker:
         self._runtimes: list[StageRuntime] = []
 
     @property
+    def _parts(self) -> list[SourceWorker | Consumer]:
+        return [*self._sources, *self._consumers]
+
+    @property
     def at_rest(self) -> bool:
-        """Whether sources have ended and consumers have nothing in hand."""
-        return all(source.finished for source in self._sources) and all(c.idle for c in self._consumers)
+        """Whether sources have ended and consumers have nothing in hand, as far as they are ours."""
+        return all(part.at_rest for part in self._parts)
 
     def stop(self) -> None:
         """Ask the run to end: batches in hand are committed, the rest is given back."""
@@ -80,13 +92,21 @@ class Worker:
         for runtime in self._runtimes:
             await runtime.processor.start()
         self._around.keepalive.start()
+        self.started.set()
+        with patient_collector():
+            return await self._work()
+
+    async def _work(self) -> Outcome:
         trimming = asyncio.create_task(self._around.trimmer.run())
-        tasks = [asyncio.create_task(part.run()) for part in (*self._sources, *self._consumers)]
+        tasks = [asyncio.create_task(part.run()) for part in self._parts]
         try:
-            return await self._until_the_end(tasks)
-        finally:
-            trimming.cancel()
-            await self._wind_up(tasks)
+            outcome = await self._until_the_end(tasks)
+        except Exception:
+            await self._wind_up(tasks, trimming)
+            raise
+        # Nothing is wound up when the run is cancelled, as a second signal does: then it ends at once.
+        await self._wind_up(tasks, trimming)
+        return outcome
 
     async def _until_the_end(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome:
         stopping = asyncio.create_task(self._around.stopping.wait())
@@ -105,16 +125,16 @@ class Worker:
                     return "drained"
                 if stopping in done:
                     return "stopped"
-                running -= done  # type: ignore[arg-type]
+                running.difference_update(done)
         finally:
             for task in ends:
                 task.cancel()
 
-    async def _wind_up(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _wind_up(self, tasks: Sequence[asyncio.Task[None]], trimming: asyncio.Task[None]) -> None:
         """Stop everything in an orderly way; the server may be gone, which must not hide why we end."""
+        trimming.cancel()
         self._around.stopping.set()
-        parts = (*self._sources, *self._consumers)
-        await asyncio.gather(*(part.stop() for part in parts), return_exceptions=True)
+        await asyncio.gather(*(part.stop() for part in self._parts), return_exceptions=True)
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=STOP_SECONDS)
             for task in late:
@@ -122,7 +142,7 @@ class Worker:
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception):
                     _log.debug("while stopping: %s", result)
-        for part in parts:
+        for part in self._parts:
             with suppress(ServerError, FencedError):
                 await part.leave()
         self._around.keepalive.stop()
@@ -136,7 +156,10 @@ class Worker:
         for stream in self._topology.streams.values():
             if stream.max_backlog is not None:
                 groups = [self._topology.stages[name].group for name in stream.readers]
-                gate = Gate(self._server.wire, key=stream.key, groups=groups, limit=stream.max_backlog)
+                gate = Gate(
+                    self._server.wire, key=stream.key, groups=groups, limit=stream.max_backlog,
+                    stopping=self._around.stopping,
+                )  # fmt: skip
                 self._around.gates.add(stream.name, gate)
         turn = 0
         for stage in self._stages:

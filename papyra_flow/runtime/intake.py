@@ -1,0 +1,183 @@
+"""What a consumer reads and has in hand: new entries, read ahead of the work as far as `max_pending` allows.
+
+What does not live here: retries, claims, and what is done with a batch (`consumer`, `recovery`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from papyra_flow.errors import ConnectionLostError
+from papyra_flow.runtime.bell import Bell
+from papyra_flow.runtime.keepalive import Held
+from papyra_flow.runtime.stage import StageRuntime
+from papyra_flow.streams.batch import Batch, joined
+from papyra_flow.streams.reading import GroupReader, batches_of
+from papyra_flow.streams.wire import Reply
+
+BLOCK_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+
+
+class Intake:
+    """One consumer's reads; `bell` is rung when one is there, `lost` is awaited when a reply was lost."""
+
+    def __init__(self, stage: StageRuntime, consumer: str, bell: Bell, lost: Callable[[], Awaitable[None]]) -> None:
+        spec, around = stage.spec, stage.around
+        self._stage = stage
+        self._bell = bell
+        self._lost = lost
+        self.held = {
+            stream.key: Held(stream.key, spec.group, consumer, spec.settings.claim_after / 3) for stream in stage.inputs
+        }
+        for held in self.held.values():
+            around.keepalive.watch(held)
+        self._reader = GroupReader(
+            around.server.new_wire(), around.server.wire, keys=list(self.held), group=spec.group, consumer=consumer
+        )
+        self._reading = False
+        self._task: asyncio.Task[list[Batch]] | None = None
+        self._arrived: list[Batch] | BaseException | None = None
+        self._asked = 0
+        self._reserved = 0
+        self._stopped = False
+
+    @property
+    def room(self) -> int:
+        """How many entries may be read now, by `max_pending`."""
+        settings = self._stage.spec.settings
+        left = settings.max_pending - sum(map(len, self.held.values()))
+        return max(0, min(settings.batch_size, left))
+
+    @property
+    def reading(self) -> bool:
+        """Whether there is a read under way, or one that has not been taken."""
+        return self._reading
+
+    @property
+    def ready(self) -> bool:
+        """Whether new entries are there to be taken."""
+        return self._arrived is not None
+
+    def read_ahead(self) -> None:
+        """Begin a read, unless there is one, or no room for it.
+
+        Usually there is a connection, and room in the next streams: then it goes out without a task of its own.
+        """
+        if self._reading or self._stopped or not self.room:
+            return
+        stage = self._stage
+        self._asked, self._reading = self.room, True
+        straight = not stage.spec.settings.batch_wait and stage.around.gates.open(stage.outputs)
+        if not (straight and self._reader.begin(self, self._asked, block=BLOCK_SECONDS)):
+            self._read_patiently(lost=False)
+
+    def take(self) -> list[Batch]:
+        """The new entries that are there; raises what the read met."""
+        arrived, self._arrived = self._arrived, None
+        self._reading = False
+        if isinstance(arrived, BaseException):
+            raise arrived
+        batches = arrived or []
+        # Fewer than asked for: nothing waits there, and what is in hand should not wait for the next read's way out.
+        if sum(map(len, batches)) >= self._asked:
+            self.read_ahead()
+        return batches
+
+    def committed(self, batch: Batch, waiting: Iterable[bytes]) -> None:
+        """A batch is out of hand, except for entries that wait for another attempt."""
+        held, kept = self.held[batch.key], set(waiting)
+        held.remove([id_ for id_ in batch.ids if id_ not in kept] if kept else batch.ids)
+        self._reserved -= len(batch) if batch.fresh else 0
+
+    def forget(self) -> None:
+        """What was in hand is not ours any more."""
+        if self.ready:
+            self._reading, self._arrived = False, None
+        for stream in self._stage.outputs:
+            self._stage.around.gates.spend(stream, 0, self._reserved)
+        self._reserved = 0
+        for held in self.held.values():
+            held.remove(held.ids())
+
+    async def identify(self) -> None:
+        """Learn what is needed to end a read that blocks."""
+        await self._reader.identify()
+
+    async def stop(self) -> None:
+        """End the read that is under way; nothing is delivered after that."""
+        self._stopped = True
+        await self._reader.stop()
+
+    async def close(self) -> None:
+        """Wait a moment for the read's end, and close the connection."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLOSE_SECONDS
+        while self._reading and self._arrived is None and loop.time() < deadline:
+            await self._bell.wait(deadline)
+        if self._task is not None:
+            self._task.cancel()
+        await self._reader.close()
+
+    # -- one read ---------------------------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        """As the receiver of a read's reply: it is always wanted."""
+        return False
+
+    def set_result(self, reply: Reply, /) -> None:
+        """The reply of a read that went out straight."""
+        self._accept(batches_of(reply))
+
+    def set_exception(self, exc: BaseException, /) -> None:
+        """Such a read failed: try again with patience, which finds out what it means."""
+        if self._stopped:
+            self._accept([])
+        else:
+            self._read_patiently(lost=isinstance(exc, ConnectionLostError))
+
+    def _accept(self, arrived: list[Batch] | BaseException) -> None:
+        stage = self._stage
+        for batch in arrived if isinstance(arrived, list) else ():
+            self.held[batch.key].add(batch.ids)
+            self._reserved += len(batch)
+            stage.around.gates.reserve(stage.outputs, len(batch))
+            # What the stage's own source put into its implicit stream was counted when it was read.
+            if batch.key not in stage.implicit:
+                stage.counters.read += len(batch)
+        self._arrived = arrived
+        self._bell.ring()
+
+    def _read_patiently(self, *, lost: bool) -> None:
+        """Read in a task that waits: for room, for the server to come back, for a batch to fill."""
+
+        def done(task: asyncio.Task[list[Batch]]) -> None:
+            if not task.cancelled():
+                self._accept(task.exception() or task.result())
+
+        self._task = asyncio.create_task(self._wait_and_read(lost=lost))
+        self._task.add_done_callback(done)
+
+    async def _wait_and_read(self, *, lost: bool) -> list[Batch]:
+        if lost:
+            await self._lost()
+        await self._stage.around.gates.room(self._stage.outputs)
+        self._asked = self.room or 1
+        batches = await self._once(self._asked, BLOCK_SECONDS)
+        return await self._fill(batches) if batches and self._stage.spec.settings.batch_wait else batches
+
+    async def _fill(self, batches: list[Batch]) -> list[Batch]:
+        """Wait for more, as long as `batch.wait` says."""
+        settings, loop = self._stage.spec.settings, asyncio.get_running_loop()
+        deadline = loop.time() + settings.batch_wait
+        while (
+            (missing := settings.batch_size - sum(map(len, batches))) > 0
+            and (left := deadline - loop.time()) > 0
+            and not self._stopped
+        ):
+            batches = batches + await self._once(missing, left)
+        return joined(batches)
+
+    async def _once(self, size: int, block: float) -> list[Batch]:
+        return await self._stage.patience.keep_trying(lambda: self._reader.read(size, block=block), lost=self._lost)

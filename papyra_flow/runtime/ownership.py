@@ -1,0 +1,90 @@
+"""Opening a stage's sink, as its only owner where it may have only one, and giving it up again.
+
+The first time the lease is taken at once, which fences off whoever had it; one who was fenced off himself waits
+until the owner has gone silent.
+"""
+
+from __future__ import annotations
+
+from papyra_flow.connectors.base import Sink, SinkConfig
+from papyra_flow.runtime.delivery import SinkDelivery
+from papyra_flow.runtime.stage import StageRuntime
+from papyra_flow.streams.lease import Lease
+
+
+class SinkOwner:
+    """One consumer's hold on its stage's sink."""
+
+    def __init__(self, stage: StageRuntime, config: SinkConfig, consumer: str) -> None:
+        self._stage = stage
+        self._config = config
+        self._consumer = consumer
+        self._sink: Sink | None = None
+        self._lease: Lease | None = None
+        self._was_owner = False
+        self._standing_by = False
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether nobody else has, or can commit, anything of this group."""
+        return self._lease is not None
+
+    async def open(self) -> SinkDelivery | None:
+        """Open the sink at its checkpoint; None if the process is to stop before it is our turn.
+
+        The lease comes first: from then on the checkpoint that it tells cannot be moved by anybody else. While we
+        wait for the sink's lock somebody newer may have come and gone, so the lease is looked at once more before
+        anything is cut back. Raises FencedError.
+        """
+        stage, spec = self._stage, self._stage.spec
+        if spec.exclusive:
+            self._lease = await self._own()
+            if self._lease is None:
+                return None
+        self._sink = self._config.open(stage.around.topology.connector_context(spec.name))
+        lease = self._lease
+        await self._sink.lock()
+        if lease is not None:
+            await stage.patience.keep_trying(lambda: stage.around.leases.beat(lease))
+        start = await self._sink.start(lease.checkpoint if lease else "")
+        if lease is not None:
+            await stage.patience.keep_trying(lambda: stage.around.leases.move(lease, start))
+        return SinkDelivery(stage, self._consumer, self._sink, self._lease)
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether somebody else owns the sink, so that there is nothing for us to do."""
+        return self._standing_by
+
+    async def _own(self) -> Lease | None:
+        around, silence = self._stage.around, self._stage.spec.settings.claim_after
+        while not around.stopping.is_set():
+            if lease := await self._stage.patience.keep_trying(self._take):
+                self._was_owner = True
+                self._standing_by = False
+                return lease
+            self._standing_by = True
+            around.activity.set()
+            await around.rest(silence / 3)
+        return None
+
+    async def _take(self) -> Lease | None:
+        silence = self._stage.spec.settings.claim_after if self._was_owner else None
+        return await self._stage.around.leases.take(self._stage.spec.sink_lease, wait_for=silence)
+
+    async def beat(self) -> None:
+        """Say that the owner is alive; raises FencedError if it is somebody else by now."""
+        if self._lease is not None:
+            await self._stage.around.leases.beat(self._lease)
+
+    async def close(self) -> None:
+        """Close the sink; the lease stays, so that only a silent or a newer owner loses it."""
+        if self._sink is not None:
+            await self._sink.close()
+            self._sink = None
+
+    async def release(self) -> None:
+        """Let the next owner start at once."""
+        if self._lease is not None:
+            lease, self._lease = self._lease, None
+            await self._stage.around.leases.release(lease)
