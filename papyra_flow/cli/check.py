@@ -31,7 +31,7 @@ def validate(file: File, redis: Redis = None, set_: Set = None, json: Json = Fal
     if json:
         print_json([])
     else:
-        streams = sum(not stream.implicit for stream in topology.streams.values())
+        streams = sum(not stream.internal for stream in topology.streams.values())
         print(f"{file}: valid, {len(topology.stages)} stages and {streams} streams")
 
 

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-import orjson
-
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem
 
 
@@ -45,13 +43,19 @@ def has_colour(stream: IO[str]) -> bool:
 
 def print_json(document: object) -> None:
     """One JSON document, and nothing else, on stdout."""
+    import orjson
+
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
     sys.stdout.buffer.write(text + b"\n")
     sys.stdout.buffer.flush()
 
 
 def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None, file: IO[str] | None = None
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str | None = None,
+    file: IO[str] | None = None,
 ) -> None:
     """A table for people; numbers are set flush right."""
     from rich import box
@@ -65,7 +69,9 @@ def print_table(
         numeric = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row))
+        table.add_row(
+            *(Text("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row)
+        )
     width = None if stream.isatty() else 160
     Console(file=stream, no_color=not has_colour(stream), highlight=False, width=width).print(table)
 

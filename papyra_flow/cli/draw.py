@@ -24,7 +24,8 @@ def graph(
     set_: Set = None,
     format_: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "mermaid",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="OUT", help="A file instead of stdout.", show_default=False)
+        Path | None,
+        typer.Option("--output", "-o", metavar="OUT", help="A file instead of stdout.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from papyra_flow.cli import check, dead, draw, plan, records, run, start, status
+from papyra_flow.cli import check, dead, draw, groups, permissions, plan, records, repair, run, start, status
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
 
@@ -36,15 +36,19 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _everywhere(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say errors only; works behind every verb.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens; works behind every verb.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what happens; works behind every verb.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; works behind every verb.")] = False,
 ) -> None:
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
 
-for verbs in (run, check, plan, draw, status, records, start):
+for verbs in (run, check, plan, draw, status, groups, repair, records, permissions, start):
     verbs.register(app)
 app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")
 
@@ -85,7 +89,8 @@ def main() -> NoReturn:
 
 def _take_out(arguments: list[str]) -> tuple[Verbosity, list[str]]:
     """`-q`, `-v` and `--debug` wherever they stand, and the other arguments."""
-    verbosity, rest = Verbosity(), []
+    verbosity = Verbosity()
+    rest: list[str] = []
     for index, argument in enumerate(arguments):
         if argument == "--":
             return verbosity, rest + arguments[index:]

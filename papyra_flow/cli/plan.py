@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from papyra_flow.cli.consent import consent
 from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
-from papyra_flow.errors import RefusedError
 
 if TYPE_CHECKING:
     from papyra_flow.streams.server import Server
@@ -56,7 +56,12 @@ def apply(file: File, redis: Redis = None, set_: Set = None, json: Json = False)
 
 
 def destroy(
-    file: File, redis: Redis = None, set_: Set = None, yes: Yes = False, force: Force = False, json: Json = False
+    file: File,
+    redis: Redis = None,
+    set_: Set = None,
+    yes: Yes = False,
+    force: Force = False,
+    json: Json = False,
 ) -> None:
     """Remove the pipeline's streams, groups and bookkeeping from the server; files stay."""
     from papyra_flow.cli.console import print_json
@@ -65,23 +70,19 @@ def destroy(
 
     with session(file, redis, set_) as found:
         there = found.ask(lambda server: what_is_there(server, found.topology))
-        if there.backlog and not force:
-            raise RefusedError(
-                f"{there.backlog:,} records are not processed yet and would be lost; --force destroys them too"
-            )
-        if not json:
-            print(f"this removes {len(there.keys)} keys and {len(there.groups)} groups on streams of others")
-        if there.keys and not yes and not typer.confirm("Destroy?", default=False):
-            raise typer.Exit(1)
+        if there.keys or there.groups:
+            losing = f"{there.backlog:,} records are not processed yet and would be lost" if there.backlog else None
+            doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
+            consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(lambda server: carry_out(server, there))
     if json:
         print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
 
 
 async def _plan(server: Server, topology: Topology) -> Plan:
+    from papyra_flow.streams.positions import look
     from papyra_flow.topology.destroy import keys_of
     from papyra_flow.topology.plan import make_plan
-    from papyra_flow.streams.positions import look
 
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
     return make_plan(topology, positions, server=server.shown, keys=await keys_of(server, topology))

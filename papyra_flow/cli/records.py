@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,7 +29,8 @@ def add(
     file: File,
     stream: StreamName,
     records: Annotated[
-        list[str] | None, typer.Argument(metavar="[JSON]...", help="JSON objects; `-` or none: lines from stdin.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="[JSON]...", help="JSON objects; `-` or none: lines from stdin.", show_default=False),
     ] = None,
     redis: Redis = None,
     set_: Set = None,
@@ -62,13 +62,18 @@ def tap(
     redis: Redis = None,
     set_: Set = None,
     json: Json = False,
-    start: Annotated[str, typer.Option("--from", metavar="ID|TIME", help="An entry id, or a time such as 2026-01-31T12:00.")] = "0",
-    count: Annotated[int | None, typer.Option("--count", "-n", min=1, help="At the most so many.", show_default=False)] = None,
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="ID|TIME", help="An entry id, or a time such as 2026-01-31T12:00."),
+    ] = "0",
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="At the most so many.", show_default=False)
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new ones, until interrupted.")] = False,
 ) -> None:
     """See a stream's records: one JSON line each, with the entry's id."""
+    from papyra_flow.cli.moments import entry_id
     from papyra_flow.cli.session import session
-    from papyra_flow.streams.entries import Entry
 
     shown: list[dict[str, object]] = []
     gather = json and not follow
@@ -80,8 +85,11 @@ def tap(
             else:
                 _print_line(_shown(entry))
 
+    first = entry_id(start, "--from")
+    if first == "$" and not follow:
+        raise UsageError("--from latest goes with --follow")
     with session(file, redis, set_) as found:
-        key, first = found.key_of(stream), _start_id(start)
+        key = found.key_of(stream)
         found.ask(lambda server: _tap(server, key, first, count, follow, show))
     if gather:
         from papyra_flow.cli.console import print_json
@@ -93,6 +101,9 @@ async def _tap(server: Server, key: str, first: str, count: int | None, follow: 
     from papyra_flow.streams.reading import entries_of
 
     start, left = first, count
+    if start == "$":
+        newest = entries_of([[key.encode(), await server.wire.call("XREVRANGE", key, "+", "-", "COUNT", 1)]])
+        start = f"({newest[0].id.decode()}" if newest else "0"
     while left is None or left > 0:
         size = min(BATCH, left) if left is not None else BATCH
         entries = entries_of([[key.encode(), await server.wire.call("XRANGE", key, start, "+", "COUNT", size)]])
@@ -163,21 +174,6 @@ def _record(text: str | bytes, place: str, before: int, plain: bool) -> list[byt
     if not isinstance(record, dict):
         raise UsageError(f"{place} is a JSON {type(record).__name__}, not an object; {before} were added before it")
     return encode_fields(record) if plain else [DATA, orjson.dumps(record)]
-
-
-def _start_id(text: str) -> str:
-    """An entry id as it is, or the first id of a moment in ISO 8601 (local time unless it says otherwise)."""
-    from papyra_flow.config.models import START_ID
-
-    if START_ID.fullmatch(text) and text not in {"earliest", "latest", "$"}:
-        return text
-    if text == "earliest":
-        return "0"
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(f"--from takes an entry id or a time such as 2026-01-31T12:00, not {text!r}") from None
-    return f"{int(moment.astimezone(UTC).timestamp() * 1000)}-0"
 
 
 def _shown(entry: Entry) -> dict[str, object]:

@@ -26,14 +26,17 @@ def run(
     set_: Set = None,
     json: Json = False,
     stage: Annotated[
-        list[str] | None, typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Share the work among so many.")] = 1,
     drain: Annotated[
-        bool | None, typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False)
+        bool | None,
+        typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False),
     ] = None,
     consumer_name: Annotated[
-        str | None, typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False)
+        str | None,
+        typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False),
     ] = None,
 ) -> None:
     """Plan, create what is missing, and run the workers until all is drained, or until stopped."""

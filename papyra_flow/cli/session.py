@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from papyra_flow.config.load import LoadedPipeline, load_pipeline
-from papyra_flow.errors import InvalidPipelineError, ServerError, UsageError
+from papyra_flow.config.secrets import hide_in_logs
+from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, ServerError, UsageError
 from papyra_flow.runtime.run import run_async
 from papyra_flow.streams.embedded import EMBEDDED, EmbeddedServer
 from papyra_flow.streams.positions import look
@@ -65,7 +66,7 @@ class Session:
             return self.stage(name.removeprefix("dead:")).dead_key
         if ":" in name:
             return name
-        known = ", ".join(stream.name for stream in self.topology.streams.values() if not stream.implicit)
+        known = ", ".join(stream.name for stream in self.topology.streams.values() if not stream.internal)
         raise UsageError(f"there is no stream {name!r}; there are {known}, and dead:STAGE")
 
 
@@ -85,11 +86,14 @@ def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> I
         embedded = EmbeddedServer(loaded.folder, loaded.config.pipeline)
         embedded.start()
         url = embedded.url
+    hide_in_logs(loaded.document.secrets)
     try:
         found = Session(loaded, assemble(loaded), url)
         found.topology = build_topology(loaded, existing=_existing(found))
-        found.topology.redis = url
         yield found
+    except PapyraFlowError as exc:
+        exc.args = tuple(found.topology.public(part) if isinstance(part, str) else part for part in exc.args)
+        raise
     finally:
         if embedded is not None:
             embedded.leave()

@@ -39,7 +39,7 @@ def status(
                 print_json(document)
             else:
                 if watch:
-                    typer.clear()
+                    print("\033[2J\033[H", end="")  # clear the screen, as `watch` does
                 _print(found, document)
             if not watch:
                 return
