@@ -1,0 +1,32 @@
+"""Connections cut, stalled, and replies swallowed after the server has executed what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.faults.workload import RECORDS, SEED, Workload, patiently
+from tests.harness.ports import free_port
+from tests.harness.proxy import Proxy
+from tests.harness.servers import LocalServer
+
+
+def test_connections_that_break_in_every_way(
+    make_workload: Callable[..., Workload], local_server: Callable[..., LocalServer]
+) -> None:
+    port = free_port()
+    workload = make_workload(local_server(port=port).url)
+    proxy = Proxy(port, SEED)
+    workload.via = proxy.url
+    workers = [workload.start(), workload.start()]
+    producing = workload.in_background(RECORDS)
+    producing.join()
+    patiently(lambda: workload.length("in") == RECORDS, "all records")
+    patiently(lambda: sum(proxy.harm.values()) >= 200, "enough harm", 300)
+    proxy.calm()
+    for worker in workers:
+        worker.stop()
+    proxy.close()
+    print(f"harm done: {dict(proxy.harm)}")
+    assert min(proxy.harm[kind] for kind in ("cut request", "half request", "half reply", "swallow reply")) >= 10
+    workload.drain()
+    workload.verify()

@@ -1,0 +1,74 @@
+"""The server killed: with `always` nothing that was confirmed is lost; with `everysec` what is lost is lost whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.faults.workload import RECORDS, Workload, patiently, wait
+from tests.harness.ports import free_port
+from tests.harness.servers import LocalServer
+
+CRASHES = 10
+
+
+def survivors(workload: Workload) -> Iterator[int]:
+    """The numbers that are in the first stream now: what the server has not lost."""
+    return (record["n"] for _, record in workload.entries("in"))
+
+
+def test_fsync_always_loses_nothing_that_was_confirmed(
+    make_workload: Callable[..., Workload], local_server: Callable[..., LocalServer]
+) -> None:
+    server = local_server("--appendonly", "yes", "--appendfsync", "always", port=free_port())
+    workload = make_workload(server.url)
+    workers = [workload.start(), workload.start()]
+    hot = 0
+    workload.produce(RECORDS // 2)
+    for _ in range(CRASHES):
+        workload.produce(RECORDS // 2 // CRASHES)
+        patiently(workload.at_work, "work in hand")
+        wait(workload.dice.random() * 0.3)
+        hot += workload.pending() > 0
+        server.kill()
+        server.start()
+    for worker in workers:
+        worker.stop()
+    workload.drain()
+    print(f"{CRASHES} crashes, {hot} of them with entries in hand")
+    assert hot >= CRASHES // 2
+    assert workload.length("in") == workload.produced
+    workload.verify()
+
+
+def test_what_everysec_loses_is_lost_whole(
+    make_workload: Callable[..., Workload], local_server: Callable[..., LocalServer]
+) -> None:
+    """A power failure takes what the disk had not got yet: here, the end of the append-only file, cut anywhere."""
+    server = local_server("--appendonly", "yes", "--appendfsync", "everysec", port=free_port())
+    workload = make_workload(server.url)
+    workers = [workload.start(), workload.start()]
+    lost_bytes = 0
+    for _ in range(CRASHES):
+        workload.produce(RECORDS // CRASHES)
+        patiently(workload.at_work, "work in hand")
+        wait(workload.dice.random() * 0.5)
+        server.kill()
+        lost_bytes += cut_off(server.folder, workload.dice.randrange(1, 2_000_000))
+        server.start()
+    for worker in workers:
+        worker.stop()
+    workload.drain()
+    lost = workload.produced - workload.length("in")
+    print(f"{CRASHES} crashes took {lost_bytes:,} bytes of the log, and {lost:,} records with them")
+    assert lost > 0, "nothing was lost: the harm did not take place"
+    workload.verify(survivors(workload))
+
+
+def cut_off(folder: Path, size: int) -> int:
+    """Cut so many bytes off the end of the server's log; returns how many there were to cut."""
+    log = max(folder.rglob("*.incr.aof"), key=lambda path: path.name)
+    size = min(size, log.stat().st_size - 200)
+    with log.open("r+b") as file:
+        file.truncate(log.stat().st_size - size)
+    return size

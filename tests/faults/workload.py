@@ -1,0 +1,281 @@
+"""The pipeline that is harmed, the records that go through it, and the oracle that says what has to come out.
+
+Nothing in here asks papyra-flow what it did: records are put in and read back by plain redis-py, and what is expected
+is computed from the records' numbers alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+
+from tests.harness.pipelines import PipelineFolder
+from tests.harness.servers import client
+
+RECORDS = int(os.environ.get("FAULT_RECORDS", "200000"))
+SEED = int(os.environ.get("FAULT_SEED", "1"))
+COPIES = (0, 1)
+Part = tuple[int, int]
+
+PIPELINE = """\
+    pipeline: f
+    redis: redis://nowhere
+    defaults: {batch: {size: 200}, claim_after: 1s, retry: {attempts: 30, backoff: 2ms..10ms}}
+    stages:
+      split:
+        from: in
+        process: [{run: "fault_steps:split"}]
+        to: parts
+      check:
+        from: parts
+        process: [{filter: n % 7 != 3}, {run: "fault_steps:check"}]
+        to: [{stream: even, when: n % 2 == 0}, {stream: odd}]
+      collect:
+        from: [even, odd]
+        to: out
+    streams: {in: {retain: all}, out: {retain: all}}
+    """
+STEPS = """\
+    failed = set()
+
+    def split(record):
+        return ({"n": record["n"], "copy": copy} for copy in (0, 1))
+
+    def check(record):
+        n, copy = record["n"], record["copy"]
+        if n % 1000 == 13:
+            raise ValueError(f"always fails: {n}")
+        if n % 50 == 11 and (n, copy) not in failed:
+            failed.add((n, copy))
+            raise ConnectionError("fails the first time, in each process")
+        return record
+    """
+STAGES = {"split": ("in",), "check": ("parts",), "collect": ("even", "odd")}
+
+
+def flows(n: int) -> bool:
+    """Whether the filter lets a number through."""
+    return n % 7 != 3
+
+
+def dies(n: int) -> bool:
+    """Whether a number's records fail for ever."""
+    return n % 1000 == 13
+
+
+def retried(n: int) -> bool:
+    """Whether a number's records fail the first time, and so may come later than others."""
+    return n % 50 == 11
+
+
+@dataclass
+class Worker:
+    """A process that runs the pipeline."""
+
+    process: subprocess.Popen[str]
+    name: str | None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> dict[str, Any]:
+        """Stop in an orderly way; returns the document that `run --json` ends with."""
+        if self.runs:
+            self.process.send_signal(signal.SIGTERM)
+        out, err = self.process.communicate(timeout=100)
+        if self.process.returncode == -signal.SIGTERM:
+            return {"stages": {}}  # it had not begun yet
+        assert self.process.returncode in {0, 3}, err
+        document: dict[str, Any] = json.loads(out)
+        return document
+
+
+@dataclass
+class Workload:
+    """A pipeline under harm on the server at `url`; `via` is the address that workers are given."""
+
+    folder: PipelineFolder
+    url: str
+    seed: int = SEED
+    via: str | None = None
+    pipeline: str = PIPELINE
+    environment: dict[str, str] = field(default_factory=dict)
+    produced: int = 0
+    workers: list[Worker] = field(default_factory=list)
+    turn: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.dice = random.Random(self.seed)
+        self.folder.pipeline(self.pipeline)
+        self.folder.write("fault_steps.py", STEPS)
+        print(f"seed {self.seed}: FAULT_SEED={self.seed} does the same harm again")
+
+    @property
+    def server(self) -> redis.Redis:
+        return client(self.url)
+
+    # -- records ------------------------------------------------------------------------------------------------------
+
+    def produce(self, count: int) -> None:
+        """Put the next numbers in, and wait until the server has confirmed them."""
+        with self.turn, self.server as server:
+            for start in range(self.produced, self.produced + count, 1000):
+                pipe = server.pipeline(transaction=False)
+                for n in range(start, min(start + 1000, self.produced + count)):
+                    pipe.xadd("{f}:in", {"data": json.dumps({"n": n})})
+                pipe.execute()
+            self.produced += count
+
+    def in_background(self, total: int, chunk: int = 1000) -> threading.Thread:
+        """Put records in while something else goes on."""
+
+        def feed() -> None:
+            for _ in range(total // chunk):
+                self.produce(chunk)
+
+        thread = threading.Thread(target=feed)
+        thread.start()
+        return thread
+
+    def entries(self, stream: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Entries of a stream in order: id and record."""
+        start = "-"
+        with self.server as server:
+            while page := server.xrange(f"{{f}}:{stream}", start, "+", count=5000):
+                for id_, fields in page:
+                    yield id_.decode(), json.loads(fields[b"data"])
+                start = f"({page[-1][0].decode()}"
+
+    def length(self, stream: str) -> int:
+        with self.server as server:
+            return int(server.xlen(f"{{f}}:{stream}"))
+
+    def pending(self) -> int:
+        """Pending entries of all stages."""
+        total = 0
+        with self.server as server:
+            for stage, streams in STAGES.items():
+                for stream in streams:
+                    total += server.xpending(f"{{f}}:{stream}", stage)["pending"]
+        return total
+
+    # -- workers ------------------------------------------------------------------------------------------------------
+
+    def start(self, *arguments: str, name: str | None = None) -> Worker:
+        """Start a worker on all stages."""
+        named = ("--consumer-name", name) if name else ()
+        url = self.via or self.url
+        process = self.folder.start(
+            "run", "pipeline.yml", "--json", "--redis", url, *named, *arguments, **self.environment
+        )
+        worker = Worker(process, name)
+        self.workers.append(worker)
+        return worker
+
+    def drain(self, timeout: float = 300) -> dict[str, Any]:
+        """Run the pipeline, past all harm, until nothing is left to do."""
+        finished = self.folder.cli("run", "pipeline.yml", "--drain", "--json", "--redis", self.url, code=None)
+        assert finished.code in {0, 3}, finished.err
+        document: dict[str, Any] = finished.json
+        return document
+
+    def in_hand_of(self, worker: Worker) -> int:
+        """How many entries are pending for a worker at this moment."""
+        mark = f"{worker.name}." if worker.name else f".{worker.pid}."
+        total = 0
+        with self.server as server:
+            for stage, streams in STAGES.items():
+                for stream in streams:
+                    try:
+                        consumers: Any = server.xinfo_consumers(f"{{f}}:{stream}", stage)
+                    except redis.ResponseError:
+                        continue
+                    total += sum(c["pending"] for c in consumers if mark in c["name"].decode())
+        return total
+
+    def busy(self, worker: Worker) -> bool:
+        """Whether a worker has entries in hand; puts more records in where there is nothing to do."""
+        return self._or_more_to_do(self.in_hand_of(worker))
+
+    def at_work(self) -> bool:
+        """Whether anything is in hand; puts more records in where there is nothing to do."""
+        return self._or_more_to_do(self.pending())
+
+    def _or_more_to_do(self, in_hand: int) -> bool:
+        if in_hand:
+            return True
+        with self.server as server:
+            groups: Any = server.xinfo_groups("{f}:in")
+            if all(group["lag"] == 0 for group in groups):
+                self.produce(500)
+        return False
+
+    # -- the oracle ---------------------------------------------------------------------------------------------------
+
+    def expected(self, numbers: Iterator[int] | range) -> tuple[Counter[Part], Counter[Part]]:
+        """What has to be in `out`, and in the dead letters, for these numbers."""
+        out: Counter[Part] = Counter()
+        dead: Counter[Part] = Counter()
+        for n in numbers:
+            for copy in COPIES:
+                if flows(n):
+                    (dead if dies(n) else out)[n, copy] += 1
+        return out, dead
+
+    def verify(self, numbers: Iterator[int] | range | None = None) -> None:
+        """Every record is where it belongs, once, and nothing is left to do."""
+        out, dead = self.expected(range(self.produced) if numbers is None else numbers)
+        found = Counter((record["n"], record["copy"]) for _, record in self.entries("out"))
+        buried = Counter((record["n"], record["copy"]) for _, record in self.entries("@dead:check"))
+        report = {
+            "lost": len(out - found), "duplicated": len(found - out),
+            "dead letters lost": len(dead - buried), "dead letters too many": len(buried - dead),
+            "pending": self.pending(),
+        }  # fmt: skip
+        print(f"{sum(out.values()):,} records and {sum(dead.values()):,} dead letters expected: {report}")
+        assert set(report.values()) == {0}, f"{report}; lost {list(out - found)[:5]}, doubled {list(found - out)[:5]}"
+        with self.server as server:
+            for stage in ("split", "collect"):
+                assert server.xlen(f"{{f}}:@dead:{stage}") == 0
+
+
+def wait(seconds: float) -> None:
+    """Let harm last, or come at a moment of its own; never used to wait for a result."""
+    threading.Event().wait(seconds)
+
+
+def patiently(condition: Callable[[], object], what: str, seconds: float = 100.0) -> None:
+    """Wait for a condition that may be answered by errors while the server is being harmed."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if condition():
+                return
+        except (redis.RedisError, OSError):
+            pass
+        wait(0.02)
+    pytest.fail(f"{what} did not come about within {seconds:g} s")

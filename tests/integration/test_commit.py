@@ -1,0 +1,300 @@
+"""The commit script's promises (invariants I1, I2, I4, I6), and that each of them can fail.
+
+Every promise is a scenario. It holds with the real script; and with the line taken out that keeps it, named in
+`GATES`, the same scenario fails. So no test here is green because nothing was tested.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+
+import pytest
+
+from papyra_flow.errors import FencedError, ServerError, TryAgainError, WrongKeyTypeError
+from papyra_flow.streams import scripts
+from papyra_flow.streams.commit import Commit, Committer
+from papyra_flow.streams.dead import dead_letter, read_dead_letter
+from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.groups import GroupSpec, create_groups
+from papyra_flow.streams.lease import Leases
+from papyra_flow.streams.reading import GroupReader, entries_of
+from papyra_flow.streams.wire import Wire
+
+IN, OUT, OTHER, DEAD, PROBE, LEASE = "{t}:in", "{t}:out", "{t}:other", "{t}:@dead:s", "{t}:@probe", "{t}:@lease:s"
+GROUP = "s"
+
+
+def committer(wire: Wire, consumer: str = "one", *, lease: str | None = None) -> Committer:
+    return Committer(
+        wire, source=IN, group=GROUP, consumer=consumer, probe=PROBE, lease=lease, targets=[OUT, OTHER, DEAD]
+    )
+
+
+async def delivered(wire: Wire, count: int = 3, consumer: str = "one") -> list[Entry]:
+    """Entries in IN that the consumer has read and not acked."""
+    await create_groups(wire, [GroupSpec(IN, GROUP)], marker="{t}:@applied")
+    for number in range(count):
+        await wire.call("XADD", IN, "*", "data", b'{"n":%d}' % number)
+    (batch,) = await GroupReader(wire, wire, keys=[IN], group=GROUP, consumer=consumer).read(count, block=1)
+    return [batch.entry(place) for place in range(len(batch))]
+
+
+async def contents(wire: Wire, key: str) -> list[Entry]:
+    return entries_of([[key.encode(), await wire.call("XRANGE", key, "-", "+")]])
+
+
+async def pending(wire: Wire) -> int:
+    reply = await wire.call("XPENDING", IN, GROUP)
+    assert isinstance(reply, list)
+    assert isinstance(reply[0], int)
+    return reply[0]
+
+
+def forwarding(entries: list[Entry], target: int = 0) -> Commit:
+    commit = Commit()
+    for entry in entries:
+        commit.forward(entry.id, target, entry.data or b"")
+    return commit
+
+
+# -- the promises -------------------------------------------------------------------------------------------------
+
+
+async def only_what_was_acked_is_forwarded(wire: Wire) -> None:
+    """I1: an entry that is not pending (any more) forwards nothing; one that is, does and is acked."""
+    entries = await delivered(wire)
+    await wire.call("XACK", IN, GROUP, entries[1].id)
+    result = await committer(wire).commit(forwarding(entries))
+    assert [entry.data for entry in await contents(wire, OUT)] == [entries[0].data, entries[2].data]
+    assert (result.acked, result.stale) == (2, {entries[1].id})
+    assert await pending(wire) == 0
+
+
+async def the_first_commit_wins(wire: Wire) -> None:
+    """I2: taken over while its first owner was only slow, an entry is forwarded by whoever commits first."""
+    entries = await delivered(wire)
+    await wire.call("XCLAIM", IN, GROUP, "two", 0, *(entry.id for entry in entries))
+    winner = await committer(wire, "two").commit(forwarding(entries, target=0))
+    loser = await committer(wire, "one").commit(forwarding(entries, target=1))
+    assert len(await contents(wire, OUT)) == 3
+    assert len(await contents(wire, OTHER)) == 0
+    assert (winner.acked, loser.acked, len(loser.stale)) == (3, 0, 3)
+
+
+async def a_repeated_commit_does_nothing_twice(wire: Wire) -> None:
+    """I2: the reply was lost, the commit is sent again."""
+    entries = await delivered(wire)
+    await committer(wire).commit(forwarding(entries))
+    await committer(wire).commit(forwarding(entries))
+    assert len(await contents(wire, OUT)) == 3
+
+
+async def a_dead_letter_is_a_commit_too(wire: Wire) -> None:
+    """I4: a dead letter is there if and only if its entry was acked by the same step, and there once."""
+    entries = await delivered(wire, 1)
+    fields = dead_letter(
+        entries[0].fields, error="bad", traceback="", stage="s", origin=IN, origin_id="1-1", deliveries=2
+    )
+    for consumer in ("one", "two"):
+        commit = Commit()
+        commit.emit(entries[0].id, [(2, fields)])
+        await committer(wire, consumer).commit(commit)
+    letters = [read_dead_letter(entry) for entry in await contents(wire, DEAD)]
+    assert [(x.error, x.deliveries, x.fields) for x in letters] == [("bad", 2, {"data": '{"n":0}'})]
+    assert await pending(wire) == 0
+
+
+async def a_checkpoint_moves_with_its_records(wire: Wire) -> None:
+    """I6: the same source commit, sent again after a lost reply, adds nothing and moves nothing."""
+    leases = Leases(wire, "me", PROBE)
+    lease = await leases.take(LEASE)
+    assert lease is not None
+    for _ in range(2):
+        lease.commits, lease.records = 0, 0  # as it was before the reply that got lost
+        await leases.ingest(
+            lease, targets=[OUT], records=[(0, (b"data", b"1")), (0, (b"data", b"2"))], read=2, checkpoint="2",
+            done=False,
+        )  # fmt: skip
+    assert [entry.data for entry in await contents(wire, OUT)] == [b"1", b"2"]
+    again = await leases.take(LEASE)
+    assert again is not None
+    assert (again.checkpoint, again.commits, again.records) == ("2", 1, 2)
+
+
+async def a_fenced_source_adds_nothing(wire: Wire) -> None:
+    """I6: a source that another process has taken over cannot add a record any more."""
+    leases = Leases(wire, "old", PROBE)
+    old = await leases.take(LEASE)
+    assert old is not None
+    await Leases(wire, "new", PROBE).take(LEASE)
+    with pytest.raises(FencedError):
+        await leases.ingest(old, targets=[OUT], records=[(0, (b"data", b"1"))], read=1, checkpoint="1", done=False)
+    assert await contents(wire, OUT) == []
+
+
+async def a_key_of_another_type_loses_nothing(wire: Wire) -> None:
+    """Rule 1 of the script: what could make XADD fail is found out before the first write."""
+    entries = await delivered(wire)
+    await wire.call("SET", OTHER, "a string")
+    commit = forwarding(entries[:1])
+    commit.forward(entries[1].id, 1, b"{}")
+    with pytest.raises(WrongKeyTypeError, match="holds a string"):
+        await committer(wire).commit(commit)
+    assert await pending(wire) == 3
+    assert await contents(wire, OUT) == []
+
+
+async def an_exclusive_owner_commits_all_or_nothing(wire: Wire) -> None:
+    """A sink's batch of which one entry is not ours any more acks nothing, and leaves the checkpoint."""
+    entries = await delivered(wire)
+    lease = await Leases(wire, "me", PROBE).take(LEASE)
+    assert lease is not None
+    await wire.call("XACK", IN, GROUP, entries[2].id)
+    commit = Commit()
+    for entry in entries:
+        commit.ack(entry.id)
+    result = await committer(wire, lease=LEASE).commit(commit, epoch=lease.epoch, checkpoint="99")
+    assert (result.acked, result.missing) == (0, {entries[2].id})
+    assert await pending(wire) == 2
+    assert await wire.call("HGET", LEASE, "checkpoint") is None
+
+
+async def an_owner_that_was_fenced_off_commits_nothing(wire: Wire) -> None:
+    """A sink that another process has taken over cannot ack what it wrote to a file that is not its own any more."""
+    entries = await delivered(wire)
+    old = await Leases(wire, "old", PROBE).take(LEASE)
+    await Leases(wire, "new", PROBE).take(LEASE)
+    commit = Commit()
+    commit.ack(entries[0].id)
+    assert old is not None
+    with pytest.raises(FencedError):
+        await committer(wire, lease=LEASE).commit(commit, epoch=old.epoch, checkpoint="9")
+    assert await pending(wire) == 3
+
+
+async def a_portion_behind_a_refused_one_does_nothing(wire: Wire) -> None:
+    """I8: portions of a commit are sent in one go; what the one before has not acked keeps back those behind it."""
+    entries = await delivered(wire)
+    head = (GROUP, "one", "", "", entries[0].id, 1)
+    reply = await scripts.call_script(wire, "commit", [IN, PROBE, PROBE, OUT], [*head, entries[1].id, "4", b"{}"])
+    assert reply == [0, [], b"EARLY", []]
+    assert (await pending(wire), await contents(wire, OUT)) == (3, [])
+
+
+Scenario = Callable[[Wire], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A line of a script, what stands there when it is taken out, and the promise that then breaks."""
+
+    script: str
+    line: str
+    without: str
+    scenario: Scenario
+
+    def __str__(self) -> str:
+        return self.scenario.__name__
+
+
+ACK_GATE = "local ours = redis.call('XACK', source, group, id) == 1"
+NO_GATE = "local ours = redis.call('XACK', source, group, id) < 2"
+EPOCH = "if redis.call('HGET', lease, 'epoch') ~= epoch then"
+EARLY = "if ARGV[5] ~= '' and #redis.call('XPENDING', source, group, ARGV[5], ARGV[5], 1) > 0 then"
+GATES = [
+    Gate("commit", ACK_GATE, NO_GATE, only_what_was_acked_is_forwarded),
+    Gate("commit", ACK_GATE, NO_GATE, the_first_commit_wins),
+    Gate("commit", ACK_GATE, NO_GATE, a_repeated_commit_does_nothing_twice),
+    Gate("commit", ACK_GATE, NO_GATE, a_dead_letter_is_a_commit_too),
+    Gate("commit", "if kind ~= 'stream' and kind ~= 'none' then", "if false then", a_key_of_another_type_loses_nothing),
+    Gate("commit", "if #missing > 0 then", "if false then", an_exclusive_owner_commits_all_or_nothing),
+    Gate("commit", EPOCH, "if false then", an_owner_that_was_fenced_off_commits_nothing),
+    Gate("commit", EARLY, "if false then", a_portion_behind_a_refused_one_does_nothing),
+    Gate("ingest", "if commits == number then", "if false then", a_checkpoint_moves_with_its_records),
+    Gate("ingest", "if held[1] ~= epoch then", "if false then", a_fenced_source_adds_nothing),
+]
+
+
+@pytest.mark.parametrize("gate", GATES, ids=str)
+async def test_promise_holds(gate: Gate, wire: Wire) -> None:
+    await gate.scenario(wire)
+
+
+@pytest.mark.parametrize("gate", GATES, ids=str)
+async def test_promise_breaks_without_its_gate(gate: Gate, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_out(gate, monkeypatch)
+    with pytest.raises((AssertionError, pytest.fail.Exception, ServerError, FencedError)):
+        await gate.scenario(wire)
+
+
+def take_out(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server run the script without the gate's line."""
+    original = scripts.source_of
+    text, _ = original(gate.script)
+    assert text.count(gate.line) == 1, f"the line stands elsewhere by now: {gate.line}"
+    broken = text.replace(gate.line, gate.without)
+    sha = hashlib.sha1(broken.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(scripts, "source_of", lambda name: (broken, sha) if name == gate.script else original(name))
+
+
+# -- what the server refuses ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def full(wire: Wire) -> Wire:
+    """A server that is out of memory, with entries that were delivered before."""
+    await delivered(wire)
+    await wire.call("CONFIG", "SET", "maxmemory", 1)
+    return wire
+
+
+async def test_a_server_out_of_memory_refuses_the_whole_commit(full: Wire) -> None:
+    entries = await contents(full, IN)
+    with pytest.raises(TryAgainError, match="OOM"):
+        await committer(full).commit(forwarding(entries))
+    await full.call("CONFIG", "SET", "maxmemory", 0)
+    assert (await pending(full), await contents(full, OUT)) == (3, [])
+    await committer(full).commit(forwarding(entries))
+    assert (await pending(full), len(await contents(full, OUT))) == (0, 3)
+
+
+def test_every_script_lets_the_server_refuse_it_whole() -> None:
+    """`#!lua` in the first line is what makes a full, read-only or lonely server refuse before the first write."""
+    names = [path.name.removesuffix(".lua") for path in (files("papyra_flow.streams") / "lua").iterdir()]
+    assert {"commit", "ingest", "relay", "replay"} <= set(names)
+    assert [name for name in names if not scripts.source_of(name)[0].startswith("#!lua")] == []
+
+
+async def test_a_script_that_the_server_forgot_is_sent_again(wire: Wire) -> None:
+    entries = await delivered(wire)
+    await committer(wire).commit(forwarding(entries[:1]))
+    await wire.call("SCRIPT", "FLUSH")
+    await committer(wire).commit(forwarding(entries[1:]))
+    assert len(await contents(wire, OUT)) == 3
+
+
+async def test_a_script_that_the_server_forgot_is_sent_again_before_all_portions(wire: Wire) -> None:
+    entries = await delivered(wire, 1000)
+    await wire.call("SCRIPT", "FLUSH")
+    assert (await committer(wire).commit(forwarding(entries))).acked == 1000
+    assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
+
+
+async def test_a_large_commit_is_sent_in_portions_and_in_order(wire: Wire) -> None:
+    entries = await delivered(wire, 2500)
+    commit = forwarding(entries)
+    assert len(commit.seal()) == 20
+    assert (await committer(wire).commit(commit)).acked == 2500
+    assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
+
+
+async def test_fan_out_and_headers_arrive_as_they_were_emitted(wire: Wire) -> None:
+    entries = await delivered(wire, 1)
+    commit = Commit()
+    commit.emit(entries[0].id, [(0, (b"data", b"1", b"key", b"k")), (1, (b"a", b"x", b"b", b"y"))])
+    await committer(wire).commit(commit)
+    assert [entry.fields for entry in await contents(wire, OUT)] == [[b"data", b"1", b"key", b"k"]]
+    assert [entry.fields for entry in await contents(wire, OTHER)] == [[b"a", b"x", b"b", b"y"]]

@@ -1,0 +1,402 @@
+"""What speaks Redis, against real servers: reading, claiming, retention, positions, leases, groups, the wire."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from papyra_flow.errors import (
+    CommandRefusedError,
+    ConnectionLostError,
+    FencedError,
+    GroupGoneError,
+    ServerUnreachableError,
+    TryAgainError,
+    WrongKeyTypeError,
+)
+from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.dead import dead_letter, find_dead, replay
+from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.groups import GroupSpec, create_groups, delete_consumer, destroy_groups
+from papyra_flow.streams.lease import Leases
+from papyra_flow.streams.positions import look
+from papyra_flow.streams.reading import GroupReader
+from papyra_flow.streams.retention import trim_acked
+from papyra_flow.streams.server import Server
+from papyra_flow.streams.wire import Wire
+from tests.harness.pipelines import until
+
+KEY, GROUP, MARKER = "{t}:s", "g", "{t}:@applied"
+
+
+async def filled(wire: Wire, count: int, *groups: str) -> None:
+    await create_groups(wire, [GroupSpec(KEY, group) for group in groups or (GROUP,)], marker=MARKER)
+    await wire.call_many([("XADD", KEY, f"{n}-0", "data", b'{"n":%d}' % n) for n in range(1, count + 1)])
+
+
+def reader(wire: Wire, consumer: str = "one", control: Wire | None = None) -> GroupReader:
+    return GroupReader(wire, control or wire, keys=[KEY], group=GROUP, consumer=consumer)
+
+
+def claimer(wire: Wire, consumer: str = "two") -> Claimer:
+    return Claimer(wire, key=KEY, group=GROUP, consumer=consumer)
+
+
+def numbers(entries: list[Entry]) -> list[int]:
+    return [int(entry.id.split(b"-")[0]) for entry in entries]
+
+
+@pytest.fixture
+async def second_wire(any_url: str) -> AsyncIterator[Wire]:
+    server = Server(any_url)
+    yield server.wire
+    await server.close()
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+async def test_groups_are_created_with_their_streams_and_again_without_harm(wire: Wire) -> None:
+    specs = [GroupSpec(f"{{t}}:{i}", "g") for i in range(50)]
+    assert len(await create_groups(wire, specs, marker=MARKER)) == 50
+    assert await create_groups(wire, [*specs, GroupSpec("{t}:new", "g", "$")], marker=MARKER) == [
+        GroupSpec("{t}:new", "g", "$")
+    ]
+
+
+async def test_all_other_groups_are_created_before_the_one_that_cannot_be_is_told(wire: Wire) -> None:
+    await wire.call("SET", "{t}:a", "x")
+    with pytest.raises(WrongKeyTypeError):
+        await create_groups(wire, [GroupSpec("{t}:a", "g"), GroupSpec("{t}:b", "g")], marker=MARKER)
+    assert await wire.call("TYPE", "{t}:b") == b"stream"
+
+
+async def test_destroying_groups_that_are_gone_is_no_error(wire: Wire) -> None:
+    await filled(wire, 1)
+    await destroy_groups(wire, [GroupSpec(KEY, GROUP), GroupSpec(KEY, "never"), GroupSpec("{t}:none", "g")])
+    assert await wire.call("XINFO", "GROUPS", KEY) == []
+
+
+async def test_a_consumer_with_pending_entries_is_not_removed(wire: Wire) -> None:
+    await filled(wire, 2)
+    await reader(wire).read(2, block=1)
+    await delete_consumer(wire, KEY, GROUP, "one")
+    assert len(await claimer(wire, "one").pending(10)) == 2
+    await wire.call("XACK", KEY, GROUP, "1-0", "2-0")
+    await delete_consumer(wire, KEY, GROUP, "one")
+    assert await wire.call("XINFO", "CONSUMERS", KEY, GROUP) == []
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_read_waits_for_what_comes_and_ends_when_told_to(wire: Wire, second_wire: Wire) -> None:
+    await filled(wire, 0)
+    waiting = reader(second_wire, control=wire)
+    await waiting.identify()
+    blocked = asyncio.create_task(waiting.read(10, block=60))
+    await wire.call("XADD", KEY, "1-0", "data", "{}")
+    assert [batch.ids for batch in await blocked] == [(b"1-0",)]
+    blocked = asyncio.create_task(waiting.read(10, block=60))
+    while b"cmd=xreadgroup" not in await clients(wire):
+        pass  # each look is a round trip, during which the read goes out
+    await waiting.stop()
+    assert await blocked == []
+    assert await waiting.read(10, block=60) == []
+
+
+async def test_a_read_on_a_connection_made_anew_ends_too_when_told_to(wire: Wire, second_wire: Wire) -> None:
+    await filled(wire, 0)
+    waiting = reader(second_wire, control=wire)
+    await waiting.identify()
+    await wire.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    await until(lambda: not second_wire.connected)
+    blocked = asyncio.create_task(waiting.read(10, block=60))
+    while b"cmd=xreadgroup" not in await clients(wire):
+        pass
+    await waiting.stop()
+    assert await blocked == []
+
+
+async def clients(wire: Wire) -> bytes:
+    reply = await wire.call("CLIENT", "LIST")
+    assert isinstance(reply, bytes)
+    return reply
+
+
+async def test_a_group_that_is_gone_is_told_as_such(wire: Wire) -> None:
+    with pytest.raises(GroupGoneError):
+        await reader(wire).read(1, block=0.01)
+    await filled(wire, 0)
+    await wire.call("XGROUP", "DESTROY", KEY, GROUP)
+    with pytest.raises(GroupGoneError):
+        await reader(wire).read(1, block=0.01)
+
+
+# -- claiming ---------------------------------------------------------------------------------------------------------
+
+
+async def test_claims_carry_their_cursor_to_the_end_of_a_long_pending_list(wire: Wire) -> None:
+    """XAUTOCLAIM looks at 10 x COUNT entries a call; without the cursor the tail would never be seen."""
+    await filled(wire, 3000)
+    await reader(wire).read(3000, block=1)
+    # All but the last are made busy: looking for idle ones, a call finds nothing until it comes to the tail.
+    await claimer(wire, "one").refresh([b"%d-0" % n for n in range(1, 3000)])
+    await wire.call("XCLAIM", KEY, GROUP, "one", 0, "3000-0", "IDLE", 10_000_000, "JUSTID")
+    mine, calls = claimer(wire), 0
+    found: list[bytes] = []
+    while not found:
+        found = await mine.claim(3600, count=10)
+        calls += 1
+        assert calls <= 40
+    assert found == [b"3000-0"]
+    assert calls > 1
+
+
+async def test_delivery_counts_rise_only_for_entries_taken_in_hand(wire: Wire) -> None:
+    await filled(wire, 3)
+    await reader(wire).read(3, block=1)
+    mine = claimer(wire)
+    assert len(await mine.claim(0)) == 3
+    taken = await mine.take([b"1-0", b"2-0"])
+    assert [entry.deliveries for entry in taken] == [2, 2]
+    await mine.refresh([b"1-0", b"2-0", b"3-0"])
+    assert await mine.deliveries([b"1-0", b"2-0", b"3-0"]) == {b"1-0": 2, b"2-0": 2, b"3-0": 1}
+
+
+async def test_what_is_given_back_is_taken_by_the_next_consumer_at_once(wire: Wire) -> None:
+    await filled(wire, 5)
+    await reader(wire).read(5, block=1)
+    assert await claimer(wire).claim(3600) == []
+    assert await claimer(wire, "one").give_back() == 5
+    assert len(await claimer(wire).claim(3600)) == 5
+    assert [p.deliveries for p in await claimer(wire).pending(9)] == [1] * 5
+
+
+async def test_an_entry_deleted_by_somebody_is_counted_and_not_waited_for(wire: Wire) -> None:
+    await filled(wire, 3)
+    await reader(wire).read(3, block=1)
+    await wire.call("XDEL", KEY, "2-0")
+    mine = claimer(wire)
+    assert len(await mine.claim(0)) == 2
+    assert mine.deleted == 1
+    assert numbers(await mine.take([b"1-0", b"2-0", b"3-0"])) == [1, 3]
+
+
+async def test_all_of_a_consumer_that_is_gone_is_taken_over(wire: Wire) -> None:
+    await filled(wire, 4)
+    await reader(wire, "gone").read(2, block=1)
+    await reader(wire, "here").read(2, block=1)
+    assert await claimer(wire).claim_from("gone") == [b"1-0", b"2-0"]
+    assert [p.consumer for p in await claimer(wire).pending(9, consumer="")] == ["two", "two", "here", "here"]
+
+
+# -- retention (I3) ---------------------------------------------------------------------------------------------------
+
+
+async def remaining(wire: Wire) -> list[int]:
+    reply = await wire.call("XRANGE", KEY, "-", "+")
+    assert isinstance(reply, list)
+    return [int(entry[0].split(b"-")[0]) for entry in reply]
+
+
+async def test_what_some_group_has_not_acked_is_never_trimmed(wire: Wire) -> None:
+    await filled(wire, 10, "fast", "slow")
+    for group, read, acked in (("fast", 10, 10), ("slow", 6, 3)):
+        await wire.call("XREADGROUP", "GROUP", group, "c", "COUNT", read, "STREAMS", KEY, ">")
+        await wire.call("XACK", KEY, group, *(f"{n}-0" for n in range(1, acked + 1)))
+    assert await trim_acked(wire, KEY, exact=True) == 3
+    assert await remaining(wire) == [4, 5, 6, 7, 8, 9, 10]
+    await wire.call("XACK", KEY, "slow", "5-0", "6-0")  # 4 is still pending
+    assert await trim_acked(wire, KEY, exact=True) == 0
+    await wire.call("XACK", KEY, "slow", "4-0")
+    assert await trim_acked(wire, KEY, exact=True) == 3
+    assert await remaining(wire) == [7, 8, 9, 10]
+
+
+async def test_a_foreign_group_and_one_that_has_read_nothing_hold_everything(wire: Wire) -> None:
+    await filled(wire, 5, "ours")
+    await wire.call("XREADGROUP", "GROUP", "ours", "c", "STREAMS", KEY, ">")
+    await wire.call("XACK", KEY, "ours", *(f"{n}-0" for n in range(1, 6)))
+    await wire.call("XGROUP", "CREATE", KEY, "theirs", "0")
+    assert await trim_acked(wire, KEY, exact=True) == 0
+    await wire.call("XGROUP", "DESTROY", KEY, "theirs")
+    assert await trim_acked(wire, KEY, exact=True) == 5
+
+
+async def test_a_stream_without_groups_and_one_that_is_not_there_are_left_alone(wire: Wire) -> None:
+    await wire.call("XADD", KEY, "*", "a", "b")
+    assert await trim_acked(wire, KEY, exact=True) == 0
+    assert await trim_acked(wire, "{t}:none", exact=True) == 0
+
+
+async def test_acked_entries_are_kept_as_long_as_the_stream_says(wire: Wire) -> None:
+    await filled(wire, 3)  # ids of 1970: older than any time to keep
+    new = await wire.call("XADD", KEY, "*", "data", "{}")
+    await wire.call("XREADGROUP", "GROUP", GROUP, "c", "STREAMS", KEY, ">")
+    await wire.call("XACK", KEY, GROUP, "1-0", "2-0", "3-0", str(new, "ascii"))  # type: ignore[arg-type]
+    assert await trim_acked(wire, KEY, exact=True, keep=3600) == 3
+    assert len(await remaining(wire)) == 1
+
+
+# -- positions --------------------------------------------------------------------------------------------------------
+
+
+async def test_one_look_tells_lengths_lags_and_pending(wire: Wire) -> None:
+    await filled(wire, 10, "a", "b")
+    await wire.call("XREADGROUP", "GROUP", "a", "c", "COUNT", 4, "STREAMS", KEY, ">")
+    await wire.call("XACK", KEY, "a", "1-0")
+    await wire.call("SET", "{t}:x", "y")
+    found = (await look(wire, [KEY, "{t}:none", "{t}:x"])).streams
+    a = found[KEY].groups["a"]
+    assert (found[KEY].length, a.pending, a.lag, a.backlog, a.consumers) == (10, 3, 6, 9, 1)
+    assert found[KEY].backlog(["a", "b"]) == 10
+    assert (found["{t}:none"].kind, found["{t}:x"].kind) == ("none", "string")
+
+
+async def test_lag_is_known_also_where_the_server_does_not_say(wire: Wire) -> None:
+    """After a deletion in the part not read yet, or a group set to somewhere, XINFO's lag is null."""
+    await filled(wire, 10)
+    await wire.call("XDEL", KEY, "5-0")
+    await wire.call("XGROUP", "SETID", KEY, GROUP, "3-0")
+    assert (await look(wire, [KEY])).streams[KEY].groups[GROUP].lag == 6
+
+
+# -- leases -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lease_has_one_owner_and_who_waits_gets_it_when_the_owner_is_silent_or_leaves(wire: Wire) -> None:
+    old, new = Leases(wire, "old", "{t}:@probe"), Leases(wire, "new", "{t}:@probe")
+    lease = await old.take("{t}:@lease:s")
+    assert lease is not None
+    assert await new.take("{t}:@lease:s", wait_for=60) is None
+    await old.move(lease, "42")
+    await old.release(lease)
+    taken = await new.take("{t}:@lease:s", wait_for=60)
+    assert taken is not None
+    assert (taken.checkpoint, taken.epoch) == ("42", lease.epoch + 1)
+    with pytest.raises(FencedError):
+        await old.beat(lease)
+
+
+# -- dead letters -----------------------------------------------------------------------------------------------------
+
+
+async def test_replay_puts_the_original_fields_back_once(wire: Wire) -> None:
+    fields = [b"data", b'{"n":1}', b"@ours", b"x", b"key", b"k"]
+    letter = dead_letter(fields, error="e", traceback="t", stage="s", origin=KEY, origin_id="1-0", deliveries=3)
+    await wire.call("XADD", "{t}:dead", "*", *letter)
+    (found,) = await find_dead(wire, "{t}:dead")
+    assert found.fields == {"data": '{"n":1}', "@ours": "x", "key": "k"}
+    for expected in (1, 0):
+        assert await replay(wire, "{t}:dead", "{t}:replay", [found.id, found.id]) == expected
+    reply = await wire.call("XRANGE", "{t}:replay", "-", "+")
+    assert isinstance(reply, list)
+    assert [entry[1] for entry in reply] == [fields]
+
+
+# -- the wire ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_call_leaves_the_connection_in_step(wire: Wire) -> None:
+    await wire.call("SET", "a", "1")
+    tasks = [asyncio.create_task(wire.call("BLPOP", "{t}:none", 0.05)), *(
+        asyncio.create_task(wire.call("ECHO", str(n))) for n in range(50)
+    )]  # fmt: skip
+    await asyncio.sleep(0)
+    for task in tasks[::3]:
+        task.cancel()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [reply for n, reply in enumerate(done) if n % 3] == [str(n - 1).encode() for n in range(51) if n % 3]
+    assert await wire.call("GET", "a") == b"1"
+
+
+async def test_error_replies_among_many_are_values_and_others_still_come(wire: Wire) -> None:
+    first, second, third = await wire.call_many([("SET", "a", "1"), ("XLEN", "a"), ("GET", "a")])
+    assert (first, third) == (b"OK", b"1")
+    assert isinstance(second, WrongKeyTypeError)
+
+
+async def test_a_lost_connection_is_told_and_the_next_call_has_a_new_one(wire: Wire) -> None:
+    await wire.call("PING")
+    waiting = asyncio.create_task(wire.call("BLPOP", "{t}:none", 60))
+    await asyncio.sleep(0)
+    own = await wire_of_its_own(wire)
+    await own.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    with pytest.raises(ServerUnreachableError):
+        await waiting
+    assert await wire.call("PING") == b"PONG"
+    await own.close()
+
+
+async def test_a_master_that_became_a_replica_is_left_by_its_callers(wire: Wire) -> None:
+    """It keeps its connections; only a new one asks who is master now (Sentinel)."""
+    before = await wire.call("CLIENT", "ID")
+    await wire.call("REPLICAOF", "127.0.0.1", 1)
+    with pytest.raises(TryAgainError, match="READONLY"):
+        await wire.call("SET", "a", 1)
+    await wire.call("REPLICAOF", "NO", "ONE")
+    assert await wire.call("CLIENT", "ID") != before
+
+
+async def test_a_server_that_closes_every_connection_is_tried_a_few_times_and_then_told() -> None:
+    """One connection in a hundred may break while it is made; a server that closes all of them is none of ours."""
+    seen = 0
+
+    def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen += 1
+        writer.close()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as listening:
+        server = Server(f"redis://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+        with pytest.raises(ServerUnreachableError, match="no server answers"):
+            await server.wire.call("PING")
+        await server.close()
+    assert seen == 3
+
+
+async def test_a_transport_that_is_closed_already_is_a_lost_connection(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop answers a write to it with a RuntimeError, not with an OSError."""
+    await wire.call("PING")
+
+    class Closed:
+        def is_closing(self) -> bool:
+            return False
+
+        def write(self, _: bytes) -> None:
+            raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+        def abort(self) -> None:
+            pass
+
+    monkeypatch.setattr(wire._link, "_transport", Closed())
+    with pytest.raises(ConnectionLostError):
+        await wire.call("PING")
+    assert await wire.call("PING") == b"PONG"
+
+
+async def wire_of_its_own(wire: Wire) -> Wire:
+    other = Wire(wire._pool)
+    await other.call("PING")
+    return other
+
+
+async def test_where_no_server_answers_it_is_told_in_one_sentence() -> None:
+    with pytest.raises(ServerUnreachableError, match="no server answers"):
+        await Server("redis://127.0.0.1:1").wire.call("PING")
+
+
+async def test_a_wrong_password_is_told_and_not_waited_for(any_url: str) -> None:
+    scheme, _, rest = any_url.partition("://")
+    for wrong in (f"{any_url}?username=me&password=no", f"{scheme}://me:no@{rest}"):
+        if scheme == "unix" and "@" in wrong:
+            continue
+        server = Server(wrong)
+        with pytest.raises(CommandRefusedError, match="the server does not let us in"):
+            await server.wire.call("PING")
+        await server.close()

@@ -1,0 +1,67 @@
+"""Addresses, versions and error replies."""
+
+from __future__ import annotations
+
+import pytest
+
+from papyra_flow.errors import (
+    CommandRefusedError,
+    GroupGoneError,
+    TryAgainError,
+    UsageError,
+    WrongKeyTypeError,
+)
+from papyra_flow.streams.refusals import refusal
+from papyra_flow.streams.server import Server, parse_capabilities, redacted
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://localhost:6379/0", "redis://localhost:6379/0"),
+        ("redis://:hunter2@h:1", "redis://:***@h:1"),
+        ("rediss://me:hunter2@h:1/2", "rediss://me:***@h:1/2"),
+        ("redis://h?password=hunter2&db=1", "redis://h?password=***&db=1"),
+        ("rediss://h:1?ssl_password=hunter2", "rediss://h:1?ssl_password=***"),
+        ("redis+sentinel://u:hunter2@a:1,b:2/m", "redis+sentinel://u:***@a:1,b:2/m"),
+        ("unix:///tmp/s.sock?password=hunter2", "unix:///tmp/s.sock"),
+    ],
+)
+def test_a_shown_address_has_no_password(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["http://x", "localhost:6379", "", "redis+sentinel://h", "redis://h/notadb?socket_timeout=x", "embeded"]
+)
+def test_what_is_no_address_is_a_usage_error(url: str) -> None:
+    with pytest.raises(UsageError, match="is no address of a server"):
+        Server(url)
+
+
+def test_versions_tell_redis_from_valkey() -> None:
+    redis = parse_capabilities("# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n")
+    assert (redis.flavour, redis.version, redis.cluster, str(redis)) == ("redis", (7, 0, 15), False, "Redis 7.0.15")
+    valkey = parse_capabilities("redis_version:7.2.4\nvalkey_version:9.1.0\nserver_mode:cluster\n")
+    assert (valkey.flavour, valkey.version, valkey.cluster) == ("valkey", (9, 1, 0), True)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("NOGROUP No such key 'x' or consumer group 'g'", GroupGoneError),
+        ("WRONGTYPE Operation against a key holding the wrong kind of value", WrongKeyTypeError),
+        ("OOM command not allowed when used memory > 'maxmemory'.", TryAgainError),
+        ("LOADING Redis is loading the dataset in memory", TryAgainError),
+        ("BUSY Redis is busy running a script.", TryAgainError),
+        ("MISCONF Redis is configured to save RDB snapshots", TryAgainError),
+        ("READONLY You can't write against a read only replica.", TryAgainError),
+        ("NOREPLICAS Not enough good replicas to write.", TryAgainError),
+        ("MASTERDOWN Link with MASTER is down", TryAgainError),
+        ("NOAUTH Authentication required.", CommandRefusedError),
+        ("NOPERM this user has no permissions to run the 'xadd' command", CommandRefusedError),
+        ("ERR unknown command", CommandRefusedError),
+    ],
+)
+def test_error_replies_say_whether_waiting_helps(message: str, kind: type[Exception]) -> None:
+    assert type(refusal(message)) is kind

@@ -1,0 +1,124 @@
+"""The planner's checks: what is refused, where, and with which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from papyra_flow.config.load import load_pipeline
+from papyra_flow.topology.build import build_topology
+from tests.harness.pipelines import PipelineFolder
+
+HEAD = "pipeline: p\nstages:\n"
+
+
+def codes(folder: PipelineFolder, stages: str, rest: str = "") -> list[str]:
+    folder.file.write_text(HEAD + "".join(f"  {line}\n" for line in stages.strip().splitlines()) + rest)
+    return [problem.code for problem in folder.problems()]
+
+
+def test_a_chain_is_fine(folder: PipelineFolder) -> None:
+    assert codes(folder, "a: {read: stdin, to: s}\nb: {from: s, to: t}\nc: {from: t, write: stdout}") == []
+
+
+def test_a_cycle_is_shown(folder: PipelineFolder) -> None:
+    assert codes(folder, "a: {from: s, to: t}\nb: {from: t, to: u}\nc: {from: u, to: s}") == ["cycle"]
+    (problem,) = folder.problems()
+    assert problem.message == "the stages form a cycle: a -> t -> b -> u -> c -> s -> a"
+    assert problem.line == 3
+
+
+def test_a_stage_that_feeds_itself_is_a_cycle(folder: PipelineFolder) -> None:
+    assert codes(folder, "a: {from: s, to: s}") == ["cycle"]
+
+
+def test_a_stream_that_nobody_writes_is_refused_unless_it_is_declared_or_exists(folder: PipelineFolder) -> None:
+    stages = "a: {read: stdin, to: raw}\nb: {from: rwa, write: stdout}"
+    assert codes(folder, stages) == ["unwritten-stream"]
+    assert folder.problems()[0].hint == "did you mean raw?"
+    assert codes(folder, stages, "streams: {rwa: {}}\n") == []
+    folder.file.write_text(HEAD + "  b: {from: s, write: stdout}\n")
+    assert build_topology(load_pipeline(folder.file), existing=frozenset({"{p}:s"})).streams["s"].key == "{p}:s"
+
+
+def test_two_stages_in_one_group_on_one_stream_are_refused(folder: PipelineFolder) -> None:
+    stages = "a: {read: stdin, to: s}\nb: {from: s, write: stdout, group: g}\nc: {from: s, to: t, group: g}"
+    assert codes(folder, stages) == ["shared-group"]
+    assert codes(folder, stages.replace("group: g}", "group: h}", 1)) == []
+
+
+@pytest.mark.parametrize(
+    ("stages", "rest", "code"),
+    [
+        ("a: {read: stdin, to: s}", "streams: {other: {}}\n", "unused-stream"),
+        ("a: {read: stdin, to: [s, t], match: all}", "streams: {s: {key: k}, t: {key: k}}\n", "shared-key"),
+        ("a: {read: stdin, to: [s, t]}", "", "unreachable-route"),
+        ("a: {read: stdin, to: [{stream: s, when: 'x >'}, t]}", "", "expression"),
+        ("a: {read: stdin, process: [{run: 'nowhere:f'}], to: s}", "", "step"),
+        ("a: {read: stdin, process: [{lookup: {csv: no.csv, on: x}}], to: s}", "", "step"),
+        ("a: {read: stdin, write: {jsonl: o}, consumers: 2}", "", "exclusive-sink"),
+        ("a: {read: stdin, write: {jsonl: o}}\nb: {read: stdin, write: {jsonl: o}}", "", "shared-file"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(folder: PipelineFolder, stages: str, rest: str, code: str) -> None:
+    assert codes(folder, stages, rest) == [code]
+
+
+def test_all_problems_of_a_topology_are_told_at_once(folder: PipelineFolder) -> None:
+    stages = "a: {from: x, process: [{run: 'nowhere:f'}], to: s}\nb: {from: y, to: [{stream: t, when: '1 +'}]}"
+    assert codes(folder, stages) == ["unwritten-stream", "step", "unwritten-stream", "expression"]
+
+
+CONTRACTS = """\
+    from collections.abc import Iterator
+    from pydantic import BaseModel
+
+    class Order(BaseModel):
+        n: int
+        note: str | None = None
+
+    class Priced(BaseModel):
+        n: int
+        price: float
+
+    class Loose(BaseModel):
+        n: float
+
+    def price(order: Order) -> Priced: return Priced(n=order.n, price=1.0)
+    def order(record: dict) -> Iterator[Order]: yield Order(n=1)
+    def ship(priced: Priced) -> dict: return {}
+    def count(loose: Loose) -> None: return None
+    """
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "fits"),
+    [
+        ("price", "ship", True),
+        ("order", "price", True),
+        ("order", "count", True),  # an int is a float
+        ("order", "ship", False),  # no price
+        ("ship", "price", True),  # a dict may be anything
+    ],
+)
+def test_annotated_types_have_to_fit_across_a_link(folder: PipelineFolder, first: str, second: str, fits: bool) -> None:
+    module = folder.steps(CONTRACTS)
+    found = codes(
+        folder,
+        f"a: {{read: stdin, process: [{{run: '{module}:{first}'}}], to: s}}\n"
+        f"b: {{from: s, process: [{{filter: n > 0}}, {{run: '{module}:{second}'}}], write: stdout}}",
+    )
+    assert found == ([] if fits else ["contract"])
+
+
+def test_annotated_types_have_to_fit_within_a_stage_and_the_message_says_why(folder: PipelineFolder) -> None:
+    module = folder.steps(CONTRACTS)
+    stages = f"a: {{read: stdin, process: [{{run: '{module}:order'}}, {{run: '{module}:ship'}}], to: s}}"
+    assert codes(folder, stages) == ["contract"]
+    assert folder.problems()[0].message == "'a' sends Order, which does not fit Priced: the field 'price' is missing"
+
+
+def test_a_step_that_changes_the_shape_ends_what_is_known(folder: PipelineFolder) -> None:
+    module = folder.steps(CONTRACTS)
+    steps = f"[{{run: '{module}:order'}}, {{set: {{price: 1}}}}, {{run: '{module}:ship'}}]"
+    stages = f"a: {{read: stdin, process: {steps}, to: s}}"
+    assert codes(folder, stages) == []
