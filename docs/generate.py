@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""Writes docs/reference/ from what the code declares: the file's models, steps, connectors, verbs, errors.
+
+    python docs/generate.py
+
+Nothing on those pages is written by hand, so nothing on them can be out of date; a test says when they are.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer.main
+from jinja2 import Environment, StrictUndefined
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from papyra_flow import errors
+from papyra_flow.cli.main import app
+from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, components
+from papyra_flow.config.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
+from papyra_flow.connectors.base import SinkConfig, SourceConfig
+
+REFERENCE = Path(__file__).parent / "reference"
+GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
+
+MODELS = {
+    "BatchConfig": "[mapping](#batch)",
+    "RetryConfig": "[mapping](#retry)",
+    "Route": "[route](#a-route-in-to)",
+    "StageConfig": "[stage](#a-stage)",
+    "StreamConfig": "[stream](#a-stream-in-streams)",
+    "Tuning": "what a stage may say of consumers, batches, retries and claims",
+}
+
+TEMPLATE = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False).from_string(  # noqa: S701 - Markdown
+    """\
+# {{ title }}
+
+{{ text }}
+{% for heading, words, fields in tables %}
+
+{% if heading %}
+## {{ heading }}
+
+{% endif %}
+{% if words %}
+{{ words }}
+
+{% endif %}
+| key | type | default | meaning |
+| --- | --- | --- | --- |
+{% for field in fields %}
+| `{{ field.key }}` | {{ field.type }} | {{ field.default }} | {{ field.text }} |
+{% endfor %}
+{% endfor %}
+"""
+)
+
+
+def pages() -> dict[str, str]:
+    """Every page of the reference, by its path below docs/reference."""
+    found = {"pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page()}
+    for folder, group in GROUPS.items():
+        for name, component in components(group).items():
+            found[f"{folder}/{name}.md"] = component_page(folder.removesuffix("s"), name, component)
+    return found
+
+
+def component_page(kind: str, name: str, component: type[Component]) -> str:
+    """A step's, source's or sink's page."""
+    text = inspect.getdoc(component) or ""
+    if component.main is not None:
+        field = component.model_fields[component.main]
+        text += f"\n\nThe short form `{{{name}: ...}}` fills `{field.alias or component.main}`."
+    if issubclass(component, SourceConfig | SinkConfig):
+        text += f"\n\nPromise: **{component.promise}**, because {component.because}."
+    fields = list(rows(component))
+    return TEMPLATE.render(title=f"{kind} `{name}`", text=text, tables=[("", "", fields)] if fields else [])
+
+
+def pipeline_page() -> str:
+    """The page of the file itself."""
+    models: dict[str, type[BaseModel]] = {
+        "The file": PipelineConfig,
+        "A stage": StageConfig,
+        "A route, in `to`": Route,
+        "A stream, in `streams`": StreamConfig,
+    }
+    tables = [(heading, inspect.getdoc(model), list(rows(model))) for heading, model in models.items()]
+    for name in ("batch", "retry"):
+        annotation: Any = Tuning.model_fields[name].annotation
+        model = next(part for part in annotation.__args__ if isinstance(part, type) and issubclass(part, BaseModel))
+        tables.append((f"`{name}`", inspect.getdoc(model), list(rows(model))))
+    links = [f"[{name}]({folder}/{name}.md)" for folder, group in GROUPS.items() for name in components(group)]
+    text = "All that a pipeline file may say. Its steps, sources and sinks: " + ", ".join(links) + "."
+    return TEMPLATE.render(title="The pipeline file", text=text, tables=tables)
+
+
+def rows(model: type[BaseModel]) -> Iterator[dict[str, str]]:
+    """A model's fields, as lines of a table."""
+    schema = model.model_json_schema(by_alias=True)
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        default = "required" if field.is_required() else shown(field.default)
+        text = (field.description or "").replace("|", "\\|")
+        yield {"key": key, "type": words(schema["properties"][key], schema), "default": default, "text": text}
+
+
+def shown(value: object) -> str:
+    """A default, as a file would write it."""
+    if value in (None, PydanticUndefined) or value in ([], {}):
+        return ""
+    return f"`{json.dumps(value, default=str)}`".replace("|", "\\|")
+
+
+def words(schema: dict[str, Any], root: dict[str, Any]) -> str:
+    """A JSON Schema's type, in words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return MODELS.get(name) or words(root["$defs"][name], root)
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if "anyOf" in schema:
+        parts = [words(part, root) for part in schema["anyOf"] if part.get("type") != "null"]
+        return " or ".join(dict.fromkeys(parts))
+    kind = schema.get("type", "any")
+    if "examples" in schema:
+        return "such as " + ", ".join(f"`{example}`" for example in schema["examples"])
+    if kind == "array":
+        return f"list of {words(schema.get('items', {}), root)}"
+    if kind == "object":
+        return str(schema.get("title", "mapping")) if "properties" in schema else "mapping"
+    return {"string": "text", "integer": "whole number", "boolean": "true or false"}.get(str(kind), str(kind))
+
+
+def commands_page() -> str:
+    """Every verb with its options, as `--help` has them."""
+    root = typer.main.get_command(app)
+    lines = ["# Commands", "", "`papyra-flow VERB ...`; `-q`, `-v` and `--debug` work behind every verb.", ""]
+    for name, command in walk(root, ""):
+        usage = " ".join(
+            [name, *(p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument")]
+        )
+        lines += [f"## `{usage}`", "", command.help or "", ""]
+        options = [p for p in command.params if p.param_type_name == "option"]
+        for option in options:
+            names = ", ".join(f"`{part}`" for part in (*option.opts, *option.secondary_opts))
+            lines.append(f"- {names}: {getattr(option, 'help', '') or ''}")
+        lines.append("")
+    lines += [
+        "## Exit codes", "",
+        "`0` done, nothing dead · `1` failed while running · `2` wrong usage or invalid file · `3` done, with dead "
+        "letters · `4` the server cannot be reached or refuses us · `130`/`143` ended by a second signal.", "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every verb, and the verbs below a group of them."""
+    for verb, sub in getattr(command, "commands", {}).items():
+        if hasattr(sub, "commands"):
+            yield from walk(sub, f"{verb} ")
+        else:
+            yield f"{name}{verb}", sub
+
+
+def errors_page() -> str:
+    """Every error, when it is raised and which exit code it means."""
+    lines = ["# Errors", "", "All derive from `papyra_flow.PapyraFlowError`.", ""]
+    lines += ["| error | when | exit code |", "| --- | --- | --- |"]
+    for name, cls in vars(errors).items():
+        if isinstance(cls, type) and issubclass(cls, errors.PapyraFlowError) and cls is not errors.PapyraFlowError:
+            text = " ".join((inspect.getdoc(cls) or "").split("\n\n", maxsplit=1)[0].split())
+            lines.append(f"| `{name}` | {text} | {cls.exit_code} |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> None:
+    """Write the pages, and remove those that nothing stands behind any more."""
+    wanted = pages()
+    for page in REFERENCE.rglob("*.md"):
+        if str(page.relative_to(REFERENCE)) not in wanted:
+            page.unlink()
+    for name, text in wanted.items():
+        page = REFERENCE / name
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
