@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from papyra_flow.errors import CommandRefusedError, RecordError, ServerError
-from papyra_flow.streams.refusals import NO_SCRIPT, refusal
-from papyra_flow.streams.scripts import call_script, source_of
+from papyra_flow.streams.refusals import refusal
+from papyra_flow.streams.scripts import call_script, is_unknown, source_of
 from papyra_flow.streams.wire import Argument, Reply, Wire
 
 MAX_RECORDS = 125
@@ -193,7 +193,10 @@ class Committer:
         return commit.done
 
     async def _send(self, head: Sequence[Argument], portions: Sequence[Portion]) -> Sequence[Reply | ServerError]:
-        """Send portions in one go, and return their replies; only the first goes if the server asks for the script."""
+        """Send portions in one go, and return the replies to those that the server knew the script for.
+
+        Where it does not know it for the first, that one is sent again with the script; what comes behind it waits.
+        """
         first = (*head, b"", *portions[0].arguments)
         if len(portions) == 1:
             return [await call_script(self._wire, "commit", self._keys, first)]
@@ -202,9 +205,10 @@ class Committer:
         for before, portion in pairwise(portions):
             calls.append(("EVALSHA", sha, len(self._keys), *self._keys, *head, before.last, *portion.arguments))
         replies = await self._wire.call_many(calls)
-        if isinstance(replies[0], CommandRefusedError) and NO_SCRIPT in str(replies[0]):
+        known = next((place for place, reply in enumerate(replies) if is_unknown(reply)), len(replies))
+        if not known:
             return [await call_script(self._wire, "commit", self._keys, first)]
-        return replies
+        return replies[:known]
 
 
 def _is_early(reply: Reply | ServerError) -> bool:

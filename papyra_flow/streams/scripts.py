@@ -15,6 +15,11 @@ from papyra_flow.streams.refusals import NO_SCRIPT
 from papyra_flow.streams.wire import Argument, Reply, Wire
 
 
+def is_unknown(reply: object) -> bool:
+    """Whether a reply says that the server does not know the script: it has done nothing."""
+    return isinstance(reply, CommandRefusedError) and NO_SCRIPT in str(reply)
+
+
 @cache
 def source_of(name: str) -> tuple[str, str]:
     """A script's text and its SHA-1, as EVALSHA wants it."""
@@ -29,7 +34,7 @@ async def call_script(wire: Wire, name: str, keys: Sequence[str], arguments: Seq
         try:
             return await wire.call("EVALSHA", sha, len(keys), *keys, *arguments)
         except CommandRefusedError as exc:
-            if NO_SCRIPT not in str(exc):
+            if not is_unknown(exc):
                 raise
             return await wire.call("EVAL", text, len(keys), *keys, *arguments)
     except CommandRefusedError as exc:

@@ -7,7 +7,7 @@ Every promise is a scenario. It holds with the real script; and with the line ta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -21,7 +21,7 @@ from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.groups import GroupSpec, create_groups
 from papyra_flow.streams.lease import Leases
 from papyra_flow.streams.reading import GroupReader, entries_of
-from papyra_flow.streams.wire import Wire
+from papyra_flow.streams.wire import Argument, Reply, Wire
 
 IN, OUT, OTHER, DEAD, PROBE, LEASE = "{t}:in", "{t}:out", "{t}:other", "{t}:@dead:s", "{t}:@probe", "{t}:@lease:s"
 GROUP = "s"
@@ -280,6 +280,25 @@ async def test_a_script_that_the_server_forgot_is_sent_again_before_all_portions
     entries = await delivered(wire, 1000)
     await wire.call("SCRIPT", "FLUSH")
     assert (await committer(wire).commit(forwarding(entries))).acked == 1000
+    assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
+
+
+async def test_a_script_that_the_server_forgets_between_two_portions_is_sent_again(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[object] = []
+    really = wire.call_many
+
+    async def and_forget(commands: Sequence[Sequence[Argument]]) -> list[Reply | ServerError]:
+        replies = await really([*commands[:2], ("SCRIPT", "FLUSH"), *commands[2:]])
+        forgotten.append(replies.pop(2))
+        return replies
+
+    entries = await delivered(wire, 1000)
+    await committer(wire).commit(forwarding(entries[:1]))
+    monkeypatch.setattr(wire, "call_many", and_forget)
+    assert (await committer(wire).commit(forwarding(entries[1:]))).acked == 999
+    assert b"OK" in forgotten
     assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
 
 
