@@ -24,7 +24,7 @@ from papyra_flow.runtime.regroup import regroup
 from papyra_flow.runtime.retries import Retries
 from papyra_flow.runtime.rows import Rows
 from papyra_flow.runtime.stage import StageRuntime
-from papyra_flow.runtime.suspects import is_killer
+from papyra_flow.runtime.suspects import Turn, is_killer
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.groups import delete_consumer
@@ -46,6 +46,7 @@ class Consumer:
         self._recoveries = {key: Recovery(stage, key, name, held) for key, held in self._intake.held.items()}
         self._committing: asyncio.Task[None] | None = None
         self._retries = Retries()
+        self._turn = Turn(stage.around.suspecting, spec.settings.claim_after)
         self._owner = SinkOwner(stage, spec.sink, name) if spec.sink is not None else None
         self._told_to_stop = False
         self._task: asyncio.Task[None] | None = None
@@ -110,6 +111,9 @@ class Consumer:
                     prepared = self._delivery.prepare(batch, await self._process(batch))
                     await self._committed()
                     await self._send(prepared)
+                if self._turn.ours:
+                    await self._committed()
+                    self._turn.end()
             await self._committed()
         except Exception:
             if self._committing is not None:
@@ -119,6 +123,7 @@ class Consumer:
             if self._committing is not None:
                 self._committing.cancel()
                 self._committing = None
+            self._turn.end()
 
     async def _send(self, prepared: Prepared) -> None:
         """Commit a batch: while the next one is processed if that is at hand, else at once."""
@@ -169,8 +174,8 @@ class Consumer:
                     return self._batches(entries)
                 continue
             for recovery in self._recoveries.values():
-                if recovery.suspects and (entries := await keep_trying(recovery.next_batch)):
-                    return self._batches(entries)
+                if recovery.suspects and (batches := await self._suspects(recovery)):
+                    return batches
                 if now >= recovery.next_look:
                     await keep_trying(lambda recovery=recovery: self._look(recovery))  # type: ignore[misc]
             if any(recovery.suspects for recovery in self._recoveries.values()):
@@ -178,6 +183,14 @@ class Consumer:
             if batches := await self._new_batches(now):
                 return batches
         return []
+
+    async def _suspects(self, recovery: Recovery) -> list[Batch]:
+        """The next suspects, when it is our turn; it is over at once when nobody has left any of them."""
+        await self._turn.begin()
+        entries = await self.stage.patience.keep_trying(recovery.next_batch)
+        if not entries:
+            self._turn.end()
+        return self._batches(entries)
 
     def _batches(self, entries: Sequence[Entry]) -> list[Batch]:
         """Entries as batches: each of one stream, and what ends its worker apart from all else."""

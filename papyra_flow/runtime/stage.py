@@ -34,6 +34,8 @@ class Surroundings:
     activity: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something came to rest: draining looks again then."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    suspecting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
 
     async def rest(self, seconds: float) -> None:
         """Wait, but not beyond the moment when the process is to stop."""

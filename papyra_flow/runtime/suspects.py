@@ -2,13 +2,15 @@
 
 The more often an entry was delivered, the smaller its batch, down to itself alone; one that still ends
 nowhere after `MAX_DELIVERIES` is dead (invariant I5). The delivery count rises only for entries really taken
-in hand, so what lay beside a killer is not blamed for it.
+in hand, and of a process one batch of them is in hand at a time, so what lay beside a killer is not blamed for it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 
 from papyra_flow.streams.entries import Entry, parse_id
 
@@ -66,6 +68,37 @@ class Suspects:
         if deliveries >= ALONE_FROM:
             return 1
         return max(1, self._batch_size // (4 if deliveries <= 1 else 32))
+
+
+class Turn:
+    """One consumer's turn at suspects: of all the consumers of a process, whatever their stage, one has it.
+
+    It is held from before a batch of suspects is taken in hand, which counts as a delivery, until it is committed.
+    Were two batches in hand at once, the death of the process would be counted against both, again and again.
+    """
+
+    def __init__(self, shared: asyncio.Lock, patience: float) -> None:
+        self._shared = shared
+        self._patience = patience
+        self._ours = False
+
+    async def begin(self) -> None:
+        """Wait for the turn, for `patience` seconds at the most: a step of hours elsewhere holds nobody up for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience):
+                await self._shared.acquire()
+                self._ours = True
+
+    def end(self) -> None:
+        """Let the next one have it; nothing happens if it is not ours."""
+        if self._ours:
+            self._ours = False
+            self._shared.release()
+
+    @property
+    def ours(self) -> bool:
+        """Whether a batch of suspects is in hand."""
+        return self._ours
 
 
 def is_killer(entry: Entry, attempts: int) -> bool:

@@ -592,6 +592,48 @@ async def test_entries_of_a_dead_process_of_this_host_are_taken_over_at_once(
     assert consumers == []
 
 
+async def test_suspects_are_in_hand_one_batch_at_a_time_whatever_the_number_of_consumers_and_stages(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str, dead_process: int
+) -> None:
+    """I5: were the process to end now, what is counted against is in one batch."""
+    module = folder.steps(
+        f"""\
+        from redis.asyncio import Redis
+
+        in_hand = []
+
+        async def look(record):
+            async with Redis.from_url("{url}") as server:
+                for _ in range(5):
+                    pending = [
+                        await server.xpending_range("{{p}}:" + stream, group, "-", "+", 1000)
+                        for stream, group in (("s", "b"), ("t", "c"))
+                    ]
+                    in_hand.append(sum(entry["times_delivered"] > 1 for entries in pending for entry in entries))
+            return record
+        """
+    )
+    folder.pipeline(
+        f"""\
+        pipeline: p
+        defaults: {{batch: {{size: 4}}, consumers: 2, claim_after: 1h}}
+        stages:
+          b: {{from: s, process: [{{run: "{module}:look"}}], to: u}}
+          c: {{from: t, process: [{{run: "{module}:look"}}], to: u}}
+        streams: {{s: {{}}, t: {{}}}}
+        """
+    )
+    for stream, group in (("s", "b"), ("t", "c")):
+        key = f"{{p}}:{stream}"
+        redis_client.xgroup_create(key, group, "0", mkstream=True)
+        for n in range(150):  # more than one consumer takes over at once
+            redis_client.xadd(key, {"data": json.dumps({"n": n})})
+        redis_client.xreadgroup(group, f"{socket.gethostname()}.{dead_process}.{group}.0", {key: ">"})
+    await folder.run(url, drain=True)
+    assert redis_client.xlen("{p}:u") == 300
+    assert max(sys.modules[module].in_hand) == 1
+
+
 # -- sources and sinks ------------------------------------------------------------------------------------------------
 
 
