@@ -102,7 +102,7 @@ class Delivery:
         if lost:
             # What the first try had acked is not ours in the second: it was ours all the same.
             committed.stale.clear()
-        stage.around.trimmer.touch(key)
+        stage.around.trimmer.acked(key, committed.acked)
         stage.around.gates.relieve(stage.stream_of[key])
         return committed
 
@@ -215,6 +215,6 @@ class SinkDelivery(Delivery):
                 committed.missing.clear()  # the first try did it all, only its reply was lost
         if not committed.missing:
             lease.checkpoint = checkpoint
-            stage.around.trimmer.touch(key)
+            stage.around.trimmer.acked(key, committed.acked)
             stage.around.gates.relieve(stage.stream_of[key])
         return committed

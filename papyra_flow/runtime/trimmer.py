@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from papyra_flow.errors import ServerError
 from papyra_flow.streams.retention import trim_acked
 from papyra_flow.streams.wire import Wire
 
 EVERY_SECONDS = 0.5
+EVERY_ENTRIES = 10_000
+"""Acked entries that a stream may hold beside its backlog: memory is not to depend on how fast they come."""
+
 _log = logging.getLogger("papyra_flow.retention")
 
 
@@ -19,22 +23,28 @@ class Trimmer:
     def __init__(self, wire: Wire, keep: dict[str, float]) -> None:
         self._wire = wire
         self._keep = keep
-        self._touched: set[str] = set()
+        self._acked: dict[str, int] = {}
         self._something = asyncio.Event()
+        self._much = asyncio.Event()
 
-    def touch(self, key: str) -> None:
+    def acked(self, key: str, entries: int) -> None:
         """Entries of a stream were acked."""
-        if key in self._keep and key not in self._touched:
-            self._touched.add(key)
+        if key in self._keep:
+            self._acked[key] = self._acked.get(key, 0) + entries
             self._something.set()
+            if self._acked[key] >= EVERY_ENTRIES:
+                self._much.set()
 
     async def run(self) -> None:
-        """Trim what was touched, not more often than every `EVERY_SECONDS`; until cancelled."""
+        """Trim where something was acked, every `EVERY_SECONDS` or `EVERY_ENTRIES`; until cancelled."""
         while True:
             await self._something.wait()
-            await asyncio.sleep(EVERY_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EVERY_SECONDS):
+                    await self._much.wait()
             self._something.clear()
-            touched, self._touched = self._touched, set()
+            self._much.clear()
+            touched, self._acked = self._acked, {}
             try:
                 for key in touched:
                     await trim_acked(self._wire, key, keep=self._keep[key])

@@ -2,7 +2,8 @@
 
 MAXLEN would trim entries that nobody has acked yet; so the bound is worked out on the server, from all groups
 of the stream, foreign ones included, in the same script as XTRIM MINID
-(https://redis.io/docs/latest/commands/xtrim/).
+(https://redis.io/docs/latest/commands/xtrim/). Trimming whole nodes, the server does 10,000 entries a call at the
+most and says nothing of the rest, so it is called until there is nothing left to trim.
 """
 
 from __future__ import annotations
@@ -17,5 +18,12 @@ async def trim_acked(wire: Wire, key: str, *, exact: bool = False, keep: float =
     `exact` trims to the entry, else whole nodes of the stream's tree, which is cheaper. `keep` seconds: only
     entries older than that, by their ids and the server's clock.
     """
-    reply = await call_script(wire, "trim", [key], ["=" if exact else "~", int(keep * 1000)])
+    total = 0
+    while trimmed := await _trim(wire, key, "~", keep):
+        total += trimmed
+    return total + (await _trim(wire, key, "=", keep) if exact else 0)
+
+
+async def _trim(wire: Wire, key: str, how: str, keep: float) -> int:
+    reply = await call_script(wire, "trim", [key], [how, int(keep * 1000)])
     return reply if isinstance(reply, int) else 0

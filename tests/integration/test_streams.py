@@ -216,6 +216,15 @@ async def test_what_some_group_has_not_acked_is_never_trimmed(wire: Wire) -> Non
     assert await remaining(wire) == [7, 8, 9, 10]
 
 
+async def test_all_that_was_acked_is_trimmed_however_much_it_is(wire: Wire) -> None:
+    """The server trims 10,000 entries a call at the most, unless it is told to the entry."""
+    await filled(wire, 25_000, GROUP)
+    await wire.call("XREADGROUP", "GROUP", GROUP, "c", "COUNT", 25_000, "STREAMS", KEY, ">")
+    await wire.call("XACK", KEY, GROUP, *(f"{n}-0" for n in range(1, 25_001)))
+    assert await trim_acked(wire, KEY) > 24_000
+    assert len(await remaining(wire)) < 1000  # what whole nodes leave
+
+
 async def test_a_foreign_group_and_one_that_has_read_nothing_hold_everything(wire: Wire) -> None:
     await filled(wire, 5, "ours")
     await wire.call("XREADGROUP", "GROUP", "ours", "c", "STREAMS", KEY, ">")
