@@ -81,7 +81,7 @@ def sentinels(tmp_path: Path, local_server: Callable[..., LocalServer]) -> Itera
 def test_failover_by_sentinel(sentinels: Watched, make_workload: Callable[..., Workload]) -> None:
     watched, servers = sentinels
     workload = make_workload(f"redis://127.0.0.1:{watched.master()}", via=watched.url)
-    workers = [workload.start(), workload.start()]
+    workers = workload.pair_at_work()
     failovers = 0
     workload.produce(RECORDS // 4)
     for _ in range(3):

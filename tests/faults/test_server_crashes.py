@@ -22,7 +22,7 @@ def test_fsync_always_loses_nothing_that_was_confirmed(
 ) -> None:
     server = local_server("--appendonly", "yes", "--appendfsync", "always", port=free_port())
     workload = make_workload(server.url)
-    workers = [workload.start(), workload.start()]
+    workers = workload.pair_at_work()
     hot = 0
     workload.produce(RECORDS // 2)
     for _ in range(CRASHES):
@@ -47,7 +47,7 @@ def test_what_everysec_loses_is_lost_whole(
     """A power failure takes what the disk had not got yet: here, the end of the append-only file, cut anywhere."""
     server = local_server("--appendonly", "yes", "--appendfsync", "everysec", port=free_port())
     workload = make_workload(server.url)
-    workers = [workload.start(), workload.start()]
+    workers = workload.pair_at_work()
     lost_bytes = 0
     for _ in range(CRASHES):
         workload.produce(RECORDS // CRASHES)

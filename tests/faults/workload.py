@@ -196,6 +196,13 @@ class Workload:
         self.workers.append(worker)
         return worker
 
+    def pair_at_work(self) -> list[Worker]:
+        """Start two workers, and wait until each has begun: one that starts without a server ends at once."""
+        pair = [self.start(), self.start()]
+        for worker in pair:
+            patiently(lambda: self.busy(worker), "a worker at work")  # noqa: B023
+        return pair
+
     def drain(self, timeout: float = 300) -> dict[str, Any]:
         """Run the pipeline, past all harm, until nothing is left to do."""
         finished = self.folder.cli("run", "pipeline.yml", "--drain", "--json", "--redis", self.url, code=None)
