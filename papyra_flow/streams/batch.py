@@ -6,7 +6,7 @@ The hot path works on whole columns, so that a record costs a share of a few cal
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from papyra_flow.streams.entries import DATA, Entry, value_of
@@ -48,6 +48,14 @@ class Batch:
         """One of the entries by itself."""
         deliveries = self._deliveries[place] if self._deliveries is not None else 1
         return Entry(self.key, self.ids[place], self.fields[place], deliveries)
+
+    def without(self, gone: Collection[bytes]) -> Batch:
+        """The batch without the entries that have these ids."""
+        lives = [place for place, entry_id in enumerate(self.ids) if entry_id not in gone]
+        deliveries = [self._deliveries[place] for place in lives] if self._deliveries is not None else None
+        return Batch(
+            self.key, [self.ids[place] for place in lives], [self.fields[place] for place in lives], deliveries
+        )
 
     def plain(self) -> Sequence[bytes] | None:
         """The values of the field `data`, where every entry has that field and no other; else None."""

@@ -172,18 +172,22 @@ class Committer:
         self._keys = [source, probe, lease or probe, *targets]
         self._who = (group, consumer)
 
-    async def commit(self, commit: Commit, *, epoch: int | None = None, checkpoint: str = "") -> Committed:
+    async def commit(
+        self, commit: Commit, *, together: bool = False, epoch: int | None = None, checkpoint: str = ""
+    ) -> Committed:
         """Commit all portions in order.
 
-        With an `epoch` the caller is the exclusive owner of a sink: either every entry is still pending and
-        all are acked and `checkpoint` is set, or nothing happens and `missing` says which are not; such a
-        commit is one portion. Raises FencedError, WrongKeyTypeError, TryAgainError or CommandRefusedError with
-        nothing done for the entry at fault or those after it, ConnectionLostError with no word on what was done.
-        Calling again with the same commit goes on where it stopped.
+        `together` is for entries that became something as one: either every entry is still pending and all are
+        acked, or nothing happens and `missing` says which are not; such a commit is one portion. With an `epoch`
+        the caller is the exclusive owner of a sink: the same, and `checkpoint` is set with it. Raises FencedError,
+        WrongKeyTypeError, TryAgainError or CommandRefusedError with nothing done for the entry at fault or those
+        after it, ConnectionLostError with no word on what was done. Calling again with the same commit goes on
+        where it stopped.
         """
         if commit.waiting is None:
-            commit.waiting = commit.seal(whole=epoch is not None)
-        head = (*self._who, "" if epoch is None else epoch, checkpoint)
+            commit.waiting = commit.seal(whole=together or epoch is not None)
+        owner: Argument = "all" if together else ""
+        head = (*self._who, owner if epoch is None else epoch, checkpoint)
         while commit.waiting:
             for reply in await self._send(head, commit.waiting[:_AT_ONCE]):
                 if _is_early(reply):

@@ -162,6 +162,30 @@ async def an_exclusive_owner_commits_all_or_nothing(wire: Wire) -> None:
     assert await wire.call("HGET", LEASE, "checkpoint") is None
 
 
+async def entries_that_became_one_thing_are_committed_all_or_none(wire: Wire) -> None:
+    """I1 for many to one: a table of records of which one is not ours any more is not forwarded at all."""
+    entries = await delivered(wire)
+    await wire.call("XACK", IN, GROUP, entries[1].id)
+    one = committer(wire)
+
+    def together(entries: list[Entry]) -> Commit:
+        commit = Commit()
+        commit.emit(entries[0].id, [(0, (b"data", b"table")), (1, (b"data", b"other"))])
+        for entry in entries[1:]:
+            commit.ack(entry.id)
+        return commit
+
+    result = await one.commit(together(entries), together=True)
+    assert (result.acked, result.missing, await pending(wire)) == (0, {entries[1].id}, 2)
+    assert await contents(wire, OUT) == []
+    result = await one.commit(together([entries[0], entries[2]]), together=True)
+    assert (result.acked, result.missing, await pending(wire)) == (2, set(), 0)
+    assert [entry.data for entry in await contents(wire, OUT) + await contents(wire, OTHER)] == [b"table", b"other"]
+    again = await one.commit(together([entries[0], entries[2]]), together=True)
+    assert again.missing == {entries[0].id, entries[2].id}
+    assert len(await contents(wire, OUT)) == 1
+
+
 async def an_owner_that_was_fenced_off_commits_nothing(wire: Wire) -> None:
     """A sink that another process has taken over cannot ack what it wrote to a file that is not its own any more."""
     entries = await delivered(wire)
@@ -202,7 +226,8 @@ class Gate:
 
 ACK_GATE = "local ours = redis.call('XACK', source, group, id) == 1"
 NO_GATE = "local ours = redis.call('XACK', source, group, id) < 2"
-EPOCH = "if redis.call('HGET', lease, 'epoch') ~= epoch then"
+EPOCH = "if epoch ~= 'all' and redis.call('HGET', lease, 'epoch') ~= epoch then"
+ALL = "if found < #ids then"
 EARLY = "if ARGV[5] ~= '' and #redis.call('XPENDING', source, group, ARGV[5], ARGV[5], 1) > 0 then"
 GATES = [
     Gate("commit", ACK_GATE, NO_GATE, only_what_was_acked_is_forwarded),
@@ -210,7 +235,8 @@ GATES = [
     Gate("commit", ACK_GATE, NO_GATE, a_repeated_commit_does_nothing_twice),
     Gate("commit", ACK_GATE, NO_GATE, a_dead_letter_is_a_commit_too),
     Gate("commit", "if kind ~= 'stream' and kind ~= 'none' then", "if false then", a_key_of_another_type_loses_nothing),
-    Gate("commit", "if #missing > 0 then", "if false then", an_exclusive_owner_commits_all_or_nothing),
+    Gate("commit", ALL, "if false then", an_exclusive_owner_commits_all_or_nothing),
+    Gate("commit", ALL, "if false then", entries_that_became_one_thing_are_committed_all_or_none),
     Gate("commit", EPOCH, "if false then", an_owner_that_was_fenced_off_commits_nothing),
     Gate("commit", EARLY, "if false then", a_portion_behind_a_refused_one_does_nothing),
     Gate("ingest", "if commits == number then", "if false then", a_checkpoint_moves_with_its_records),

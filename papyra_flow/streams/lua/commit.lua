@@ -4,7 +4,7 @@
 -- whole script before its first write.
 --
 -- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets
--- ARGV  1 group   2 consumer   3 the lease's epoch, or ''   4 the sink's checkpoint
+-- ARGV  1 group   2 consumer   3 the lease's epoch, 'all', or ''   4 the sink's checkpoint
 --       5 an id that must not be pending any more, or ''   6 how many entries
 --       then three arguments for each entry
 --         id '0' ''       acknowledge only
@@ -15,7 +15,7 @@
 
 local group, consumer, epoch = ARGV[1], ARGV[2], ARGV[3]
 local source, lease = KEYS[1], KEYS[3]
-local FIRST = 7
+local FIRST, PORTION = 7, 1000
 local behind = FIRST + 3 * tonumber(ARGV[6])
 
 -- Whatever could make a write fail is found out before the first one.
@@ -33,46 +33,75 @@ if ARGV[5] ~= '' and #redis.call('XPENDING', source, group, ARGV[5], ARGV[5], 1)
   return {0, {}, 'EARLY', {}}
 end
 
--- An exclusive owner (a sink) commits all or nothing: what it wrote outside cannot be taken back by entry.
+-- `at` is where the next records of an entry with '*' begin.
+local at = behind
+
+-- Add what one entry became, or pass over it; what was added goes to `added`. Returns the error of an XADD.
+local function forward(spec, data, really, added)
+  local count, many = 1, spec == '*'
+  if many then count = tonumber(data) elseif spec == '0' then return nil end
+  for _ = 1, count do
+    local key, result
+    if many then
+      local nargs = tonumber(ARGV[at + 1])
+      key = KEYS[tonumber(ARGV[at])]
+      if really then result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs)) end
+      at = at + 2 + nargs
+    elseif really then
+      key = KEYS[tonumber(spec)]
+      result = redis.pcall('XADD', key, '*', 'data', data)
+    end
+    if type(result) == 'table' then
+      for _, entry in ipairs(added) do redis.call('XDEL', entry[1], entry[2]) end
+      return result.err
+    end
+    added[#added + 1] = {key, result}
+  end
+end
+
+-- All or nothing: what a sink's exclusive owner wrote outside cannot be taken back by entry, nor what entries became
+-- together ('all').
 if epoch ~= '' then
-  if redis.call('HGET', lease, 'epoch') ~= epoch then
+  if epoch ~= 'all' and redis.call('HGET', lease, 'epoch') ~= epoch then
     return redis.error_reply('FENCED ' .. lease .. ' has another owner')
   end
-  local missing = {}
-  for i = FIRST, behind - 1, 3 do
-    if #redis.call('XPENDING', source, group, ARGV[i], ARGV[i], 1) == 0 then missing[#missing + 1] = ARGV[i] end
-  end
-  if #missing > 0 then return {0, {}, '', missing} end
-  redis.call('HSET', lease, 'checkpoint', ARGV[4])
-end
-
--- `at` is where the next records of an entry with '*' begin.
-local acked, stale, at = 0, {}, behind
-
--- Forward or pass over the records of one entry with '*'; returns the error of an XADD.
-local function many(count, forward)
-  local added = {}
-  for _ = 1, count do
-    local key, nargs = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + 1])
-    if forward then
-      local result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs))
-      if type(result) == 'table' then
-        for _, entry in ipairs(added) do redis.call('XDEL', entry[1], entry[2]) end
-        return result.err
-      end
-      added[#added + 1] = {key, result}
+  local ids, pending, found = {}, {}, 0
+  for i = FIRST, behind - 1, 3 do ids[#ids + 1] = ARGV[i] end
+  for i = 1, #ids, PORTION do
+    -- Those that are still pending, whoever has them: they become ours, to be acked in a moment.
+    local last = math.min(i + PORTION - 1, #ids)
+    local args = {source, group, consumer, 0, unpack(ids, i, last)}
+    args[#args + 1] = 'JUSTID'
+    for _, id in ipairs(redis.call('XCLAIM', unpack(args))) do
+      pending[id] = true
+      found = found + 1
     end
-    at = at + 2 + nargs
   end
+  if found < #ids then
+    local missing = {}
+    for _, id in ipairs(ids) do if not pending[id] then missing[#missing + 1] = id end end
+    return {0, {}, '', missing}
+  end
+  local added, acked = {}, 0
+  for i = FIRST, behind - 1, 3 do
+    local failure = forward(ARGV[i + 1], ARGV[i + 2], true, added)
+    if failure then return {0, {}, failure, {}} end
+  end
+  if epoch ~= 'all' then redis.call('HSET', lease, 'checkpoint', ARGV[4]) end
+  for i = 1, #ids, PORTION do
+    acked = acked + redis.call('XACK', source, group, unpack(ids, i, math.min(i + PORTION - 1, #ids)))
+  end
+  return {acked, {}, '', {}}
 end
 
+local acked, stale = 0, {}
 for i = FIRST, behind - 1, 3 do
   local id, spec, failure = ARGV[i], ARGV[i + 1], nil
   -- The gate (invariants I1, I2): only the consumer whose XACK counts forwards.
   local ours = redis.call('XACK', source, group, id) == 1
   if spec == '*' then
-    failure = many(tonumber(ARGV[i + 2]), ours)
-  elseif ours and spec ~= '0' then
+    failure = forward(spec, ARGV[i + 2], ours, {})
+  elseif ours and spec ~= '0' then -- what most entries become: no call and no table for it
     local result = redis.pcall('XADD', KEYS[tonumber(spec)], '*', 'data', ARGV[i + 2])
     if type(result) == 'table' then failure = result.err end
   end
