@@ -1,8 +1,9 @@
 """What a step is to the runtime, and what its declared model has to offer.
 
 A step's model (`StepConfig`) is built into one of two shapes: `Each` is called with every record, `Whole`
-with a batch. Neither knows of streams, groups or commits. What does not live here: running them in order
-(`papyra_flow.runtime.processing`).
+with a batch. Where a stage works on tables (the format `arrow`), a step that has a third shape, `OfTable`, is built
+into that. None of them knows of streams, groups or commits. What does not live here: running them in order
+(`papyra_flow.runtime.processing`, `papyra_flow.runtime.tables`).
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from papyra_flow.config.components import Component
 from papyra_flow.streams.entries import Record
+
+if TYPE_CHECKING:  # pyarrow is there only where a pipeline has tables
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +64,31 @@ class Whole:
 Step: TypeAlias = Each | Whole
 
 
+@dataclass(frozen=True, slots=True)
+class OfTable:
+    """A step that is called with a table and returns what it became, or something to be awaited for that.
+
+    That is None (dropped), a table, an `Emit` of one, or an iterable of those. `drops` promises that rows which do
+    not come out were dropped, so that they are counted as that.
+    """
+
+    apply: Callable[[pa.Table], object]
+    drops: bool = False
+
+
 class StepConfig(Component):
     """Base of every step's model."""
 
     @abstractmethod
     def build(self, context: StepContext) -> Step:
         """The step, ready to run; raises ValueError or ConnectorError with one sentence if it cannot be."""
+
+    def build_table(self, context: StepContext) -> OfTable | None:
+        """The step for tables; None if it has no form for them: then it gets their rows, as records.
+
+        Raises ValueError with one sentence if it cannot be built.
+        """
+        return None
 
     def accepts(self, context: StepContext) -> type | None:
         """The model that records must fit, where the step declares one."""

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a step function's module should not have to import pydantic for an `Emit`
+    import polars as pl
+    import pyarrow as pa
     from pydantic import BaseModel
 
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A record, and how it leaves the stage.
+    """A record, or a table, and how it leaves the stage.
 
     `to` names one of the streams in the stage's `to` (its `when` is not asked then); `key` sets the header of
     that name; `headers` are added to those that the record came with.
     """
 
-    record: Mapping[str, object] | BaseModel
+    record: Mapping[str, object] | BaseModel | pa.Table | pl.DataFrame
     to: str | None = None
     key: str | None = None
     headers: Mapping[str, str] | None = None

@@ -22,7 +22,7 @@ from papyra_flow.errors import ExpressionError
 from papyra_flow.streams.entries import Record
 
 MAX_LENGTH = 4096
-_RECORD, _RECORDS = "_r", "_rs"
+RECORD, _RECORDS = "_r", "_rs"
 
 _LIMIT = 1_000_000
 
@@ -116,8 +116,8 @@ class _Checker(ast.NodeTransformer):
         if node.id in self.local_names or isinstance(node.ctx, ast.Store):
             return node
         if node.id == "record":
-            return ast.copy_location(ast.Name(_RECORD, ast.Load()), node)
-        look_up = ast.Subscript(ast.Name(_RECORD, ast.Load()), ast.Constant(node.id), ast.Load())
+            return ast.copy_location(ast.Name(RECORD, ast.Load()), node)
+        look_up = ast.Subscript(ast.Name(RECORD, ast.Load()), ast.Constant(node.id), ast.Load())
         return ast.fix_missing_locations(ast.copy_location(look_up, node))
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
@@ -145,7 +145,7 @@ class _Checker(ast.NodeTransformer):
         elif isinstance(function, ast.Name) and function.id in FUNCTIONS:
             target = function
             if function.id in _OF_RECORD and arguments:
-                arguments.insert(0, ast.Name(_RECORD, ast.Load()))
+                arguments.insert(0, ast.Name(RECORD, ast.Load()))
         else:
             name = function.id if isinstance(function, ast.Name) else self._shown(function)
             raise ValueError(f"the function {name!r} is not known{_nearest(str(name), FUNCTIONS)}")
@@ -195,7 +195,7 @@ def _nearest(name: str, known: object) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _checked(text: str) -> ast.expr:
+def checked(text: str) -> ast.expr:
     """The checked tree of an expression; raises ValueError with one sentence."""
     if len(text) > MAX_LENGTH:
         raise ValueError(f"the expression is longer than {MAX_LENGTH} characters")
@@ -227,28 +227,28 @@ class Compiled:
     __slots__ = ("one", "over")
 
     def __init__(self, body: ast.expr) -> None:
-        each = ast.comprehension(ast.Name(_RECORD, ast.Store()), ast.Name(_RECORDS, ast.Load()), [], 0)
-        self.one: Callable[[Record], Any] = _lambda(_RECORD, body)
+        each = ast.comprehension(ast.Name(RECORD, ast.Store()), ast.Name(_RECORDS, ast.Load()), [], 0)
+        self.one: Callable[[Record], Any] = _lambda(RECORD, body)
         self.over: Callable[[Sequence[Record]], list[Any]] = _lambda(_RECORDS, ast.ListComp(body, [each]))
 
 
 def compile_expression(text: str) -> Compiled:
     """From a record to the expression's value; raises ValueError if it is not allowed."""
-    return Compiled(_checked(text))
+    return Compiled(checked(text))
 
 
 def compile_filter(text: str) -> Compiled:
     """From a record to that record where the expression holds, else to None; raises ValueError."""
-    return Compiled(ast.IfExp(_checked(text), ast.Name(_RECORD, ast.Load()), ast.Constant(None)))
+    return Compiled(ast.IfExp(checked(text), ast.Name(RECORD, ast.Load()), ast.Constant(None)))
 
 
 def compile_fields(fields: Mapping[str, str], *, keep: bool) -> Compiled:
     """From a record to one of an expression a field, with the other fields if `keep`; raises ValueError."""
     keys: list[ast.expr | None] = [ast.Constant(name) for name in fields]
-    values = [_checked(text) for text in fields.values()]
+    values = [checked(text) for text in fields.values()]
     if keep:
         keys.insert(0, None)
-        values.insert(0, ast.Name(_RECORD, ast.Load()))
+        values.insert(0, ast.Name(RECORD, ast.Load()))
     return Compiled(ast.Dict(keys, values))
 
 
@@ -256,7 +256,7 @@ def compile_choice(choices: Sequence[tuple[int, str | None]], otherwise: int) ->
     """From a record to the number of the first choice whose condition holds (None always does); raises ValueError."""
     choice = _number(otherwise)
     for number, condition in reversed(choices):
-        choice = _number(number) if condition is None else ast.IfExp(_checked(condition), _number(number), choice)
+        choice = _number(number) if condition is None else ast.IfExp(checked(condition), _number(number), choice)
     return Compiled(choice)
 
 
@@ -276,7 +276,7 @@ def explain(text: str) -> Callable[[Exception], Exception]:
 
 
 def _check(text: str) -> str:
-    _checked(text)
+    checked(text)
     return text
 
 

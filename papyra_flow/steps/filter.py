@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
 from papyra_flow.steps.expressions import Expression, compile_filter, explain
 
 
@@ -22,6 +22,13 @@ class Filter(StepConfig):
         """The filter."""
         kept = compile_filter(self.expression)
         return Each(kept.one, over=kept.over, unchanged=True, explain=explain(self.expression))
+
+    def build_table(self, context: StepContext) -> OfTable:
+        """The filter, as a mask over the table's rows."""
+        from papyra_flow.steps.vectorised import TableExpression
+
+        kept = TableExpression(self.expression)
+        return OfTable(lambda table: table.filter(kept.mask(table)), drops=True)
 
     @property
     def keeps_shape(self) -> bool:

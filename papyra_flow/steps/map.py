@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
 from papyra_flow.steps.expressions import Expression, compile_fields, explain
 
 
@@ -22,6 +22,10 @@ class MapFields(StepConfig):
         """The mapping, compiled as one."""
         return _step(self.fields, keep=False)
 
+    def build_table(self, context: StepContext) -> OfTable:
+        """The mapping, a column for each expression."""
+        return _table_step(self.fields, keep=False)
+
 
 class SetFields(StepConfig):
     """Add or replace fields, each from an expression over the record as it came."""
@@ -34,6 +38,24 @@ class SetFields(StepConfig):
     def build(self, context: StepContext) -> Step:
         """The mapping, compiled as one."""
         return _step(self.fields, keep=True)
+
+    def build_table(self, context: StepContext) -> OfTable:
+        """The mapping, a column for each expression."""
+        return _table_step(self.fields, keep=True)
+
+
+def _table_step(fields: dict[str, str], *, keep: bool) -> OfTable:
+    import pyarrow as pa
+
+    from papyra_flow.steps.vectorised import TableExpression
+
+    made = {name: TableExpression(text) for name, text in fields.items()}
+
+    def apply(table: pa.Table) -> pa.Table:
+        before = dict(zip(table.column_names, table.columns, strict=True)) if keep else {}
+        return pa.table({**before, **{name: expression.values(table) for name, expression in made.items()}})
+
+    return OfTable(apply)
 
 
 def _step(fields: dict[str, str], *, keep: bool) -> Step:

@@ -2,7 +2,7 @@
 
 The function may be sync, async, a generator, or take a whole batch; a parameter annotated with a pydantic
 model gets one. What it returns is None (drop), a record, an `Emit`, or an iterable of those. Step functions
-are imported from the pipeline's folder.
+are imported from the pipeline's folder. What does not live here: functions of tables (`table_functions`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from papyra_flow.config.units import Duration
 from papyra_flow.errors import RecordError
-from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.table_functions import of_tables, takes_table
 from papyra_flow.steps.threads import in_thread
 from papyra_flow.streams.entries import Record
 
@@ -43,15 +44,35 @@ class Run(StepConfig):
         """The step; raises ValueError if the function cannot be imported or does not fit."""
         function = import_function(self.function, context.folder)
         model = self._model(function)
-        awaits = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        if self.timeout and not (awaits or self.thread):
-            raise ValueError(f"{self.function} is not async: a timeout needs `thread: true`")
+        if takes_table(_parameter(function)):
+            raise ValueError(
+                f"{self.function} takes a table: put a `batch` step before it, or read a stream with `format: arrow`"
+            )
+        awaits = self._awaits(function)
         if self.batch:
             return Whole(self._whole(function, model, awaits=awaits))
         call = _with_model(function, model) if model else function
         if awaits or self.thread:
             return Whole(self._concurrent(call, inspect.isasyncgenfunction(function)))
         return Each(call)
+
+    def build_table(self, context: StepContext) -> OfTable | None:
+        """The function of tables; None for one of records. Raises ValueError as `build` does."""
+        function = import_function(self.function, context.folder)
+        self._model(function)
+        frame = takes_table(_parameter(function))
+        if frame is None:
+            return None
+        return OfTable(
+            of_tables(function, frame, thread=self.thread, timeout=self.timeout, awaits=self._awaits(function))
+        )
+
+    def _awaits(self, function: Function) -> bool:
+        """Whether calls are awaited; raises ValueError if one could not be given up after `timeout`."""
+        awaits = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+        if self.timeout and not (awaits or self.thread):
+            raise ValueError(f"{self.function} is not async: a timeout needs `thread: true`")
+        return awaits
 
     def accepts(self, context: StepContext) -> type | None:
         """The pydantic model of the function's parameter."""
@@ -147,6 +168,11 @@ def _hints(function: Function) -> dict[str, object]:
         raise ValueError(
             f"the annotations of {getattr(function, '__name__', function)!r} do not resolve: {exc}"
         ) from exc
+
+
+def _parameter(function: Function) -> object:
+    """What the function's first parameter is annotated with."""
+    return _hints(function).get(next(iter(inspect.signature(function).parameters)))
 
 
 def _model_in(annotation: object) -> type[BaseModel] | None:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from papyra_flow.config.forms import OneOrMany
-from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
 from papyra_flow.streams.entries import Record
 
 
@@ -23,6 +23,10 @@ class DropFields(StepConfig):
         """The step."""
         gone = frozenset(self.fields)
         return Each(lambda record: {name: value for name, value in record.items() if name not in gone})
+
+    def build_table(self, context: StepContext) -> OfTable:
+        """The step, without a look at any row."""
+        return OfTable(lambda table: table.drop_columns([name for name in self.fields if name in table.column_names]))
 
 
 class RenameFields(StepConfig):
@@ -41,3 +45,7 @@ class RenameFields(StepConfig):
             return {names.get(name, name): value for name, value in record.items()}
 
         return Each(apply)
+
+    def build_table(self, context: StepContext) -> OfTable:
+        """The step, without a look at any row."""
+        return OfTable(lambda table: table.rename_columns([self.fields.get(name, name) for name in table.column_names]))

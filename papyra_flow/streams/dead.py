@@ -14,6 +14,7 @@ from papyra_flow.streams.commit import MAX_FIELDS
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.reading import entries_of
 from papyra_flow.streams.scripts import call_script
+from papyra_flow.streams.shown import text_of
 from papyra_flow.streams.wire import Wire
 
 _MARK = b"@"
@@ -99,10 +100,7 @@ def read_dead_letter(entry: Entry) -> DeadLetter:
         origin=fact(b"stream"),
         origin_id=fact(b"id"),
         deliveries=int(fact(b"deliveries") or 0),
-        fields={
-            original[i].decode(errors="replace"): original[i + 1].decode(errors="replace")
-            for i in range(0, len(original), 2)
-        },
+        fields={original[i].decode(errors="replace"): text_of(original[i + 1]) for i in range(0, len(original), 2)},
     )
 
 

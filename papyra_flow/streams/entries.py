@@ -2,7 +2,8 @@
 
 An entry has the field `data`, a JSON object, and optional headers beside it (`key`, `ts`, `traceparent`);
 with the format `fields` the entry's fields themselves are the record, as many services write them.
-What does not live here: reading entries (`reading`) and writing them (`commit`, `ingest`).
+What does not live here: reading entries (`reading`), writing them (`commit`, `ingest`), and the format `arrow`, where
+`data` is a table of records (`tables`).
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from papyra_flow.errors import RecordError, UndecodableError
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 Record: TypeAlias = dict[str, Value]
-Format: TypeAlias = Literal["json", "fields"]
+Format: TypeAlias = Literal["json", "fields", "arrow"]
 
 DATA = b"data"
+TABLE_MAGIC = b"\xff\xff\xff\xff"
+"""What the bytes of a table begin with (an Arrow IPC stream), and JSON never does."""
 _MORE_TYPES = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 """What JSON has no types for, and Python programmers use all the same. It costs time, so it is a second try."""
 

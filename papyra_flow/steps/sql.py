@@ -1,0 +1,65 @@
+"""`sql`: a query over the table, by DuckDB (https://duckdb.org/docs/stable/sql/introduction)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from papyra_flow.errors import RecordError
+from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLE = "batch"
+"""The name that a query has for the table."""
+
+
+class Sql(StepConfig):
+    """Make a new table by a query over each one: `SELECT ... FROM batch`, in DuckDB's SQL.
+
+    Each table is a query of its own: what an aggregate counts are the rows of one entry. A query reaches nothing but
+    that table: no files, no network, no extensions.
+    """
+
+    name: ClassVar[str] = "sql"
+    main: ClassVar[str] = "query"
+
+    query: str = Field(min_length=1, description="One SELECT over the table `batch`.")
+
+    def build(self, context: StepContext) -> Step:
+        """Refused: a query is over a table."""
+        raise ValueError("`sql` works on tables: put a `batch` step before it, or read a stream with `format: arrow`")
+
+    def build_table(self, context: StepContext) -> OfTable:
+        """The query, on a database of its own that holds nothing."""
+        import duckdb
+
+        try:
+            statements = duckdb.extract_statements(self.query)
+        except duckdb.Error as exc:
+            raise ValueError(_sentence(exc)) from exc
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise ValueError("`sql` takes one SELECT statement")
+        connection = duckdb.connect(
+            ":memory:", config={"threads": 1, "enable_external_access": False, "lock_configuration": True}
+        )
+
+        def apply(table: pa.Table) -> pa.Table:
+            try:
+                connection.register(TABLE, table)
+                with warnings.catch_warnings():
+                    return connection.sql(self.query).to_arrow_table()
+            except duckdb.Error as exc:
+                raise RecordError(f"{_sentence(exc)} (in `sql`)") from exc
+            finally:
+                connection.unregister(TABLE)
+
+        return OfTable(apply)
+
+
+def _sentence(exc: Exception) -> str:
+    """DuckDB's message without the picture of the place."""
+    return str(exc).partition("\n")[0].strip()

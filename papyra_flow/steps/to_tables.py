@@ -1,0 +1,32 @@
+"""`batch`: from here on, a stage works on tables, one of each batch of records."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+
+
+class ToTables(StepConfig):
+    """Make one table of the records that were read together; the steps behind it work on tables.
+
+    How many that are is the stage's `batch: {size, wait}`. A column's type is the one that most of its values have,
+    unless `types` says it; a record with a value that does not fit goes to the dead letters. The records of a table
+    are acknowledged together, with what the table became.
+    """
+
+    name: ClassVar[str] = "batch"
+
+    types: dict[str, Literal["bool", "date", "datetime", "float", "int", "str"]] = Field(
+        {}, description="Types of columns, by field; text is read as what the type stands for."
+    )
+
+    def build(self, context: StepContext) -> Step:
+        """Refused: it is no step over records, but where those over tables begin."""
+        raise ValueError("`batch` stands where records become tables")
+
+    def build_table(self, context: StepContext) -> OfTable:
+        """Refused: what is a table already cannot become one."""
+        raise ValueError("`batch` makes tables of records, but what comes here are tables already")

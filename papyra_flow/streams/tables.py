@@ -1,0 +1,142 @@
+"""Tables: entries in the format `arrow`, whose field `data` holds an Arrow table.
+
+The bytes are an IPC stream (https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format): a schema and
+record batches. pyarrow comes with `papyra-flow[arrow]`, so whoever imports this file does so when a pipeline has
+tables. What does not live here: what steps do with tables (`papyra_flow.steps`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from papyra_flow.errors import RecordError, UndecodableError
+from papyra_flow.streams.entries import DATA, Record, value_of
+
+TYPES: dict[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "date": pa.date32(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+    "float": pa.float64(),
+    "int": pa.int64(),
+    "str": pa.string(),
+}
+_MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
+
+
+def decode_table(fields: Sequence[bytes]) -> pa.Table:
+    """The table of an entry's flat fields; raises UndecodableError."""
+    data = value_of(fields)
+    if data is None:
+        raise UndecodableError("the entry has no field `data`, which would hold a table")
+    try:
+        with pa.ipc.open_stream(data) as reader:
+            return reader.read_all()
+    except (pa.ArrowException, OSError) as exc:
+        raise UndecodableError(f"`data` is not an Arrow IPC stream: {exc}") from exc
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """A table as an IPC stream; of a slice only its own rows are written."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
+
+
+def encoded_parts(table: pa.Table, most: int) -> Iterator[bytes]:
+    """A table as one IPC stream or more, none of them of more than `most` bytes; RecordError if a row is larger."""
+    encoded = encode_table(table)
+    if len(encoded) <= most:
+        yield encoded
+        return
+    if table.num_rows < 2:
+        raise RecordError(f"a row has become {len(encoded):,} bytes, more than `max_record` allows")
+    half = table.num_rows // 2
+    yield from encoded_parts(table.slice(0, half), most)
+    yield from encoded_parts(table.slice(half), most)
+
+
+def records_of(table: pa.Table) -> list[Record]:
+    """A table's rows as records."""
+    records: list[Record] = table.to_pylist()
+    return records
+
+
+def records_in(data: bytes) -> list[Record] | None:
+    """The rows of a table's bytes, None if they are no table: for showing any entry."""
+    try:
+        return records_of(decode_table((DATA, data)))
+    except UndecodableError:
+        return None
+
+
+def table_entry(table: pa.Table, headers: Mapping[bytes, bytes]) -> list[bytes]:
+    """An entry's flat fields."""
+    fields = [DATA, encode_table(table)]
+    for name, value in headers.items():
+        fields += (name, value)
+    return fields
+
+
+def table_of(records: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType] | None = None) -> pa.Table:
+    """Records as a table, a column for every field that one of them has; raises RecordError if some do not fit.
+
+    A column is of the type that `types` says, text being read as what the type stands for; else of the one type that
+    all its values have, where integers among floats are floats.
+    """
+    types = types or {}
+    return pa.table({
+        name: _column(name, [record.get(name) for record in records], types.get(name))
+        for name in _names(records, types)
+    })  # fmt: skip
+
+
+def usual_types(records: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """The type of each column as `types` says it, else the one that most of its values have."""
+    found = dict(types)
+    for name in _names(records, types):
+        if name not in found:
+            found[name] = _usual_type([record.get(name) for record in records])
+    return found
+
+
+def _names(records: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType]) -> dict[str, None]:
+    names: dict[str, None] = dict.fromkeys(types)
+    for record in records:
+        if not names.keys() >= record.keys():
+            names |= dict.fromkeys(record)
+    return names
+
+
+def _column(name: str, values: list[Any], wanted: pa.DataType | None) -> pa.Array:
+    try:
+        return _typed(values, wanted)
+    except _MISFITS as exc:
+        if wanted is None:
+            raise RecordError(f"the values of the field {name!r} do not fit one column: {exc}") from exc
+    typed = []
+    for value in values:
+        try:
+            typed.append(_typed([value], wanted))
+        except _MISFITS as exc:
+            raise RecordError(f"the field {name!r} is {value!r:.80}, which is no {wanted}") from exc
+    return pa.concat_arrays(typed)
+
+
+def _typed(values: list[Any], wanted: pa.DataType | None) -> pa.Array:
+    found = pa.array(values)
+    return found if wanted is None or found.type == wanted else found.cast(wanted)
+
+
+def _usual_type(values: list[Any]) -> pa.DataType:
+    try:
+        return pa.array(values).type
+    except _MISFITS:
+        kinds = Counter(type(value) for value in values if value is not None)
+        usual = kinds.most_common(1)[0][0]
+        return pa.array([next(value for value in values if type(value) is usual)]).type
