@@ -12,7 +12,7 @@ from papyra_flow.cli.options import File, Json, Redis, Set, StreamName
 from papyra_flow.errors import UsageError
 
 if TYPE_CHECKING:
-    from papyra_flow.streams.entries import Entry
+    from papyra_flow.streams.entries import Entry, Format, Record
     from papyra_flow.streams.server import Server
 
 BATCH = 500
@@ -44,16 +44,16 @@ def add(
     with session(file, redis, set_) as found:
         key = found.key_of(stream)
         spec = found.stream(stream)
-        plain = spec is not None and spec.config.format == "fields"
+        form = spec.config.format if spec is not None else "json"
         if given is not None:
-            checked = [_record(text, f"argument {number}", 0, plain) for number, text in enumerate(given, start=1)]
-            ids = found.ask(lambda server: _add(server, key, iter([checked])))
+            checked = [_record(text, f"argument {number}", 0) for number, text in enumerate(given, start=1)]
+            added, last = found.ask(lambda server: _add(server, key, iter([checked]), form))
         else:
-            ids = found.ask(lambda server: _add(server, key, _from_stdin(plain)))
+            added, last = found.ask(lambda server: _add(server, key, _from_stdin(), form))
     if json:
-        print_json({"stream": stream, "key": key, "added": len(ids), "last_id": ids[-1] if ids else None})
+        print_json({"stream": stream, "key": key, "added": added, "last_id": last})
     else:
-        print(f"added {len(ids):,} to {key}")
+        print(f"added {added:,} to {key}")
 
 
 def tap(
@@ -71,7 +71,7 @@ def tap(
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new ones, until interrupted.")] = False,
 ) -> None:
-    """See a stream's records: one JSON line each, with the entry's id."""
+    """See a stream's records: one JSON line for each entry, with its id; an entry that is a table has `rows`."""
     from papyra_flow.cli.moments import entry_id
     from papyra_flow.cli.session import session
 
@@ -128,28 +128,41 @@ def _before(start: str) -> str:
     return f"{int(milliseconds) - 1}-{2**64 - 1}" if int(milliseconds) > 0 else "0-0"
 
 
-async def _add(server: Server, key: str, batches: Iterator[list[list[bytes]]]) -> list[str]:
+async def _add(server: Server, key: str, batches: Iterator[list[Record]], form: Format) -> tuple[int, str | None]:
+    """Add records in the stream's format; returns how many, and the last entry's id."""
     from papyra_flow.errors import ServerError
 
-    ids: list[str] = []
+    added, last = 0, None
     for batch in batches:
-        for reply in await server.wire.call_many([("XADD", key, "*", *fields) for fields in batch]):
+        for reply in await server.wire.call_many([("XADD", key, "*", *fields) for fields in _entries(batch, form)]):
             if isinstance(reply, ServerError):
                 raise reply
-            ids.append(reply.decode() if isinstance(reply, bytes) else str(reply))
-    return ids
+            last = reply.decode() if isinstance(reply, bytes) else str(reply)
+        added += len(batch)
+    return added, last
 
 
-def _from_stdin(plain: bool) -> Iterator[list[list[bytes]]]:
+def _entries(records: Sequence[Record], form: Format) -> list[list[bytes]]:
+    """Records as entries' flat fields: one each, or one for all of them where the stream holds tables."""
+    from papyra_flow.streams.entries import DATA, encode_fields, encode_json
+
+    if form == "arrow":
+        from papyra_flow.streams.tables import table_entry, table_of
+
+        return [table_entry(table_of(records), {})] if records else []
+    return [encode_fields(record) if form == "fields" else [DATA, encode_json(record)] for record in records]
+
+
+def _from_stdin() -> Iterator[list[Record]]:
     """Batches of records from stdin; all good lines are handed out before the bad one is complained about."""
     added = 0
-    waiting: list[list[bytes]] = []
+    waiting: list[Record] = []
     problem: UsageError | None = None
     for number, line in enumerate(sys.stdin.buffer, start=1):
         if not line.strip():
             continue
         try:
-            waiting.append(_record(line, f"stdin, line {number}", added + len(waiting), plain))
+            waiting.append(_record(line, f"stdin, line {number}", added + len(waiting)))
         except UsageError as exc:
             problem = exc
             break
@@ -162,10 +175,8 @@ def _from_stdin(plain: bool) -> Iterator[list[list[bytes]]]:
         raise problem
 
 
-def _record(text: str | bytes, place: str, before: int, plain: bool) -> list[bytes]:
+def _record(text: str | bytes, place: str, before: int) -> Record:
     import orjson
-
-    from papyra_flow.streams.entries import DATA, encode_fields
 
     try:
         record = orjson.loads(text)
@@ -173,15 +184,19 @@ def _record(text: str | bytes, place: str, before: int, plain: bool) -> list[byt
         raise UsageError(f"{place} is not JSON: {exc}; {before} records were added before it") from exc
     if not isinstance(record, dict):
         raise UsageError(f"{place} is a JSON {type(record).__name__}, not an object; {before} were added before it")
-    return encode_fields(record) if plain else [DATA, orjson.dumps(record)]
+    return record
 
 
 def _shown(entry: Entry) -> dict[str, object]:
     import orjson
 
+    from papyra_flow.streams.shown import rows_in
+
     document: dict[str, object] = {"id": entry.id.decode()}
     data = entry.data
-    if data is not None:
+    if (rows := rows_in(data)) is not None:
+        document["rows"] = rows
+    elif data is not None:
         try:
             document["data"] = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -199,5 +214,5 @@ def _shown(entry: Entry) -> dict[str, object]:
 def _print_line(document: dict[str, object]) -> None:
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(document) + b"\n")
+    sys.stdout.buffer.write(orjson.dumps(document, default=str) + b"\n")
     sys.stdout.buffer.flush()

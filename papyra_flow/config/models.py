@@ -29,6 +29,9 @@ from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, form
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
+RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
+"""Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
+
 START_ID = re.compile(r"earliest|latest|0|\$|\d+(-\d+)?")
 
 
@@ -58,7 +61,7 @@ class Model(BaseModel):
 class BatchConfig(Model):
     """How many records a consumer takes at once."""
 
-    size: int | None = Field(None, ge=1, le=10_000, description="Records in a batch at the most (500).")
+    size: int | None = Field(None, ge=1, le=10_000, description="Records in a batch at the most (500), or tables (16).")
     wait: Duration | None = Field(None, description="How long a batch that is not full waits for more (0).")
 
 
@@ -148,11 +151,12 @@ class StreamConfig(Model):
     max_backlog: int | None = Field(
         None,
         ge=1,
-        description="Backlog of its slowest stage at which writers to this stream pause (100,000).",
+        description="Backlog of its slowest stage at which writers to this stream pause (100,000 records, 250 tables).",
     )
-    format: Literal["json", "fields"] = Field(
+    format: Literal["json", "fields", "arrow"] = Field(
         "json",
-        description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record.",
+        description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record; "
+        "`arrow`: `data` holds a table of records (Arrow IPC, with `papyra-flow[arrow]`).",
     )
 
 
@@ -176,7 +180,9 @@ class PipelineConfig(Model):
 
     def settings(self, stage: str) -> Settings:
         """What applies to a stage, with `defaults` and the built-in defaults filled in."""
-        return Settings.of(self.stages[stage], self.defaults)
+        found = self.stages[stage]
+        tables = any(self.stream(name).format == "arrow" for name in found.from_)
+        return Settings.of(found, self.defaults, batch_size=TABLES_IN_BATCH if tables else RECORDS_IN_BATCH)
 
     def stream(self, name: str) -> StreamConfig:
         """A stream's settings, declared or not."""
@@ -188,7 +194,7 @@ class Settings:
     """A stage's tuning with nothing left open; durations in seconds."""
 
     consumers: int = 1
-    batch_size: int = 500
+    batch_size: int = RECORDS_IN_BATCH
     batch_wait: float = 0.0
     attempts: int = 5
     backoff: Backoff = DEFAULT_BACKOFF
@@ -200,9 +206,9 @@ class Settings:
     max_record: int = 8 * 1024**2
 
     @classmethod
-    def of(cls, stage: Tuning, defaults: Tuning) -> Settings:
+    def of(cls, stage: Tuning, defaults: Tuning, *, batch_size: int) -> Settings:
         """The stage's word, else the defaults', else the built-in one, field by field."""
-        found: dict[str, object] = {}
+        found: dict[str, object] = {"batch_size": batch_size}
         for source in (defaults, stage):
             batch, retry = source.batch, source.retry
             said: Mapping[str, object] = {
@@ -219,7 +225,7 @@ class Settings:
                 "retry_never": tuple(retry.never) if retry and retry.never is not None else None,
             }
             found |= {name: value for name, value in said.items() if value is not None}
-        size = found.get("batch_size", cls.__dataclass_fields__["batch_size"].default)
+        size = found["batch_size"]
         found.setdefault("max_pending", 4 * size if isinstance(size, int) else None)
         return cls(**found)  # type: ignore[arg-type]
 

@@ -15,14 +15,13 @@ from itertools import groupby
 
 from papyra_flow.errors import FencedError, GroupGoneError, RecordError, ServerError
 from papyra_flow.runtime.bell import Bell
-from papyra_flow.runtime.delivery import Delivery, Prepared
+from papyra_flow.runtime.delivery import Prepared, delivery_of
 from papyra_flow.runtime.intake import BLOCK_SECONDS, Intake
 from papyra_flow.runtime.ownership import SinkOwner
 from papyra_flow.runtime.processing import Processed
 from papyra_flow.runtime.recovery import Recovery
 from papyra_flow.runtime.regroup import regroup
 from papyra_flow.runtime.retries import Retries
-from papyra_flow.runtime.rows import Rows
 from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.runtime.suspects import Turn, is_killer
 from papyra_flow.streams.batch import Batch
@@ -41,7 +40,7 @@ class Consumer:
         self.name = name
         self._resting = False
         self._bell = Bell()
-        self._delivery: Delivery = Delivery(stage, name)
+        self._delivery = delivery_of(stage, name)
         self._intake = Intake(stage, name, self._bell, self._reply_lost)
         self._recoveries = {key: Recovery(stage, key, name, held) for key, held in self._intake.held.items()}
         self._committing: asyncio.Task[None] | None = None
@@ -143,7 +142,7 @@ class Consumer:
         error = RecordError(
             f"delivered {entry.deliveries} times without ever coming to an end: it ends the worker that runs it"
         )
-        return Processed(Rows([], ()), dict.fromkeys(range(len(batch)), error), raw=False)
+        return self.stage.processor.give_up(batch, error)
 
     async def _commit(self, prepared: Prepared) -> None:
         again = await self._delivery.commit(prepared)

@@ -8,12 +8,14 @@ What does not live here: reading and retrying (`consumer`), the script (`papyra_
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from papyra_flow.connectors.base import Sink
 from papyra_flow.errors import PipelineFailedError, RecordError
 from papyra_flow.runtime.failure import dead_fields, describe_failure
-from papyra_flow.runtime.processing import Processed
+from papyra_flow.runtime.processing import Aside, Processed
+from papyra_flow.runtime.routing import Emitted, put
 from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.streams.batch import Batch
@@ -45,6 +47,7 @@ class Prepared:
     failures: Failures = field(default_factory=dict)
     chunks: list[tuple[int, list[bytes]]] = field(default_factory=list)
     """For a sink: what each entry that did not fail became, by its place in the batch."""
+    aside: Mapping[int, Aside] = field(default_factory=dict)
 
 
 class Delivery:
@@ -53,6 +56,8 @@ class Delivery:
     def __init__(self, stage: StageRuntime, consumer: str) -> None:
         self._stage = stage
         spec, around = stage.spec, stage.around
+        # Pieces of tables are put back into the stage's own stream.
+        pieces = [around.topology.streams[spec.replay].key] if spec.tables_from == 0 and spec.replay else []
         self._committers = {
             stream.key: Committer(
                 around.server.wire,
@@ -61,7 +66,7 @@ class Delivery:
                 consumer=consumer,
                 probe=around.topology.keys.probe,
                 lease=spec.sink_lease if spec.exclusive else None,
-                targets=[*(target.key for target in stage.targets), spec.dead_key],
+                targets=[*(target.key for target in stage.targets), spec.dead_key, *pieces],
             )
             for stream in stage.inputs
         }
@@ -90,7 +95,7 @@ class Delivery:
         self._count(prepared.fate, committed)
         return prepared.fate.again
 
-    async def _commit(self, key: str, commit: Commit) -> Committed:
+    async def _commit(self, key: str, commit: Commit, *, together: bool = False) -> Committed:
         stage = self._stage
         lost = False
 
@@ -98,10 +103,14 @@ class Delivery:
             nonlocal lost
             lost = True
 
-        committed = await stage.patience.keep_trying(lambda: self._committers[key].commit(commit), lost=note)
+        committed = await stage.patience.keep_trying(
+            lambda: self._committers[key].commit(commit, together=together), lost=note
+        )
         if lost:
             # What the first try had acked is not ours in the second: it was ours all the same.
             committed.stale.clear()
+            if len(committed.missing) == len(commit):
+                committed.missing.clear()
         stage.around.trimmer.acked(key, committed.acked)
         stage.around.gates.relieve(stage.stream_of[key])
         return committed
@@ -125,6 +134,15 @@ class Delivery:
                 fate.halted = fate.halted or (entry, exc)
         return fate
 
+    def _beside(self, entry: Entry, aside: Aside | None) -> list[Emitted]:
+        """What a table leaves beside what it became: dead letters of its bad rows, and pieces that are put back."""
+        if aside is None:
+            return []
+        name, hide = self._stage.name, self._stage.around.topology.public
+        rows = [(Entry(entry.key, entry.id, fields, entry.deliveries), exc) for fields, exc in aside.bad]
+        letters: list[Emitted] = [(self._dead_index, dead_fields(row, exc, name, hide)) for row, exc in rows]
+        return letters + [(self._dead_index + 1, fields) for fields in aside.pieces]
+
     def _count(self, fate: Fate, committed: Committed) -> None:
         counters, stale = self._stage.counters, committed.stale
         counters.retried += len(fate.again)
@@ -139,6 +157,15 @@ class Delivery:
                 f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: "
                 f"{describe_failure(exc)[0]}"
             ) from exc
+
+
+def delivery_of(stage: StageRuntime, consumer: str) -> Delivery:
+    """How a stage forwards what it made."""
+    if stage.spec.tables_from is None:
+        return Delivery(stage, consumer)
+    from papyra_flow.runtime.table_stage import delivery_of as delivery_of_tables
+
+    return delivery_of_tables(stage, consumer)
 
 
 class SinkDelivery(Delivery):
@@ -165,7 +192,7 @@ class SinkDelivery(Delivery):
                 failures[origin] = exc
             else:
                 chunks.setdefault(origin, []).append(chunk)
-        prepared = Prepared(batch, Commit(), 0, Fate(), failures)
+        prepared = Prepared(batch, Commit(), 0, Fate(), failures, aside=processed.aside)
         prepared.chunks = [(place, chunks.get(place, [])) for place in range(len(batch)) if place not in failures]
         return prepared
 
@@ -177,22 +204,25 @@ class SinkDelivery(Delivery):
         batch, counters, gone = prepared.batch, self._stage.counters, set[bytes]()
         while True:
             commit = Commit()
-            kept = [(batch.ids[place], chunks) for place, chunks in prepared.chunks if batch.ids[place] not in gone]
-            for entry_id, _ in kept:
-                commit.ack(entry_id)
+            kept = [(place, chunks) for place, chunks in prepared.chunks if batch.ids[place] not in gone]
+            for place, _ in kept:
+                put(commit, batch.ids[place], self._beside(batch.entry(place), prepared.aside.get(place)))
             failures = {place: exc for place, exc in prepared.failures.items() if batch.ids[place] not in gone}
             fate = self._settle(batch, failures, commit)
-            checkpoint = await self._sink.write([(entry_id, chunk) for entry_id, chunks in kept for chunk in chunks])
+            written = [(batch.ids[place], chunk) for place, chunks in kept for chunk in chunks]
+            checkpoint = await self._sink.write(written)
             committed = await self._commit_sink(batch.key, commit, checkpoint)
             if not committed.missing:
                 break
             gone |= committed.missing
             counters.stale += len(committed.missing)
         self._sink.committed()
-        for entry_id, chunks in kept:
-            if entry_id not in committed.stale:
+        for place, chunks in kept:
+            if batch.ids[place] not in committed.stale:
                 counters.written += len(chunks)
-                counters.dropped += not chunks
+                aside = prepared.aside.get(place)
+                counters.dropped += aside.dropped if aside is not None else not chunks
+                counters.dead += len(aside.bad) if aside is not None else 0
         self._count(fate, committed)
         return fate.again
 

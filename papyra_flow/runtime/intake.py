@@ -143,8 +143,9 @@ class Intake:
             self.held[batch.key].add(batch.ids)
             self._reserved += len(batch)
             stage.around.gates.reserve(stage.outputs, len(batch))
-            # What the stage's own source put into its implicit stream was counted when it was read.
-            if batch.key not in stage.implicit:
+            # What the stage's own source put into its implicit stream was counted when it was read; the rows of
+            # tables are counted when they are seen.
+            if batch.key not in stage.implicit and stage.spec.tables_from != 0:
                 stage.counters.read += len(batch)
         self._arrived = arrived
         self._bell.ring()

@@ -7,6 +7,8 @@ one place. What does not live here: where rows go (`routing`) and what becomes o
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from pydantic import BaseModel
 
@@ -19,19 +21,49 @@ from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Record
 
 
+@dataclass(slots=True)
+class Aside:
+    """What was taken out of a table that goes on: rows that failed and pieces to be put back, as flat fields."""
+
+    bad: list[tuple[list[bytes], Exception]] = field(default_factory=list)
+    pieces: list[list[bytes]] = field(default_factory=list)
+    dropped: int = 0
+    """How many rows were dropped."""
+
+
 class Processed:
     """What became of a batch: rows of the entries in which nothing failed, and the exception of each that failed.
 
-    `rows` is None where records were not even decoded: what goes out is what came in.
+    `rows` is None where records were not even decoded: what goes out is what came in. `aside` is only for entries
+    that are tables, by their place.
     """
 
-    __slots__ = ("failures", "raw", "rows")
+    __slots__ = ("aside", "failures", "raw", "rows")
 
-    def __init__(self, rows: Rows | None, failures: Failures, *, raw: bool) -> None:
+    def __init__(
+        self, rows: Rows | None, failures: Failures, *, raw: bool, aside: Mapping[int, Aside] | None = None
+    ) -> None:
         self.rows = rows.without(failures) if rows is not None else None
         self.failures = failures
+        self.aside = aside or {}
         self.raw = raw
         """Whether the entries' own bytes still stand for the records."""
+
+
+class BatchProcessor(Protocol):
+    """What a stage does with a batch."""
+
+    async def start(self) -> None:
+        """Start what has something to start."""
+
+    async def close(self) -> None:
+        """Close what was opened."""
+
+    async def process(self, batch: Batch) -> Processed:
+        """What becomes of a batch; never raises for a record's own failure."""
+
+    def give_up(self, batch: Batch, exc: Exception) -> Processed:
+        """What becomes of a batch that is not to be processed again, for this reason."""
 
 
 class Processor:
@@ -55,7 +87,7 @@ class Processor:
                 await step.close()
 
     async def process(self, batch: Batch) -> Processed:
-        """Run the steps over a batch; never raises for a record's own failure."""
+        """As `BatchProcessor.process`."""
         failures: Failures = {}
         if self._decoder is None:
             return Processed(None, failures, raw=True)
@@ -63,9 +95,18 @@ class Processor:
         for step in self._steps:
             if not rows:
                 break
-            outcomes = _of_each(step, rows.records) if isinstance(step, Each) else await _of_whole(step, rows.records)
-            rows = _sorted_out(rows, outcomes, failures)
+            rows = await stepped(step, rows, failures)
         return Processed(rows, failures, raw=self._raw)
+
+    def give_up(self, batch: Batch, exc: Exception) -> Processed:
+        """All of it fails."""
+        return Processed(Rows([], ()), dict.fromkeys(range(len(batch)), exc), raw=False)
+
+
+async def stepped(step: Step, rows: Rows, failures: Failures) -> Rows:
+    """The rows after a step; `failures` gets what it could not process."""
+    outcomes = _of_each(step, rows.records) if isinstance(step, Each) else await _of_whole(step, rows.records)
+    return _sorted_out(rows, outcomes, failures)
 
 
 def _of_each(step: Each, records: Sequence[Record]) -> Sequence[object]:

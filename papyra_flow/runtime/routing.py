@@ -123,7 +123,7 @@ class Router:
             if place in processed.failures:
                 continue
             try:
-                _put(
+                put(
                     commit,
                     entry_id,
                     [
@@ -177,7 +177,7 @@ class Router:
         return target, fields
 
 
-def _put(commit: Commit, entry_id: bytes, records: Sequence[Emitted]) -> None:
+def put(commit: Commit, entry_id: bytes, records: Sequence[Emitted]) -> None:
     """What an entry became, in the shortest form that the commit has for it."""
     if not records:
         commit.ack(entry_id)

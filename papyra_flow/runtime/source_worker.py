@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 
-import orjson
-
-from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem
-from papyra_flow.errors import FencedError, RecordError
+from papyra_flow.connectors.base import Portion, SourceConfig
+from papyra_flow.errors import FencedError
 from papyra_flow.observe.counters import StageCounters
+from papyra_flow.runtime.ingest import Ingest
 from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.stage import Surroundings
-from papyra_flow.streams.commit import refuse_wide
-from papyra_flow.streams.dead import dead_letter
-from papyra_flow.streams.entries import DATA, encode_fields, refuse_large
 from papyra_flow.streams.lease import Lease
 from papyra_flow.topology.model import StageSpec, StreamSpec
 
@@ -37,6 +32,7 @@ class SourceWorker:
         self._patience = Patience(spec.name)
         self._targets: list[StreamSpec] = [around.topology.streams[name] for name in spec.source_to]
         self._keys = [*(target.key for target in self._targets), spec.dead_key]
+        self._ingest = Ingest(spec, config, self._targets)
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
         self.at_rest = False
@@ -110,57 +106,21 @@ class SourceWorker:
 
     async def _commit(self, lease: Lease, portion: Portion) -> None:
         """Commit a portion; repeating it after a lost reply is harmless, its number says that it was done."""
-        records, dead = self._records(portion)
+        found = self._ingest.entries(portion)
         await self._patience.keep_trying(
             lambda: self._around.leases.ingest(
                 lease,
                 targets=self._keys,
-                records=records,
+                records=found.entries,
                 read=len(portion.items),
                 checkpoint=portion.checkpoint,
                 done=portion.done,
             )
         )
-        good = len(portion.items) - dead
         self._counters.read += len(portion.items)
-        self._counters.dead += dead
-        for target in self._targets:
+        self._counters.dead += found.dead
+        entries = found.for_each()
+        for number, target in enumerate(self._targets):
             if not target.implicit:
-                self._counters.emitted[target.name] += good
-            self._around.gates.spend(target.name, good)
-
-    def _records(self, portion: Portion) -> tuple[list[tuple[int, Sequence[bytes]]], int]:
-        records: list[tuple[int, Sequence[bytes]]] = []
-        dead = 0
-        for item in portion.items:
-            try:
-                records += self._accepted(item)
-            except RecordError as exc:
-                dead += 1
-                records.append((len(self._targets), self._dead_letter(item, str(exc), portion.checkpoint)))
-        return records, dead
-
-    def _accepted(self, item: SourceItem) -> list[tuple[int, Sequence[bytes]]]:
-        """An item as a record for each target; raises RecordError for what is no record, or too large for one."""
-        if isinstance(item, BadRecord):
-            raise RecordError(item.error)
-        refuse_large(len(item) if isinstance(item, bytes) else sum(map(len, item)), self._spec.settings.max_record)
-        fields: Sequence[bytes] = (DATA, item) if isinstance(item, bytes) else item
-        refuse_wide(fields)
-        return [
-            (index, encode_fields(orjson.loads(item)))
-            if target.config.format == "fields" and isinstance(item, bytes)
-            else (index, fields)
-            for index, target in enumerate(self._targets)
-        ]
-
-    def _dead_letter(self, item: SourceItem, error: str, place: str) -> list[bytes]:
-        origin = self._config.describe()
-        if isinstance(item, BadRecord):
-            fields: Sequence[bytes] = (DATA, item.raw)
-            origin, place = item.origin, item.place
-        else:
-            fields = (DATA, item) if isinstance(item, bytes) else item
-        return dead_letter(
-            fields, error=error, traceback="", stage=self._spec.name, origin=origin, origin_id=place, deliveries=1
-        )
+                self._counters.emitted[target.name] += found.good
+            self._around.gates.spend(target.name, entries[number])

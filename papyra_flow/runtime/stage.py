@@ -11,7 +11,7 @@ from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.patience import Patience
-from papyra_flow.runtime.processing import Processor
+from papyra_flow.runtime.processing import BatchProcessor, Processor
 from papyra_flow.runtime.routing import Router
 from papyra_flow.runtime.trimmer import Trimmer
 from papyra_flow.streams.entries import Format
@@ -64,9 +64,17 @@ class StageRuntime:
         formats = {stream.config.format for stream in self.inputs}
         source: Format = "fields" if "fields" in formats else "json"
         self.router = Router(spec.routes, spec.config.match, self.targets, source, spec.settings.max_record)
-        steps = [step.build(topology.step_context()) for step in spec.steps]
+        self.processor = self._built()
+
+    def _built(self) -> BatchProcessor:
+        spec, context = self.spec, self.around.topology.step_context()
+        if spec.tables_from is not None:
+            from papyra_flow.runtime.table_stage import processor_of
+
+            return processor_of(self)
+        steps = [step.build(context) for step in spec.steps]
         needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
-        self.processor = Processor(steps, Decoder(self.inputs, spec.settings.max_record) if needs_value else None)
+        return Processor(steps, Decoder(self.inputs, spec.settings.max_record) if needs_value else None)
 
     @property
     def name(self) -> str:

@@ -6,12 +6,15 @@ dead letters work there as everywhere. What does not live here: judging the resu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.config.models import PipelineConfig, StageConfig, StreamConfig
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
 from papyra_flow.connectors.redis_stream import StreamSink
 from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.steps.base import StepConfig
+from papyra_flow.steps.to_tables import ToTables
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
@@ -79,6 +82,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
             replay, topology.keys.stream(replay), StreamConfig(format=form), declared=True, replay=True
         )
         inputs = (*inputs, replay)
+    steps = tuple(step for step in stage.process if isinstance(step, StepConfig))
     spec = StageSpec(
         name=name,
         config=stage,
@@ -87,7 +91,8 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         source=source,
         source_to=source_to,
         inputs=inputs,
-        steps=tuple(step for step in stage.process if isinstance(step, StepConfig)),
+        steps=steps,
+        tables_from=_tables_from(steps, [_stream(topology, config, stream) for stream in inputs]),
         routes=routes if inputs else (),
         sink=sink,
         replay=replay,
@@ -100,6 +105,13 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         _stream(topology, config, stream).readers.append(name)
     for stream in dict.fromkeys((*source_to, *(route.stream for route in routes))):
         _stream(topology, config, stream).writers.append(name)
+
+
+def _tables_from(steps: Sequence[StepConfig], inputs: Sequence[StreamSpec]) -> int | None:
+    """The number of the first step that works on tables, None if none does."""
+    if any(stream.holds_tables for stream in inputs):
+        return 0
+    return next((number + 1 for number, step in enumerate(steps) if isinstance(step, ToTables)), None)
 
 
 def _stream(topology: Topology, config: PipelineConfig, name: str) -> StreamSpec:

@@ -18,6 +18,7 @@ from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.steps.expressions import compile_expression
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.tables import mixtures
 
 Finding = tuple[Path, str, str, str | None]
 
@@ -32,6 +33,7 @@ def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str]) 
         _unused_streams,
         _routes,
         _sinks,
+        mixtures,
         _steps,
         mismatches,
     ]
@@ -158,7 +160,9 @@ def _steps(topology: Topology) -> Iterator[Finding]:
     for stage in topology.stages.values():
         for index, step in enumerate(stage.steps):
             try:
-                step.build(context)
+                stage.build_step(index, context)
+            except ModuleNotFoundError:
+                continue  # said by `mixtures`: what tables need is not installed
             except (ValueError, ConnectorError, UsageError) as exc:
                 yield _step_path(stage, index, step.name), "step", str(exc), None
 

@@ -16,12 +16,13 @@ import networkx as nx
 from papyra_flow.config.models import Settings, StageConfig, StreamConfig
 from papyra_flow.config.secrets import Secrets
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
-from papyra_flow.steps.base import StepConfig, StepContext
+from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
 from papyra_flow.streams.groups import GroupSpec
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.streams.server import redacted
 
 DEFAULT_MAX_BACKLOG = 100_000
+DEFAULT_MAX_TABLES = 250
 _URL = re.compile(r"[a-z+]+://[^\s'\"]+")
 
 
@@ -75,7 +76,13 @@ class StreamSpec:
     @property
     def max_backlog(self) -> int | None:
         """The backlog at which writers pause; None where no stage of the pipeline reads it."""
-        return (self.config.max_backlog or DEFAULT_MAX_BACKLOG) if self.readers else None
+        default = DEFAULT_MAX_TABLES if self.holds_tables else DEFAULT_MAX_BACKLOG
+        return (self.config.max_backlog or default) if self.readers else None
+
+    @property
+    def holds_tables(self) -> bool:
+        """Whether its entries are tables of records."""
+        return self.config.format == "arrow"
 
 
 @dataclass(slots=True)
@@ -92,6 +99,8 @@ class StageSpec:
     inputs: tuple[str, ...]
     """Streams that the stage's group reads; none for a stage that is only a source."""
     steps: tuple[StepConfig, ...]
+    tables_from: int | None
+    """The number of the first step that works on tables: 0 if those come in; None if none does."""
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
     replay: str | None
@@ -99,6 +108,23 @@ class StageSpec:
     dead_key: str
     source_lease: str
     sink_lease: str
+
+    @property
+    def merges(self) -> bool:
+        """Whether the records of a batch become tables here, which are committed together."""
+        return bool(self.tables_from)
+
+    def build_step(self, number: int, context: StepContext) -> Step | OfTable | None:
+        """A step ready to run, in the form that it has at its place; None for the `batch` that is just a border.
+
+        Raises ValueError, ConnectorError or UsageError with one sentence if it cannot be.
+        """
+        step = self.steps[number]
+        if self.tables_from is None or number < self.tables_from - 1:
+            return step.build(context)
+        if number == self.tables_from - 1:
+            return None
+        return step.build_table(context) or step.build(context)
 
     @property
     def exclusive(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from papyra_flow.config.load import load_pipeline
+from papyra_flow.topology import tables
 from papyra_flow.topology.build import build_topology
 from tests.harness.pipelines import PipelineFolder
 
@@ -122,3 +123,48 @@ def test_a_step_that_changes_the_shape_ends_what_is_known(folder: PipelineFolder
     steps = f"[{{run: '{module}:order'}}, {{set: {{price: 1}}}}, {{run: '{module}:ship'}}]"
     stages = f"a: {{read: stdin, process: {steps}, to: s}}"
     assert codes(folder, stages) == []
+
+
+TABLES = "streams: {t: {format: arrow}, u: {format: arrow}, s: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("stages", "code", "words"),
+    [
+        ("a: {from: [s, t], to: u}", "mixed-input", "reads tables from 't' and records from 's'"),
+        (
+            "a: {from: s, to: [t, u], match: all}",
+            "records-to-tables",
+            "'t' holds tables, and the stage 'a' has records",
+        ),
+        ("a: {from: t, process: [batch], to: u}", "step", "what comes here are tables already"),
+        ("a: {from: s, process: [batch, batch], to: [t, u], match: all}", "step", "are tables already"),
+        ("a: {from: s, process: [batch], write: stdout}", "tables-to-sink", "only to write them as records"),
+        ("a: {from: s, process: [{sql: SELECT 1}], to: x}", "step", "`sql` works on tables: put a `batch` step before"),
+        ("a: {from: t, process: [{sql: SELEC 1}], to: u}", "step", "Parser Error: syntax error at or near"),
+        ("a: {from: t, process: [{sql: SELECT 1; SELECT 2}], to: u}", "step", "one SELECT statement"),
+        ("a: {from: t, process: [{sql: DROP TABLE batch}], to: u}", "step", "one SELECT statement"),
+    ],
+)
+def test_tables_and_records_meet_only_where_one_can_become_the_other(
+    folder: PipelineFolder, stages: str, code: str, words: str
+) -> None:
+    assert code in codes(folder, stages, TABLES)
+    assert words in next(problem.message for problem in folder.problems() if problem.code == code)
+
+
+def test_a_function_of_tables_is_refused_where_there_are_records(folder: PipelineFolder) -> None:
+    module = folder.steps("import pyarrow as pa\n\ndef step(table: pa.Table) -> pa.Table:\n    return table\n")
+    assert codes(folder, f"a: {{from: s, process: [{{run: '{module}:step'}}], to: x}}", "streams: {s: {}}\n") == [
+        "step"
+    ]
+    assert "takes a table: put a `batch` step before it" in folder.problems()[0].message
+
+
+def test_tables_without_what_they_need_are_refused_with_the_cure(
+    folder: PipelineFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "find_spec", lambda name: None)
+    assert codes(folder, "a: {read: stdin, to: t}", "streams: {t: {format: arrow}}\n") == ["arrow-missing"]
+    (problem,) = folder.problems()
+    assert (problem.message, problem.hint) == ("tables need pyarrow and duckdb", "pip install 'papyra-flow[arrow]'")

@@ -1,0 +1,50 @@
+"""Whether records and tables meet only where one can become the other.
+
+What does not live here: what steps do with tables (`papyra_flow.steps`), running them (`papyra_flow.runtime.tables`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from papyra_flow.config.documents import Path
+from papyra_flow.topology.model import StageSpec, Topology
+
+Finding = tuple[Path, str, str, str | None]
+NEEDED = ("pyarrow", "duckdb")
+INSTALL = "pip install 'papyra-flow[arrow]'"
+
+
+def mixtures(topology: Topology) -> Iterator[Finding]:
+    """Every place where tables cannot be handled, or are mixed with records."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    for stream in topology.streams.values():
+        if stream.holds_tables and not stream.internal and missing:
+            yield ("streams", stream.name, "format"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
+    for stage in topology.stages.values():
+        if stage.merges and missing:
+            yield ("stages", stage.name, "process"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
+        yield from _of_stage(topology, stage)
+
+
+def _of_stage(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
+    tables = [name for name in stage.config.from_ if topology.streams[name].holds_tables]
+    records = [name for name in stage.config.from_ if not topology.streams[name].holds_tables]
+    if tables and records:
+        message = f"the stage {stage.name!r} reads tables from {tables[0]!r} and records from {records[0]!r}"
+        yield ("stages", stage.name, "from"), "mixed-input", message, "make a table of the records in a stage before"
+    if stage.merges and stage.sink is not None:
+        message = f"the stage {stage.name!r} makes tables of its records only to write them as records"
+        yield (
+            ("stages", stage.name, "write"),
+            "tables-to-sink",
+            message,
+            "leave `batch` out, or put it into a stage before",
+        )
+    if stage.inputs and stage.tables_from is None:
+        for number, route in enumerate(stage.routes):
+            if topology.streams[route.stream].holds_tables:
+                message = f"{route.stream!r} holds tables, and the stage {stage.name!r} has records"
+                path: Path = ("stages", stage.name, "to", number)
+                yield path, "records-to-tables", message, "add the step `batch`"
