@@ -22,13 +22,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(TIMEOUT_SECONDS))
 
 
+@pytest.fixture(params=["json", "arrow"])
+def form(request: pytest.FixtureRequest) -> str:
+    """The format that the records travel in: each by itself, or in tables."""
+    form: str = request.param
+    return form
+
+
 @pytest.fixture
-def make_workload(folder: PipelineFolder) -> Iterator[Callable[..., Workload]]:
+def make_workload(folder: PipelineFolder, form: str) -> Iterator[Callable[..., Workload]]:
     """Makes workloads in the test's folder; `make(url)`."""
     made: list[Workload] = []
 
     def make(url: str, **options: object) -> Workload:
-        made.append(Workload(folder, url, **options))  # type: ignore[arg-type]
+        made.append(Workload(folder, url, form=form, **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield make

@@ -16,16 +16,18 @@ from tests.harness.servers import client, eventually
 PIPELINE = """\
     pipeline: p
     stages:
-      a: {read: {generate: {count: %d, fields: {n: n, text: "'x' * 150"}}}, to: s}
+      a: {read: {generate: {count: COUNT, fields: {n: n, text: "'x' * 150"}}}, to: s}
       b: {from: s, process: [{set: {m: n + 1}}], to: t}
-      c: {from: t, process: [{filter: m %% 1000 == 0}], write: {jsonl: out.jsonl}}
-    streams: {s: {max_backlog: 20000}, t: {max_backlog: 20000}}
+      c: {from: t, process: [{filter: m % 1000 == 0}], write: {jsonl: out.jsonl}}
+    streams: {s: {max_backlog: BACKLOG, format: FORM}, t: {max_backlog: BACKLOG, format: FORM}}
     """
 
 
-def peaks(folder: PipelineFolder, count: int) -> tuple[float, float]:
+def peaks(folder: PipelineFolder, form: str, count: int) -> tuple[float, float]:
     """Megabytes at the most, of the worker and of its embedded server, for an input of this length."""
-    folder.pipeline(PIPELINE % count)
+    backlog = 20_000 if form == "json" else 40  # tables of 500 records
+    text = PIPELINE.replace("COUNT", str(count)).replace("BACKLOG", str(backlog)).replace("FORM", form)
+    folder.pipeline(text)
     process = folder.start("run", "pipeline.yml", "--json")
     worker = server = 0.0
     status = Path(f"/proc/{process.pid}/status")
@@ -50,12 +52,12 @@ def peaks(folder: PipelineFolder, count: int) -> tuple[float, float]:
     return worker, server
 
 
-def test_a_million_records_need_no_more_memory_than_a_tenth_of_them(tmp_path: Path) -> None:
+def test_a_million_records_need_no_more_memory_than_a_tenth_of_them(tmp_path: Path, form: str) -> None:
     found = {}
     for count in (RECORDS // 2, RECORDS * 5):
         folder = PipelineFolder(tmp_path / str(count))
         folder.path.mkdir()
-        found[count] = peaks(folder, count)
+        found[count] = peaks(folder, form, count)
         worker, server = found[count]
         print(f"{count:>9,} records: worker {worker:.0f} MB, server {server:.0f} MB at the most")
     (worker, _), (worker_more, server_more) = found.values()
@@ -68,6 +70,7 @@ def test_a_million_records_need_no_more_memory_than_a_tenth_of_them(tmp_path: Pa
 
 def test_a_slow_last_stage_stops_the_first_within_max_backlog(workload: Workload) -> None:
     """The source, two stages away, stands still while the last stage is stuck; the streams are as long as allowed."""
+    batch, entries = (500, 100_000) if workload.form == "json" else (10, 10_000)
     workload.folder.write(
         "slow.py",
         """\
@@ -79,13 +82,16 @@ def test_a_slow_last_stage_stops_the_first_within_max_backlog(workload: Workload
         """,
     )
     workload.folder.pipeline(
-        """\
+        f"""\
         pipeline: f
         stages:
-          a: {read: {generate: {count: 100000}}, to: in}
-          b: {from: in, to: parts}
-          c: {from: parts, process: [{run: "slow:step"}], to: out}
-        streams: {in: {max_backlog: 2000}, parts: {max_backlog: 3000}}
+          a: {{read: {{generate: {{count: 100000}}}}, to: in, batch: {{size: {batch}}}}}
+          b: {{from: in, to: parts}}
+          c: {{from: parts, process: [{{run: "slow:step"}}], to: out}}
+        streams:
+          in: {{max_backlog: 2000, format: {workload.form}}}
+          parts: {{max_backlog: 3000, format: {workload.form}}}
+          out: {{format: {workload.form}}}
         """
     )
     (workload.folder.path / "hold").touch()
@@ -100,7 +106,7 @@ def test_a_slow_last_stage_stops_the_first_within_max_backlog(workload: Workload
     (workload.folder.path / "hold").unlink()
     assert fast.runs
     with workload.server as server:
-        eventually(lambda: server.xlen("{f}:out") == 100_000, "all records", 120)
+        eventually(lambda: server.xlen("{f}:out") == entries, "all records", 120)
 
 
 def backlog(server: redis.Redis, stream: str) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
-from tests.faults.workload import RECORDS, STEPS, Workload, patiently
+from tests.faults.workload import RECORDS, Workload, data_of, patiently
 
 
 def test_a_new_version_is_rolled_out_under_load(workload: Workload) -> None:
@@ -16,8 +17,7 @@ def test_a_new_version_is_rolled_out_under_load(workload: Workload) -> None:
         patiently(lambda: workload.busy(worker), "a worker at work")  # noqa: B023
     for version in range(1, 4):
         seen = workload.folder.path / f"seen-{version}"
-        stamped = f'open("{seen}", "w").close(); return {{**record, "version": {version}}}'
-        workload.folder.write("fault_steps.py", STEPS.replace("return record", stamped) + "    #" * version + "\n")
+        workload.folder.write("fault_steps.py", stamped(workload, version, seen) + "    #" * version + "\n")
         for index, worker in enumerate(workers):
             patiently(lambda: workload.busy(worker), "a worker at work")  # noqa: B023
             document = worker.stop()
@@ -40,9 +40,17 @@ def test_a_new_version_is_rolled_out_under_load(workload: Workload) -> None:
                 assert consumers == [], "consumers that are gone were left behind"
 
 
+def stamped(workload: Workload, version: int, seen: Path) -> str:
+    """The steps of a later version, which says so in each record, and in a file."""
+    more = f'open("{seen}", "w").close(); return '
+    if workload.form == "arrow":
+        table = f'table.append_column("version", pa.repeat({version}, table.num_rows))'
+        return workload.steps.replace("return table", more + table)
+    return workload.steps.replace("return record", f'{more}{{**record, "version": {version}}}')
+
+
 def test_attempts_go_on_where_a_crash_left_them(workload: Workload) -> None:
     """Attempts are counted on the server: a worker that dies between two of them does not start anew."""
-    workload.pipeline = ""
     workload.folder.write(
         "crash_steps.py",
         """\
@@ -54,16 +62,16 @@ def test_attempts_go_on_where_a_crash_left_them(workload: Workload) -> None:
         """,
     )
     workload.folder.pipeline(
-        """\
+        f"""\
         pipeline: f
-        defaults: {claim_after: 1h, retry: {attempts: 6, backoff: 300ms..300ms}}
-        stages: {a: {from: in, process: [{run: "crash_steps:step"}], to: out}}
-        streams: {in: {}}
+        defaults: {{claim_after: 1h, retry: {{attempts: 6, backoff: 300ms..300ms}}}}
+        stages: {{a: {{from: in, process: [{{run: "crash_steps:step"}}], to: out}}}}
+        streams: {{in: {{format: {workload.form}}}}}
         """
     )
     attempts = workload.folder.path / "attempts"
     with workload.server as server:
-        server.xadd("{f}:in", {"data": "{}"})
+        server.xadd("{f}:in", {"data": data_of(workload.form, {"n": 1})})
         for count in (1, 3, 4):
             worker = workload.start()
             patiently(lambda: attempts.exists() and attempts.stat().st_size >= count, "an attempt")  # noqa: B023

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import redis
 
@@ -48,12 +49,16 @@ PIPELINE = """\
     streams: {in: {retain: all}, out: {retain: all}}
     """
 STEPS = """\
+    import os
+
     failed = set()
 
     def split(record):
         return ({"n": record["n"], "copy": copy} for copy in (0, 1))
 
     def check(record):
+        if "CALM" in os.environ:
+            return record
         n, copy = record["n"], record["copy"]
         if n % 1000 == 13:
             raise ValueError(f"always fails: {n}")
@@ -62,7 +67,75 @@ STEPS = """\
             raise ConnectionError("fails the first time, in each process")
         return record
     """
+TABLES = """\
+    pipeline: f
+    redis: redis://nowhere
+    defaults: {claim_after: 1s, retry: {attempts: 30, backoff: 2ms..10ms}}
+    stages:
+      split:
+        from: in
+        batch: {size: 50}
+        process: [batch, {run: "fault_steps:split"}]
+        to: parts
+      check:
+        from: parts
+        process: [{filter: n % 7 != 3}, {run: "fault_steps:check"}]
+        to: [{stream: even, when: n % 2 == 0}, {stream: odd}]
+      collect:
+        from: [even, odd]
+        to: out
+    streams:
+      in: {retain: all}
+      parts: {format: arrow}
+      even: {format: arrow}
+      odd: {format: arrow}
+      out: {format: arrow, retain: all}
+    """
+"""The same over tables: 50 records become one, in which single rows fail."""
+
+TABLE_STEPS = """\
+    import os
+    import pyarrow as pa
+
+    failed = set()
+
+    def split(table: pa.Table):
+        for copy in (0, 1):
+            yield table.append_column("copy", pa.repeat(copy, table.num_rows))
+
+    def check(table: pa.Table) -> pa.Table:
+        for n, copy in zip(table["n"].to_pylist(), table["copy"].to_pylist()):
+            if "CALM" in os.environ:
+                break
+            if n % 1000 == 13:
+                raise ValueError(f"always fails: {n}")
+            if n % 50 == 11 and (n, copy) not in failed:
+                failed.add((n, copy))
+                raise ConnectionError("fails the first time, in each process")
+        return table
+    """
 STAGES = {"split": ("in",), "check": ("parts",), "collect": ("even", "odd")}
+
+
+def rows_of(fields: dict[bytes, bytes]) -> list[dict[str, Any]]:
+    """The records of an entry: one as JSON, or those of a table."""
+    data = fields[b"data"]
+    if data.startswith(b"{"):
+        return [json.loads(data)]
+    with pa.ipc.open_stream(data) as reader:
+        rows: list[dict[str, Any]] = reader.read_all().to_pylist()
+    return rows
+
+
+def data_of(form: str, *records: dict[str, Any]) -> bytes:
+    """Records as an entry's `data`: a table, or one of them as JSON."""
+    if form == "json":
+        return json.dumps(records[0]).encode()
+    table, sink = pa.Table.from_pylist(list(records)), pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def flows(n: int) -> bool:
@@ -122,7 +195,10 @@ class Workload:
     url: str
     seed: int = SEED
     via: str | None = None
-    pipeline: str = PIPELINE
+    form: str = "json"
+    pipeline: str = ""
+    calm: bool = False
+    """Whether no record fails: then all of them come out in order."""
     environment: dict[str, str] = field(default_factory=dict)
     produced: int = 0
     workers: list[Worker] = field(default_factory=list)
@@ -130,13 +206,20 @@ class Workload:
 
     def __post_init__(self) -> None:
         self.dice = random.Random(self.seed)
-        self.folder.pipeline(self.pipeline)
-        self.folder.write("fault_steps.py", STEPS)
+        self.folder.pipeline(self.pipeline or (TABLES if self.form == "arrow" else PIPELINE))
+        self.folder.write("fault_steps.py", self.steps)
+        if self.calm:
+            self.environment["CALM"] = "1"
         print(f"seed {self.seed}: FAULT_SEED={self.seed} does the same harm again")
 
     @property
     def server(self) -> redis.Redis:
         return client(self.url)
+
+    @property
+    def steps(self) -> str:
+        """The module of step functions."""
+        return TABLE_STEPS if self.form == "arrow" else STEPS
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -162,12 +245,13 @@ class Workload:
         return thread
 
     def entries(self, stream: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Entries of a stream in order: id and record."""
+        """Records of a stream in order, each with its entry's id."""
         start = "-"
         with self.server as server:
             while page := server.xrange(f"{{f}}:{stream}", start, "+", count=5000):
                 for id_, fields in page:
-                    yield id_.decode(), json.loads(fields[b"data"])
+                    for record in rows_of(fields):
+                        yield id_.decode(), record
                 start = f"({page[-1][0].decode()}"
 
     def length(self, stream: str) -> int:
@@ -205,7 +289,9 @@ class Workload:
 
     def drain(self, timeout: float = 300) -> dict[str, Any]:
         """Run the pipeline, past all harm, until nothing is left to do."""
-        finished = self.folder.cli("run", "pipeline.yml", "--drain", "--json", "--redis", self.url, code=None)
+        finished = self.folder.cli(
+            "run", "pipeline.yml", "--drain", "--json", "--redis", self.url, code=None, **self.environment
+        )
         assert finished.code in {0, 3}, finished.err
         document: dict[str, Any] = finished.json
         return document
@@ -250,7 +336,7 @@ class Workload:
         for n in numbers:
             for copy in COPIES:
                 if flows(n):
-                    (dead if dies(n) else out)[n, copy] += 1
+                    (dead if dies(n) and not self.calm else out)[n, copy] += 1
         return out, dead
 
     def verify(self, numbers: Iterator[int] | range | None = None) -> None:
