@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from papyra_flow.cli.options import File, Redis, Set
 from papyra_flow.errors import UsageError
 
-FORMATS = ("mermaid", "dot", "ascii", "json")
+if TYPE_CHECKING:
+    from papyra_flow.topology.picture import Picture
+
+FORMATS = ("mermaid", "dot", "svg", "html", "ascii", "json")
+SECONDS = 1.0
+"""Between the two looks at a server that rates are made of."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,22 +35,29 @@ def graph(
         typer.Option("--output", "-o", metavar="OUT", help="A file instead of stdout.", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    live: Annotated[
+        bool, typer.Option("--live", help="Put lag, pending, rates and dead letters on it, from the server.")
+    ] = False,
+    template: Annotated[
+        Path | None,
+        typer.Option("--template", metavar="FILE", help="A jinja2 template to draw by.", show_default=False),
+    ] = None,
 ) -> None:
-    """Draw the topology. No server is needed."""
+    """Draw the topology. No server is needed, unless --live asks it."""
     import orjson
 
-    from papyra_flow.cli.session import load
-    from papyra_flow.topology.build import build_topology
-    from papyra_flow.topology.render import picture, render
+    from papyra_flow.topology.render import WIDTH, render
 
     chosen = "json" if json else format_
     if chosen not in FORMATS:
         raise UsageError(f"there is no format {chosen!r}; there are {', '.join(FORMATS)}")
-    topology = build_topology(load(file, redis, set_))
+    drawn = _live(file, redis, set_) if live else _still(file, redis, set_)
     if chosen == "json":
-        text = orjson.dumps(picture(topology).as_json(), option=orjson.OPT_INDENT_2).decode() + "\n"
+        text = orjson.dumps(drawn.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n"
     else:
-        text = render(topology, chosen)
+        fits = output is None and sys.stdout.isatty()
+        width = min(100, max(40, shutil.get_terminal_size().columns - 1)) if fits else WIDTH
+        text = render(drawn, chosen, template=template, width=width)
     if output is None:
         print(text, end="")
         return
@@ -51,3 +65,33 @@ def graph(
         output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
+
+
+def _still(file: Path, redis: str | None, overrides: list[str] | None) -> Picture:
+    from papyra_flow.cli.session import load
+    from papyra_flow.topology.build import build_topology
+    from papyra_flow.topology.picture import picture
+
+    loaded = load(file, redis, overrides)
+    return picture(build_topology(loaded), loaded.document)
+
+
+def _live(file: Path, redis: str | None, overrides: list[str] | None) -> Picture:
+    import asyncio
+
+    from papyra_flow.cli.session import session
+    from papyra_flow.observe.figures import Figures, Snapshot, put_on
+    from papyra_flow.streams.server import Server
+    from papyra_flow.topology.picture import picture
+
+    with session(file, redis, overrides) as found:
+
+        async def look_twice(server: Server) -> Snapshot:
+            figures = Figures(server, found.topology)
+            await figures.look()
+            await asyncio.sleep(SECONDS)
+            return await figures.look()
+
+        drawn = picture(found.topology, found.loaded.document)
+        put_on(drawn, found.ask(look_twice), found.topology)
+    return drawn

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from papyra_flow.config.units import format_duration
 from papyra_flow.streams.positions import Positions
-from papyra_flow.topology.model import StreamSpec, Topology
+from papyra_flow.topology.model import Topology
+from papyra_flow.topology.words import retention_words
 
 State = Literal["create", "exists", "foreign", "wrong-type"]
 
@@ -100,20 +100,9 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
         ]
     plan.links = list(_links(topology))
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
-    known |= {stage.dead_key for stage in topology.stages.values()} | {topology.keys.applied}
+    known |= {stage.dead_key for stage in topology.stages.values()} | {topology.keys.applied, topology.keys.workers}
     plan.unknown_keys = sorted(set(keys) - known)
     return plan
-
-
-def retention_words(stream: StreamSpec) -> str:
-    """A stream's retention, as a person says it."""
-    if stream.external:
-        return "never trimmed (not ours)"
-    if stream.retain == "all":
-        return "kept"
-    if isinstance(stream.retain, float):
-        return f"acked entries kept for {format_duration(stream.retain)}"
-    return "trimmed once every group has acked"
 
 
 def _links(topology: Topology) -> Iterable[Link]:

@@ -1,123 +1,84 @@
-"""Drawing a topology: mermaid, dot and ascii by jinja2 templates, JSON as data.
+"""Drawing a picture: mermaid, dot, SVG, HTML and ascii, each by a jinja2 template that a user may replace.
 
-All formats start from the same nodes and edges (`picture`). What does not live here: the templates themselves
-(`templates/`), and the server's figures.
+A template gets `picture`, its `layout` on a page, the `looks` of each kind, `details` of each node by its id, and
+`width`, the characters of a line. What does not live here: the templates themselves (`templates/`), nodes and edges
+(`picture`), and places (`layout`).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from functools import cache
+from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
 
-from papyra_flow.topology.model import Topology
+from papyra_flow.errors import UsageError
+from papyra_flow.topology.layout import lay_out
+from papyra_flow.topology.looks import LOOKS, TEXT
+from papyra_flow.topology.picture import Picture
 
-Kind = Literal["stage", "stream", "source", "sink", "dead"]
-FORMATS = ("mermaid", "dot", "ascii", "json")
-
-
-@dataclass(slots=True)
-class Node:
-    """A node of the picture; `lines` are what is written in it below its label."""
-
-    id: str
-    kind: Kind
-    label: str
-    lines: list[str] = field(default_factory=list)
-    description: str | None = None
+FORMATS = ("mermaid", "dot", "svg", "html", "ascii", "json")
+MARKUP = frozenset({"svg", "html"})
+WIDTH = 68
 
 
-@dataclass(slots=True)
-class Edge:
-    """An edge of the picture, with the condition under which records take it."""
+def render(picture: Picture, format: str, *, template: Path | None = None, width: int = WIDTH) -> str:  # noqa: A002
+    """The picture in one of the formats but `json`, ending in a newline; by the user's `template` if there is one.
 
-    source: str
-    target: str
-    when: str | None = None
-    dead: bool = False
-
-
-@dataclass(slots=True)
-class Picture:
-    """What every format draws."""
-
-    pipeline: str
-    nodes: list[Node]
-    edges: list[Edge]
-
-    def as_json(self) -> dict[str, object]:
-        """Nodes and edges under the names of the command line's contract."""
-        nodes = [{k: v for k, v in asdict(node).items() if v not in (None, [])} for node in self.nodes]
-        edges = []
-        for edge in self.edges:
-            shown: dict[str, object] = {"from": edge.source, "to": edge.target}
-            if edge.when is not None:
-                shown["when"] = edge.when
-            if edge.dead:
-                shown["dead"] = True
-            edges.append(shown)
-        return {"pipeline": self.pipeline, "nodes": nodes, "edges": edges}
+    `width` is how many characters a line of ascii has. Raises UsageError, with the place, for a template that cannot be
+    read or does not work.
+    """
+    environment = _environment(markup=format in MARKUP)
+    if template is None:
+        return _drawn(environment.get_template(f"{format}.j2"), picture, width)
+    try:
+        return _drawn(environment.from_string(template.read_text(encoding="utf-8")), picture, width)
+    except OSError as exc:
+        raise UsageError(f"cannot read the template {template}: {exc.strerror}") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"the template {template} is not UTF-8 text") from exc
+    except TemplateError as exc:
+        raise UsageError(f"{template}:{_line(exc)}: {exc.message or exc}") from exc
 
 
-def picture(topology: Topology) -> Picture:
-    """The nodes and edges of a topology, in the order in which records pass them."""
-    nodes: dict[str, Node] = {}
-    edges: list[Edge] = []
-
-    def stream_node(name: str) -> str:
-        stream = topology.streams[name]
-        identity = f"stream:{name}"
-        lines = [stream.key] if stream.external else []
-        nodes.setdefault(identity, Node(identity, "stream", name.removeprefix("key:"), lines))
-        return identity
-
-    for stage in topology.in_order():
-        identity = f"stage:{stage.name}"
-        if stage.source is not None:
-            label = topology.public(stage.source.describe())
-            nodes[f"source:{stage.name}"] = Node(f"source:{stage.name}", "source", label)
-            edges.append(Edge(f"source:{stage.name}", identity))
-        for name in stage.inputs:
-            if not topology.streams[name].internal:
-                edges.append(Edge(stream_node(name), identity))
-        lines = [topology.public(step.describe()) for step in stage.steps]
-        if stage.inputs and stage.settings.consumers > 1:
-            lines.append(f"{stage.settings.consumers} consumers")
-        nodes[identity] = Node(
-            identity, "stage", stage.name, lines, topology.public(stage.config.description or "") or None
-        )
-        if stage.routes:
-            for route in stage.routes:
-                edges.append(
-                    Edge(identity, stream_node(route.stream), topology.public(route.when) if route.when else None)
-                )
-        elif stage.source is not None and stage.sink is None:
-            edges += [Edge(identity, stream_node(name)) for name in stage.source_to]
-        if stage.sink is not None:
-            sink = f"sink:{stage.name}"
-            nodes[sink] = Node(sink, "sink", topology.public(stage.sink.describe()))
-            edges.append(Edge(identity, sink))
-        if stage.settings.on_error == "dead":
-            dead = f"dead:{stage.name}"
-            nodes[dead] = Node(dead, "dead", f"dead letters of {stage.name}")
-            edges.append(Edge(identity, dead, dead=True))
-    return Picture(topology.pipeline, list(nodes.values()), edges)
+def _drawn(template: Template, picture: Picture, width: int) -> str:
+    details = {
+        node.id: {
+            "kind": node.kind, "label": node.label, "description": node.description, "lines": node.lines,
+            "settings": node.settings, "figures": node.figures, "yaml": node.yaml,
+        }
+        for node in picture.nodes
+    }  # fmt: skip
+    return template.render(
+        picture=picture, layout=lay_out(picture), looks=LOOKS, text_colour=TEXT, width=width, details=details
+    )
 
 
-def render(topology: Topology, format: str) -> str:  # noqa: A002 - the option's name
-    """The picture in `mermaid`, `dot` or `ascii`, ending in a newline."""
+def _line(exc: BaseException) -> int:
+    """The line of a template that an error comes from."""
+    if (line := getattr(exc, "lineno", None)) is not None:
+        return int(line)
+    found, trace = 1, exc.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            found = trace.tb_lineno
+        trace = trace.tb_next
+    return found
+
+
+@cache
+def _environment(*, markup: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("papyra_flow.topology", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - no format here is HTML; each escapes by its own filter
+        autoescape=markup,  # noqa: S701 - the other formats are no markup, and escape by filters of their own
     )
     environment.filters |= {"mermaid": _mermaid_text, "quoted": _quoted, "slug": _slug, "fit": _fit}
-    return environment.get_template(f"{format}.j2").render(picture=picture(topology))
+    return environment
 
 
 def _mermaid_text(text: str) -> str:

@@ -18,8 +18,9 @@ from papyra_flow.errors import InvalidPipelineError, PapyraFlowError
 from papyra_flow.streams.positions import Positions, StreamPosition
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import Topology
+from papyra_flow.topology.picture import picture
 from papyra_flow.topology.plan import make_plan
-from papyra_flow.topology.render import picture, render
+from papyra_flow.topology.render import render
 
 FLIGHTS = Path(__file__).parents[3] / "pipelines" / "flights.yml"
 NAMES = [f"s{n}" for n in range(6)]
@@ -38,7 +39,7 @@ def planned(folder: Path, text: str) -> Topology | None:
             pytest.fail(f"problems without a place or a word: {exc.problems}")
         return None
     for format_ in ("mermaid", "dot", "ascii"):
-        assert render(topology, format_).endswith("\n")
+        assert render(picture(topology), format_).endswith("\n")
     assert orjson.dumps(picture(topology).as_json())
     empty = {s.key: StreamPosition(s.key, "none", 0, "", "", "0-0", {}) for s in topology.streams.values()}
     assert make_plan(topology, Positions(empty, {}), server="x").changes >= 0

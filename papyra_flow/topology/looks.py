@@ -1,0 +1,33 @@
+"""What each kind of thing looks like, everywhere: diagrams, terminal and web page use these and no other.
+
+Colours are told apart in greyscale by their shapes and symbols, too, so that nothing depends on seeing colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["stage", "stream", "source", "sink", "dead"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A kind's colours (CSS), its shapes in mermaid and Graphviz, and its symbol where there is only text."""
+
+    fill: str
+    line: str
+    symbol: str
+    mermaid: tuple[str, str]
+    dot: str
+
+
+TEXT = "#111827"
+LOOKS: Mapping[Kind, Look] = {
+    "stage": Look("#dbeafe", "#1d4ed8", "▣", ("[", "]"), "box"),
+    "stream": Look("#f3f4f6", "#4b5563", "≡", ("[(", ")]"), "cylinder"),
+    "source": Look("#dcfce7", "#15803d", "╱", ("[/", "/]"), "parallelogram"),  # noqa: RUF001
+    "sink": Look("#fef9c3", "#a16207", "╲", ("[\\", "\\]"), "parallelogram"),
+    "dead": Look("#fee2e2", "#b91c1c", "✗", ("{{", "}}"), "hexagon"),
+}
