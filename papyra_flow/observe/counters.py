@@ -6,7 +6,12 @@ What does not live here: what the server knows of all runs (`status`).
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+
+from papyra_flow.observe.histograms import Timings
+
+NUMBERS = ("read", "written", "dropped", "retried", "dead", "claimed", "stale")
+"""The counts that are plain numbers."""
 
 
 @dataclass(slots=True)
@@ -21,6 +26,7 @@ class StageCounters:
     dead: int = 0
     claimed: int = 0
     stale: int = 0
+    timings: Timings = field(default_factory=Timings, compare=False)
 
     def add(self, other: StageCounters) -> None:
         """Add another process' counts."""
@@ -32,10 +38,12 @@ class StageCounters:
         self.dead += other.dead
         self.claimed += other.claimed
         self.stale += other.stale
+        self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:
         """The counts under their names in the command line's contract."""
-        return {**asdict(self), "emitted": dict(sorted(self.emitted.items()))}
+        numbers = {name: getattr(self, name) for name in NUMBERS}
+        return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers}
 
 
 @dataclass(slots=True)

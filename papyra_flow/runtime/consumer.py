@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Sequence
 from itertools import groupby
+from time import perf_counter
 
 from papyra_flow.errors import FencedError, GroupGoneError, RecordError, ServerError
 from papyra_flow.runtime.bell import Bell
@@ -108,6 +109,7 @@ class Consumer:
             while not self._stopping:
                 for batch in await self._next_batches():
                     prepared = self._delivery.prepare(batch, await self._process(batch))
+                    self.stage.stopwatch.mark(batch, prepared.commit)
                     await self._committed()
                     await self._send(prepared)
                 if self._turn.ours:
@@ -138,14 +140,19 @@ class Consumer:
     async def _process(self, batch: Batch) -> Processed:
         entry = batch.entry(0)
         if not is_killer(entry, self.stage.spec.settings.attempts):
-            return await self.stage.processor.process(batch)
+            started = perf_counter()
+            processed = await self.stage.processor.process(batch)
+            self.stage.stopwatch.processed(batch, perf_counter() - started)
+            return processed
         error = RecordError(
             f"delivered {entry.deliveries} times without ever coming to an end: it ends the worker that runs it"
         )
         return self.stage.processor.give_up(batch, error)
 
     async def _commit(self, prepared: Prepared) -> None:
+        started = perf_counter()
         again = await self._delivery.commit(prepared)
+        self.stage.stopwatch.committed(prepared.batch, perf_counter() - started)
         self._intake.committed(prepared.batch, (entry.id for entry, _ in again))
         self._retries.add(again, asyncio.get_running_loop().time())
 

@@ -13,6 +13,7 @@ from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.processing import BatchProcessor, Processor
 from papyra_flow.runtime.routing import Router
+from papyra_flow.runtime.stopwatch import ServerClock, Stopwatch
 from papyra_flow.runtime.trimmer import Trimmer
 from papyra_flow.streams.entries import Format
 from papyra_flow.streams.lease import Leases
@@ -34,6 +35,7 @@ class Surroundings:
     activity: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something came to rest: draining looks again then."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    clock: ServerClock = field(default_factory=ServerClock)
     suspecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
 
@@ -65,6 +67,7 @@ class StageRuntime:
         source: Format = "fields" if "fields" in formats else "json"
         self.router = Router(spec.routes, spec.config.match, self.targets, source, spec.settings.max_record)
         self.processor = self._built()
+        self.stopwatch = self._stopwatch()
 
     def _built(self) -> BatchProcessor:
         spec, context = self.spec, self.around.topology.step_context()
@@ -75,6 +78,17 @@ class StageRuntime:
         steps = [step.build(context) for step in spec.steps]
         needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
         return Processor(steps, Decoder(self.inputs, spec.settings.max_record) if needs_value else None)
+
+    def _stopwatch(self) -> Stopwatch:
+        stages, outputs = self.around.topology.stages, self.targets
+        writers = [stages[writer] for stream in self.inputs for writer in stream.writers if writer != self.name]
+        return Stopwatch(
+            self.counters.timings,
+            self.around.clock,
+            first=not any(writer.inputs for writer in writers),
+            last=self.spec.sink is not None or not any(target.readers for target in outputs),
+            marks=[number for number, target in enumerate(outputs) if target.config.format != "fields"],
+        )
 
     @property
     def name(self) -> str:

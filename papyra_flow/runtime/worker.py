@@ -21,6 +21,7 @@ from papyra_flow.runtime.drain import Drain
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.names import consumer_name, process_name
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
+from papyra_flow.runtime.reporter import Reporter
 from papyra_flow.runtime.source_worker import SourceWorker
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
@@ -67,6 +68,7 @@ class Worker:
             trimmer=Trimmer(server.wire, keep),
             leases=Leases(server.wire, process, topology.keys.probe),
         )
+        self._reporter = Reporter(server.wire, topology.keys.workers, process, counters, self._around.clock)
         self._drain = topology.bounded if options.drain is None else options.drain
         self._stages = [stage for stage in topology.in_order() if not options.stages or stage.name in options.stages]
         self._sources: list[SourceWorker] = []
@@ -97,15 +99,15 @@ class Worker:
             return await self._work()
 
     async def _work(self) -> Outcome:
-        trimming = asyncio.create_task(self._around.trimmer.run())
+        beside = [asyncio.create_task(work) for work in (self._around.trimmer.run(), self._reporter.run())]
         tasks = [asyncio.create_task(part.run()) for part in self._parts]
         try:
             outcome = await self._until_the_end(tasks)
         except Exception:
-            await self._wind_up(tasks, trimming)
+            await self._wind_up(tasks, beside)
             raise
         # Nothing is wound up when the run is cancelled, as a second signal does: then it ends at once.
-        await self._wind_up(tasks, trimming)
+        await self._wind_up(tasks, beside)
         return outcome
 
     async def _until_the_end(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome:
@@ -130,9 +132,10 @@ class Worker:
             for task in ends:
                 task.cancel()
 
-    async def _wind_up(self, tasks: Sequence[asyncio.Task[None]], trimming: asyncio.Task[None]) -> None:
+    async def _wind_up(self, tasks: Sequence[asyncio.Task[None]], beside: Sequence[asyncio.Task[None]]) -> None:
         """Stop everything in an orderly way; the server may be gone, which must not hide why we end."""
-        trimming.cancel()
+        for task in beside:
+            task.cancel()
         self._around.stopping.set()
         await asyncio.gather(*(part.stop() for part in self._parts), return_exceptions=True)
         if tasks:
@@ -151,6 +154,7 @@ class Worker:
                 await runtime.processor.close()
         with suppress(ServerError):
             await self._around.trimmer.finish()
+            await self._reporter.leave()
 
     def _prepare(self) -> None:
         for stream in self._topology.streams.values():

@@ -8,7 +8,7 @@ acked by the first try are not ours any more, and are reported as stale.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -101,6 +101,22 @@ class Commit:
             refuse_wide(fields)
         self._many[len(self.ids)] = records
         self.forward(entry_id, _MANY, b"")
+
+    def mark(self, name: bytes, value: bytes, targets: Collection[int]) -> bool:
+        """Give the first record that goes to one of these targets one more header; False if none does."""
+        for place, target in enumerate(self._targets):
+            if target == _MANY:
+                records = self._many[place]
+                for number, (to, fields) in enumerate(records):
+                    if to in targets:
+                        self._many[place] = [*records[:number], (to, [*fields, name, value]), *records[number + 1 :]]
+                        return True
+            elif target in targets:
+                self._many[place] = [(target, (b"data", self._payloads[place], name, value))]
+                self._targets, self._payloads = list(self._targets), list(self._payloads)
+                self._targets[place], self._payloads[place] = _MANY, b""
+                return True
+        return False
 
     def tally(self, entries: int, stale: set[bytes]) -> Counter[int]:
         """How many records go to each target, and entries to `NOWHERE`, of the first `entries`, except the stale."""

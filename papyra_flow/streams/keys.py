@@ -43,6 +43,11 @@ class Keyspace:
         return f"{{{self.tag}}}:@applied"
 
     @property
+    def workers(self) -> str:
+        """The hash in which each process that works on the pipeline reports what it does."""
+        return f"{{{self.tag}}}:@workers"
+
+    @property
     def pattern(self) -> str:
         """A glob for SCAN that matches everything of the pipeline, its own special characters escaped."""
         return f"{{{self.tag}}}:*"

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 
 CONNECT = ("auth", "client|id", "client|setname", "client|unblock", "info", "ping", "select")
 RUN = (
-    "eval", "evalsha", "exists", "hget", "hincrby", "hmget", "hset", "sadd", "set", "sismember", "srem", "time", "type",
-    "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xgroup|delconsumer", "xinfo|consumers",
+    "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hmget", "hset", "sadd", "set", "sismember",
+    "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xgroup|delconsumer",
+    "xinfo|consumers",
     "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
 )  # fmt: skip
 OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")

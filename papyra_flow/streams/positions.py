@@ -25,6 +25,8 @@ class GroupPosition:
     pending: int
     last_delivered: str
     lag: int
+    read: int = 0
+    """Entries ever delivered, as far as the server knows; for rates."""
 
     @property
     def backlog(self) -> int:
@@ -43,6 +45,8 @@ class StreamPosition:
     last_id: str
     last_generated: str
     groups: dict[str, GroupPosition]
+    added: int = 0
+    """Entries ever added; for rates."""
 
     def backlog(self, groups: Sequence[str]) -> int:
         """The backlog of the slowest of these groups; one that does not exist yet has the whole stream before it."""
@@ -75,15 +79,15 @@ async def look(wire: Wire, streams: Sequence[str], leases: Sequence[str] = ()) -
     if not isinstance(reply, list) or len(reply) != len(keys):
         raise CommandRefusedError(f"the positions script answered {reply!r}")
     found = {}
-    for key, (kind, length, first, last, generated, groups) in zip(streams, reply, strict=False):
+    for key, (kind, length, first, last, generated, groups, added) in zip(streams, reply, strict=False):
         named = {
             name.decode(errors="replace"): GroupPosition(
-                name.decode(errors="replace"), consumers, pending, delivered.decode(), lag
+                name.decode(errors="replace"), consumers, pending, delivered.decode(), lag, read
             )
-            for name, consumers, pending, delivered, lag in groups
+            for name, consumers, pending, delivered, lag, read in groups
         }
         found[key] = StreamPosition(
-            key, kind.decode(), length, first.decode(), last.decode(), generated.decode(), named
+            key, kind.decode(), length, first.decode(), last.decode(), generated.decode(), named, added
         )
     held = {
         key: LeasePosition(key, owner.decode(), checkpoint.decode(), done == b"1", int(records))

@@ -1,0 +1,184 @@
+"""What goes on in a pipeline, as one look at its server after another tells: the figures of every live view.
+
+`graph --live`, `top`, `serve` and the metrics all show these. A rate needs two looks. What does not live here: one look
+at the positions (`papyra_flow.streams.positions`), what workers report (`reports`), and how figures are shown.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from papyra_flow.config.units import format_duration
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.observe.reports import Report, read_reports
+from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.positions import Positions, look
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.picture import Picture
+
+OLD_PENDING_CLAIM_TIMES = 3.0
+"""Pending for so many claim times: nobody works on it, and nobody has taken it over."""
+
+
+@dataclass(slots=True)
+class StageFigures:
+    """A stage's group now; rates are records a second, of the last two looks, by all workers."""
+
+    consumers: int = 0
+    pending: int = 0
+    lag: int = 0
+    oldest_pending: float | None = None
+    """Seconds that the oldest pending entry has been idle."""
+    dead: int = 0
+    rate_in: float | None = None
+    rate_out: float | None = None
+    counters: StageCounters = field(default_factory=StageCounters)
+    """What the workers that are there have done since they started."""
+
+    @property
+    def backlog(self) -> int:
+        """All that the group has still to do."""
+        return self.pending + self.lag
+
+
+@dataclass(slots=True)
+class StreamFigures:
+    """A stream now."""
+
+    length: int = 0
+    bytes: int = 0
+    rate: float | None = None
+    """Entries added a second."""
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """All figures of a pipeline at one moment."""
+
+    pipeline: str
+    at: float
+    """Seconds since 1970, by our own clock."""
+    stages: dict[str, StageFigures] = field(default_factory=dict)
+    streams: dict[str, StreamFigures] = field(default_factory=dict)
+    workers: list[Report] = field(default_factory=list)
+
+
+class Figures:
+    """Looks at a pipeline's server; each `look` is compared with the one before it."""
+
+    def __init__(self, server: Server, topology: Topology) -> None:
+        self._server = server
+        self._topology = topology
+        self._before: tuple[float, Positions, dict[str, StageCounters]] | None = None
+
+    async def look(self) -> Snapshot:
+        """The figures now; raises ServerErrors."""
+        topology, wire = self._topology, self._server.wire
+        streams = [stream for stream in topology.streams.values() if not stream.hidden]
+        dead = [stage.dead_key for stage in topology.stages.values()]
+        keys = [stream.key for stream in topology.streams.values()]
+        positions = await look(wire, [*keys, *dead])
+        sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+        workers = await read_reports(wire, topology.keys.workers)
+        found = Snapshot(topology.pipeline, time.time(), workers=workers)
+        now = time.monotonic()
+        counters: dict[str, StageCounters] = {}
+        for stage in topology.in_order():
+            counters[stage.name] = one = StageCounters()
+            for report in workers:
+                if (told := report.counters.stages.get(stage.name)) is not None:
+                    one.add(told)
+            found.stages[stage.name] = await self._stage(stage, positions, one, now)
+        for stream, size in zip(streams, sizes, strict=True):
+            position = positions.streams[stream.key]
+            figures = StreamFigures(position.length, size if isinstance(size, int) else 0)
+            if self._before is not None:
+                earlier, before, _ = self._before
+                figures.rate = _rate(before.streams[stream.key].added, position.added, now - earlier)
+            found.streams[stream.name] = figures
+        self._before = (now, positions, counters)
+        return found
+
+    async def _stage(self, stage: StageSpec, positions: Positions, counters: StageCounters, now: float) -> StageFigures:
+        topology, figures = self._topology, StageFigures(counters=counters)
+        figures.dead = positions.streams[stage.dead_key].length
+        oldest: list[float] = []
+        for name in stage.inputs:
+            key = topology.streams[name].key
+            group = positions.streams[key].groups.get(stage.group)
+            if group is None:
+                figures.lag += positions.streams[key].length
+                continue
+            figures.consumers = max(figures.consumers, group.consumers)
+            figures.pending += group.pending
+            figures.lag += group.lag
+            if group.pending:
+                claimer = Claimer(self._server.wire, key=key, group=stage.group, consumer="")
+                oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
+        figures.oldest_pending = max(oldest, default=None)
+        if self._before is not None:
+            earlier, before, told = self._before
+            seconds = now - earlier
+            if stage.inputs:
+                read = _read_of(before, topology, stage)
+                figures.rate_in = _rate(read, _read_of(positions, topology, stage), seconds)
+            figures.rate_out = _rate(_left(told[stage.name]), _left(counters), seconds)
+        return figures
+
+
+def _read_of(positions: Positions, topology: Topology, stage: StageSpec) -> int:
+    groups = [positions.streams[topology.streams[name].key].groups.get(stage.group) for name in stage.inputs]
+    return sum(group.read for group in groups if group is not None)
+
+
+def _left(counters: StageCounters) -> int:
+    return counters.emitted.total() + counters.written
+
+
+def _rate(before: int, after: int, seconds: float) -> float:
+    """What came in a second; nothing where a count began anew."""
+    return max(0, after - before) / seconds if seconds > 0 else 0.0
+
+
+def alarming(stage: StageSpec, figures: StageFigures) -> str | None:
+    """Why somebody should look at a stage, or None."""
+    if (
+        figures.oldest_pending is not None
+        and figures.oldest_pending > OLD_PENDING_CLAIM_TIMES * stage.settings.claim_after
+    ):
+        return f"pending for {format_duration(round(figures.oldest_pending))}, and nobody works on it"
+    if figures.backlog and not figures.consumers:
+        return "a backlog, and no consumers"
+    return None
+
+
+def put_on(picture: Picture, snapshot: Snapshot, topology: Topology) -> None:
+    """Write the figures into a picture's nodes."""
+    for node in picture.nodes:
+        kind, _, name = node.id.partition(":")
+        if kind == "stage":
+            node.figures = _stage_lines(topology.stages[name], snapshot.stages[name])
+            node.alarming = alarming(topology.stages[name], snapshot.stages[name]) is not None
+        elif kind == "dead":
+            count = snapshot.stages[name].dead
+            node.figures, node.alarming = [f"{count:,}"], count > 0
+        elif kind == "stream" and name in snapshot.streams:
+            figures = snapshot.streams[name]
+            node.figures = [f"{figures.length:,} entries" + _per_second(figures.rate)]
+
+
+def _stage_lines(stage: StageSpec, figures: StageFigures) -> list[str]:
+    lines = []
+    if stage.inputs:
+        lines.append(f"lag {figures.lag:,} · pending {figures.pending:,}" + _per_second(figures.rate_in))
+    elif figures.rate_out is not None:
+        lines.append(f"{figures.rate_out:,.0f}/s")
+    if (reason := alarming(stage, figures)) is not None:
+        lines.append(reason)
+    return lines
+
+
+def _per_second(rate: float | None) -> str:
+    return f" · {rate:,.0f}/s" if rate is not None else ""

@@ -1,0 +1,93 @@
+"""What workers tell of themselves: each process keeps a report under its name in the hash `{pipeline}:@workers`.
+
+So whoever looks at the server sees all workers, wherever they run, without reaching any of them. A report that is not
+renewed is of a process that is gone. What does not live here: when a worker reports (`papyra_flow.runtime.reporter`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import orjson
+
+from papyra_flow.errors import ServerError
+from papyra_flow.observe.counters import RunCounters, StageCounters
+from papyra_flow.streams.wire import Wire
+
+EVERY_SECONDS = 2.0
+GONE_AFTER_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class Report:
+    """A process' report: its age in seconds, and what its stages did since it started."""
+
+    worker: str
+    age: float
+    started: float
+    """When it started, in seconds since 1970 by the server's clock."""
+    counters: RunCounters = field(default_factory=lambda: RunCounters({}))
+
+
+async def server_time(wire: Wire) -> float:
+    """Seconds since 1970 by the server's clock (TIME)."""
+    reply = await wire.call("TIME")
+    return int(reply[0]) + int(reply[1]) / 1e6 if isinstance(reply, list) else 0.0
+
+
+async def write_report(wire: Wire, key: str, worker: str, counters: RunCounters, *, now: float, started: float) -> None:
+    """Put a process' report down, or renew it."""
+    stages = {name: _packed(one) for name, one in counters.stages.items()}
+    await wire.call("HSET", key, worker, orjson.dumps({"at": now, "started": started, "stages": stages}))
+
+
+async def remove_report(wire: Wire, key: str, worker: str) -> None:
+    """A process has ended in an orderly way."""
+    await wire.call("HDEL", key, worker)
+
+
+async def read_reports(wire: Wire, key: str) -> list[Report]:
+    """The reports of all processes that are there, by their names."""
+    reply, now = await wire.call_many([("HGETALL", key), ("TIME",)])
+    for answer in (reply, now):
+        if isinstance(answer, ServerError):
+            raise answer
+    if not isinstance(reply, list) or not isinstance(now, list):
+        return []
+    clock = int(now[0]) + int(now[1]) / 1e6
+    found = []
+    for name, text in zip(reply[::2], reply[1::2], strict=True):
+        if (report := _read(name.decode(errors="replace"), text, clock)) is not None:
+            found.append(report)
+    return sorted(found, key=lambda report: report.worker)
+
+
+def _packed(one: StageCounters) -> dict[str, object]:
+    return {**one.as_json(), "timings": {name: [h.counts, h.sum] for name, h in one.timings.each()}}
+
+
+def _read(worker: str, text: bytes, clock: float) -> Report | None:
+    """A report, None if it is too old or of a version that writes others."""
+    try:
+        told = orjson.loads(text)
+        age = max(0.0, clock - told["at"])
+        if age > GONE_AFTER_SECONDS:
+            return None
+        stages = {name: _unpacked(facts) for name, facts in told["stages"].items()}
+        return Report(worker, age, told["started"], RunCounters(stages))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def _unpacked(facts: dict[str, object]) -> StageCounters:
+    one = StageCounters()
+    for name, value in facts.items():
+        if name == "emitted" and isinstance(value, dict):
+            one.emitted.update(value)
+        elif name == "timings" and isinstance(value, dict):
+            for kind, histogram in one.timings.each():
+                counts, total = value[kind]
+                histogram.add(counts, total)
+        elif isinstance(value, int):
+            setattr(one, name, value)
+    return one

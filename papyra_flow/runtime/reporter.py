@@ -1,0 +1,62 @@
+"""Telling the server, every few seconds, what this process has done: so that anybody who looks at it sees all workers.
+
+A process with nothing new says only now and then that it is alive. A report that cannot be written is not worth a word:
+whatever is wrong with the server, the stages notice. What does not live here: the report's form
+(`papyra_flow.observe.reports`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from papyra_flow.errors import ServerError
+from papyra_flow.observe.counters import RunCounters
+from papyra_flow.observe.reports import EVERY_SECONDS, GONE_AFTER_SECONDS, remove_report, server_time, write_report
+from papyra_flow.runtime.stopwatch import ServerClock
+from papyra_flow.streams.wire import Wire
+
+
+class Reporter:
+    """Reports of one process; `run` it, `leave` at an orderly end."""
+
+    def __init__(self, wire: Wire, key: str, process: str, counters: RunCounters, clock: ServerClock) -> None:
+        self._wire = wire
+        self._key = key
+        self._process = process
+        self._counters = counters
+        self._clock = clock
+        self._started = 0.0
+        self._last = 0.0
+        self._told: object = None
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            with suppress(ServerError):
+                await self._report()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    async def _report(self) -> None:
+        now = await server_time(self._wire) if self._due else None
+        if now is None:
+            return
+        self._clock.learn(now)
+        self._started = self._started or now
+        self._told, self._last = self._state(), asyncio.get_running_loop().time()
+        await write_report(self._wire, self._key, self._process, self._counters, now=now, started=self._started)
+
+    @property
+    def _due(self) -> bool:
+        alive = asyncio.get_running_loop().time() - self._last < GONE_AFTER_SECONDS / 3
+        return not (alive and self._told == self._state())
+
+    def _state(self) -> object:
+        return [
+            (one.read, one.written, one.retried, one.dead, one.emitted.total())
+            for one in self._counters.stages.values()
+        ]
+
+    async def leave(self) -> None:
+        """Take the report back."""
+        await remove_report(self._wire, self._key, self._process)
