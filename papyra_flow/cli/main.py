@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from papyra_flow.cli import check, dead, draw, groups, permissions, plan, records, repair, run, start, status
+from papyra_flow.cli import cases, check, dead, draw, groups, permissions, plan, records, repair, run, start, status
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
 
@@ -48,7 +48,7 @@ def _everywhere(
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
 
-for verbs in (run, check, plan, draw, status, groups, repair, records, permissions, start):
+for verbs in (run, check, plan, draw, status, groups, repair, records, permissions, cases, start):
     verbs.register(app)
 app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")
 

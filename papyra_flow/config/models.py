@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from papyra_flow.config.cases import Case
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, OneOf
 from papyra_flow.config.forms import OneOrMany
 from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, parse_duration
@@ -176,6 +177,10 @@ class PipelineConfig(Model):
     stages: dict[Name, StageConfig] = Field(min_length=1, description="The stages, by name.")
     streams: dict[Name, Annotated[StreamConfig, BeforeValidator(_optional_mapping)]] = Field(
         {}, description="Streams whose defaults do not fit, by name."
+    )
+
+    tests: dict[str, Case] = Field(
+        {}, description="Tests of the pipeline, by name: `papyra-flow test` runs them without a server."
     )
 
     def settings(self, stage: str) -> Settings:

@@ -102,6 +102,14 @@ class Commit:
         self._many[len(self.ids)] = records
         self.forward(entry_id, _MANY, b"")
 
+    def outcomes(self) -> Iterator[tuple[int, Sequence[bytes]]]:
+        """What all entries become, in order: a target's number, and a record's flat fields."""
+        for place, target in enumerate(self._targets):
+            if target == _MANY:
+                yield from self._many[place]
+            elif target != NOWHERE:
+                yield target, (b"data", self._payloads[place])
+
     def mark(self, name: bytes, value: bytes, targets: Collection[int]) -> bool:
         """Give the first record that goes to one of these targets one more header; False if none does."""
         for place, target in enumerate(self._targets):

@@ -16,6 +16,7 @@ from papyra_flow.config.documents import Path
 from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.steps.expressions import compile_expression
+from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.tables import mixtures
@@ -36,6 +37,7 @@ def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str]) 
         mixtures,
         _steps,
         mismatches,
+        lambda topology: misnamed(topology, loaded.config),
     ]
     document = loaded.document
     found = [document.problem(*finding) for examine in checks for finding in examine(topology)]

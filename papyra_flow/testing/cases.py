@@ -1,0 +1,103 @@
+"""Tests that stand in pipeline files: running them, and saying what came out instead of what was expected.
+
+What does not live here: what a test may say (`papyra_flow.config.cases`), taking records through (`driver`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from papyra_flow.config.cases import Case, DeadCase
+from papyra_flow.config.load import LoadedPipeline
+from papyra_flow.errors import PapyraFlowError
+from papyra_flow.streams.dead import DeadLetter
+from papyra_flow.testing.driver import Driver
+from papyra_flow.topology.build import build_topology
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How a test ended: `problems` are empty if it passed; `line` is where it stands in the file."""
+
+    file: Path
+    name: str
+    line: int
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was as expected."""
+        return not self.problems
+
+
+def run_cases(loaded: LoadedPipeline, file: Path, *, match: str | None = None) -> Iterator[Verdict]:
+    """Run a file's tests, each with a driver of its own; only those with `match` in their name.
+
+    Raises InvalidPipelineError for a file that is not valid.
+    """
+    topology = build_topology(loaded)
+    for name, case in loaded.config.tests.items():
+        if match is not None and match not in name:
+            continue
+        place = loaded.document.places.get(("tests", name))
+        verdict = Verdict(file, name, place.key[0] if place is not None else 1)
+        started = time.perf_counter()
+        try:
+            with Driver(topology) as driver:
+                for where, records in case.input.items():
+                    driver.put(where, *records)
+                verdict.problems += _compare(driver, case)
+        except PapyraFlowError as exc:
+            verdict.problems.append(str(exc))
+        verdict.seconds = time.perf_counter() - started
+        yield verdict
+
+
+def _compare(driver: Driver, case: Case) -> Iterator[str]:
+    for name, expected in case.expect.items():
+        found = driver.out(name) if name in driver.topology.streams else driver.written(name)
+        shown = [_only(record, like) for record, like in zip(found, expected, strict=False)] if case.partial else found
+        shown += found[len(shown) :]
+        if shown != expected:
+            yield f"{name} is not as expected:\n{_difference(expected, shown)}"
+    for stage in driver.topology.stages:
+        yield from _compare_dead(stage, case.dead.get(stage, []), driver)
+
+
+def _compare_dead(stage: str, expected: Sequence[DeadCase], driver: Driver) -> Iterator[str]:
+    letters = list(zip(driver.dead(stage), driver.dead_records(stage), strict=False))
+    for wanted in expected:
+        fits = next((found for found in letters if _fits(wanted, *found)), None)
+        if fits is None:
+            told = f"a dead letter of {stage} is missing: {_line(wanted.model_dump(exclude_none=True))}"
+            yield told + "".join(f"\n  there is: {_line(record)}: {letter.error}" for letter, record in letters)
+        else:
+            letters.remove(fits)
+    for letter, record in letters:
+        yield f"{stage} has a dead letter that is not expected: {_line(record)}: {letter.error}"
+
+
+def _fits(wanted: DeadCase, letter: DeadLetter, record: Mapping[str, object]) -> bool:
+    return (wanted.record is None or dict(record) == wanted.record) and (wanted.error or "") in letter.error
+
+
+def _only(record: Mapping[str, object], like: Mapping[str, object]) -> Mapping[str, object]:
+    """The fields of a record that an expected one names."""
+    return {name: value for name, value in record.items() if name in like}
+
+
+def _line(record: object) -> str:
+    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS, default=str).decode()
+
+
+def _difference(expected: Sequence[object], found: Sequence[object]) -> str:
+    """Records that are missing (-) and too many (+), with marks under what differs within a line."""
+    lines = difflib.ndiff([_line(record) for record in expected], [_line(record) for record in found])
+    return "\n".join(f"  {line.rstrip()}" for line in lines)

@@ -1,0 +1,261 @@
+"""A pipeline driven without a server: records go through the real steps, routes, retries and dead letters, at once.
+
+The runtime's own processors and deliveries do the work; what they would commit is taken down here. So a test sees what
+a run would do, except for what only a server and time can bring: claims, order among consumers, waiting. What does not
+live here: tests in YAML (`cases`), fixtures (`plugin`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from papyra_flow.config.load import load_pipeline
+from papyra_flow.errors import PipelineFailedError, UsageError
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.runtime.backpressure import Gates
+from papyra_flow.runtime.delivery import Delivery, Prepared, delivery_of
+from papyra_flow.runtime.keepalive import Keepalive
+from papyra_flow.runtime.stage import StageRuntime, Surroundings
+from papyra_flow.runtime.trimmer import Trimmer
+from papyra_flow.steps.lookup import Lookup
+from papyra_flow.streams.batch import Batch
+from papyra_flow.streams.dead import DeadLetter, read_dead_letter
+from papyra_flow.streams.entries import (
+    DATA,
+    Entry,
+    Record,
+    decode_fields,
+    decode_json,
+    encode_fields,
+    encode_json,
+    headers_of,
+)
+from papyra_flow.streams.lease import Leases
+from papyra_flow.streams.server import Server
+from papyra_flow.streams.shown import rows_in
+from papyra_flow.topology.build import build_topology
+from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+
+T = TypeVar("T")
+NOWHERE = "redis://nowhere.invalid"
+
+
+@dataclass(slots=True)
+class _Place:
+    """A stream, as far as the driver keeps one: all entries that were ever in it."""
+
+    spec: StreamSpec
+    entries: list[Entry] = field(default_factory=list)
+
+
+class Driver:
+    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`.
+
+    Everything that can happen to a record has happened when `put` returns. A step that fails is tried again at once, as
+    often as the stage says. Raises UsageError for names that are not there, and for steps that need a server.
+    """
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self._places = {name: _Place(stream) for name, stream in topology.streams.items()}
+        self._letters: dict[str, list[Entry]] = defaultdict(list)
+        self._written: dict[str, list[Record]] = defaultdict(list)
+        self._stages: dict[str, tuple[StageRuntime, Delivery]] | None = None
+        self._done: dict[tuple[str, str], int] = defaultdict(int)
+        """How many entries of a stream a stage has had."""
+        self._loop = _Loop()
+        self._number = 0
+        for stage in topology.stages.values():
+            for step in stage.steps:
+                if isinstance(step, Lookup) and step.hash is not None:
+                    raise UsageError(f"{stage.name!r} looks up in the Redis hash {step.hash!r}: that needs a server")
+
+    def put(self, name: str, *records: Mapping[str, object]) -> Driver:
+        """Put records into a stream, or into a stage as if its source had read them; returns the driver."""
+        self._run(self._put(name, records))
+        return self
+
+    def out(self, stream: str) -> list[Record]:
+        """All records that came to a stream, in order."""
+        if stream not in self._places:
+            raise UsageError(f"there is no stream {stream!r}; there are {self._names(self._places)}")
+        place = self._places[stream]
+        return [record for entry in place.entries for record in _records(place.spec, entry)]
+
+    def headers(self, stream: str) -> list[dict[str, str]]:
+        """The headers of each entry that came to a stream."""
+        entries = self._places[stream].entries
+        return [{k.decode(): v.decode() for k, v in headers_of(entry.fields).items()} for entry in entries]
+
+    def written(self, stage: str) -> list[Record]:
+        """All records that a stage would have written to its sink, in order."""
+        self._stage_spec(stage)
+        return list(self._written[stage])
+
+    def dead(self, stage: str) -> list[DeadLetter]:
+        """A stage's dead letters, in order."""
+        self._stage_spec(stage)
+        return [read_dead_letter(entry) for entry in self._letters[stage]]
+
+    def dead_records(self, stage: str) -> list[Record]:
+        """The records in a stage's dead letters, as they came to it."""
+        found: list[Record] = []
+        for letter in self._letters[stage]:
+            rows = rows_in(letter.data)
+            found += rows if rows is not None else [decode_json(letter.fields)]
+        return found
+
+    # -- what a run would do ----------------------------------------------------------------------------------
+
+    async def _put(self, name: str, records: Iterable[Mapping[str, object]]) -> None:
+        given = list(records)
+        for target in self._targets(name):
+            self._add(target, given)
+        if self._stages is None:
+            self._stages = await self._started()
+        for stage in self.topology.in_order():
+            for stream in stage.inputs:
+                entries = self._places[stream].entries
+                while (done := self._done[stage.name, stream]) < len(entries):
+                    portion = entries[done : done + stage.settings.batch_size]
+                    self._done[stage.name, stream] += len(portion)
+                    await self._batch(*self._stages[stage.name], portion)
+
+    async def _started(self) -> dict[str, tuple[StageRuntime, Delivery]]:
+        """The stages' own parts, on a server that nobody ever connects to."""
+        server, topology = Server(NOWHERE), self.topology
+        around = Surroundings(
+            topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.wire, {}),
+            Leases(server.wire, "driver", topology.keys.probe),
+        )  # fmt: skip
+        found: dict[str, tuple[StageRuntime, Delivery]] = {}
+        for stage in topology.in_order():
+            if stage.inputs:
+                runtime = StageRuntime(stage, around, StageCounters())
+                await runtime.processor.start()
+                found[stage.name] = runtime, delivery_of(runtime, "driver")
+        return found
+
+    async def _batch(self, stage: StageRuntime, delivery: Delivery, entries: Sequence[Entry]) -> None:
+        """Process entries, take down what they became, and try again what is to be tried again."""
+        while entries:
+            batch = Batch.of(entries)
+            processed = await stage.processor.process(batch)
+            prepared = delivery.prepare(batch, processed)
+            if stage.spec.sink is not None and processed.rows is not None:
+                self._written[stage.name] += processed.rows.records
+            self._take_down(stage, prepared)
+            if prepared.fate.halted is not None:
+                _, exc = prepared.fate.halted
+                raise PipelineFailedError(f"the stage {stage.name!r} halts: {exc}") from exc
+            entries = [Entry(e.key, e.id, e.fields, e.deliveries + 1) for e, _ in prepared.fate.again]
+
+    def _take_down(self, stage: StageRuntime, prepared: Prepared) -> None:
+        for target, fields in prepared.commit.outcomes():
+            if target < len(stage.targets):
+                stream = stage.targets[target]
+                self._places[stream.name].entries.append(self._entry(stream.key, fields))
+            elif target == len(stage.targets):
+                self._letters[stage.name].append(self._entry(stage.spec.dead_key, fields))
+
+    def _targets(self, name: str) -> list[StreamSpec]:
+        """The streams that records for a stream, or for a stage with a source, go to."""
+        if name in self.topology.stages:
+            stage = self.topology.stages[name]
+            names = (
+                stage.source_to or tuple(found for found in stage.inputs if not self.topology.streams[found].hidden)[:1]
+            )
+            return [self.topology.streams[found] for found in names]
+        if name in self.topology.streams:
+            return [self.topology.streams[name]]
+        raise UsageError(f"there is no stream or stage {name!r}; there are {self._names(self._places)} and "
+                         f"{self._names(self.topology.stages)}")  # fmt: skip
+
+    def _add(self, stream: StreamSpec, records: Sequence[Mapping[str, object]]) -> None:
+        place = self._places[stream.name]
+        if stream.holds_tables:
+            from papyra_flow.streams.tables import table_entry, table_of
+
+            if records:
+                place.entries.append(self._entry(stream.key, table_entry(table_of(records), {})))
+            return
+        for record in records:
+            fields = encode_fields(record) if stream.config.format == "fields" else [DATA, encode_json(record)]
+            place.entries.append(self._entry(stream.key, fields))
+
+    def _entry(self, key: str, fields: Sequence[bytes]) -> Entry:
+        self._number += 1
+        return Entry(key, b"%d-0" % self._number, fields)
+
+    # -- small things -----------------------------------------------------------------------------------------
+
+    def _stage_spec(self, name: str) -> StageSpec:
+        if name not in self.topology.stages:
+            raise UsageError(f"there is no stage {name!r}; there are {self._names(self.topology.stages)}")
+        return self.topology.stages[name]
+
+    def _names(self, known: Mapping[str, object]) -> str:
+        return ", ".join(name for name in known if "@" not in name)
+
+    def _run(self, work: Coroutine[object, object, T]) -> T:
+        return self._loop.run(work)
+
+    def close(self) -> None:
+        """Close what the steps opened."""
+
+        async def closed() -> None:
+            for runtime, _ in (self._stages or {}).values():
+                await runtime.processor.close()
+
+        self._run(closed())
+        self._loop.close()
+
+    def __enter__(self) -> Driver:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Loop:
+    """An event loop for synchronous callers: here, or in a thread where the caller's own loop runs."""
+
+    def __init__(self) -> None:
+        self._runner = asyncio.Runner()
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        return _aside(lambda: self._runner.run(work))
+
+    def close(self) -> None:
+        _aside(self._runner.close)
+
+
+def _aside(call: Callable[[], T]) -> T:
+    """The call's result, made where no loop runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def _records(stream: StreamSpec, entry: Entry) -> list[Record]:
+    if stream.holds_tables:
+        return rows_in(entry.data) or []
+    return [decode_fields(entry.fields) if stream.config.format == "fields" else decode_json(entry.fields)]
+
+
+def drive(file: Path | str, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
+    """A driver for a pipeline's file, with `path=value` over it; `environment` in place of the process' own.
+
+    Raises InvalidPipelineError with all that is wrong with the file.
+    """
+    loaded = load_pipeline(Path(file), overrides=overrides, environment=environment)
+    return Driver(build_topology(loaded))
