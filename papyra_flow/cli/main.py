@@ -12,7 +12,22 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from papyra_flow.cli import cases, check, dead, draw, groups, permissions, plan, records, repair, run, start, status
+from papyra_flow.cli import (
+    cases,
+    check,
+    dead,
+    draw,
+    groups,
+    permissions,
+    plan,
+    records,
+    render,
+    repair,
+    run,
+    serve,
+    start,
+    status,
+)
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
 
@@ -48,8 +63,9 @@ def _everywhere(
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
 
-for verbs in (run, check, plan, draw, status, groups, repair, records, permissions, cases, start):
+for verbs in (run, check, plan, draw, status, groups, repair, records, permissions, cases, serve, start):
     verbs.register(app)
+app.add_typer(render.app, name="render", help="For monitoring: a Grafana dashboard, alert rules.")
 app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")
 
 

@@ -32,6 +32,5 @@ def init(
             (folder / name).write_text(text, encoding="utf-8")
     except OSError as exc:
         raise UsageError(f"cannot write to {folder}: {exc.strerror}") from exc
-    print(
-        f"wrote {', '.join(STARTER)}\nnext: papyra-flow run {folder / 'pipeline.yml'}\n      papyra-flow test {folder / 'pipeline.yml'}"
-    )
+    file = folder / "pipeline.yml"
+    print(f"wrote {', '.join(STARTER)}\nnext: papyra-flow run {file}\n      papyra-flow test {file}")

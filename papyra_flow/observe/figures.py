@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from papyra_flow.config.units import format_duration
 from papyra_flow.observe.counters import StageCounters
-from papyra_flow.observe.reports import Report, read_reports
+from papyra_flow.observe.reports import EVERY_SECONDS, Report, read_reports
 from papyra_flow.streams.claiming import Claimer
-from papyra_flow.streams.positions import Positions, look
+from papyra_flow.streams.pauses import paused
+from papyra_flow.streams.positions import GroupPosition, Positions, look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.picture import Picture
@@ -32,6 +33,9 @@ class StageFigures:
     oldest_pending: float | None = None
     """Seconds that the oldest pending entry has been idle."""
     dead: int = 0
+    paused: bool = False
+    groups: dict[str, GroupPosition] = field(default_factory=dict)
+    """The stage's group on each of its streams, by key."""
     rate_in: float | None = None
     rate_out: float | None = None
     counters: StageCounters = field(default_factory=StageCounters)
@@ -71,7 +75,9 @@ class Figures:
     def __init__(self, server: Server, topology: Topology) -> None:
         self._server = server
         self._topology = topology
-        self._before: tuple[float, Positions, dict[str, StageCounters]] | None = None
+        self._before: tuple[float, Positions] | None = None
+        self._out: dict[str, tuple[float, int, float | None]] = {}
+        """When what left a stage was last seen to change, what it was then, and the rate until then."""
 
     async def look(self) -> Snapshot:
         """The figures now; raises ServerErrors."""
@@ -82,23 +88,23 @@ class Figures:
         positions = await look(wire, [*keys, *dead])
         sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
         workers = await read_reports(wire, topology.keys.workers)
+        held = await paused(wire, topology.keys.paused)
         found = Snapshot(topology.pipeline, time.time(), workers=workers)
         now = time.monotonic()
-        counters: dict[str, StageCounters] = {}
         for stage in topology.in_order():
-            counters[stage.name] = one = StageCounters()
+            one = StageCounters()
             for report in workers:
                 if (told := report.counters.stages.get(stage.name)) is not None:
                     one.add(told)
-            found.stages[stage.name] = await self._stage(stage, positions, one, now)
+            found.stages[stage.name] = figures = await self._stage(stage, positions, one, now)
+            figures.paused = stage.name in held
         for stream, size in zip(streams, sizes, strict=True):
             position = positions.streams[stream.key]
-            figures = StreamFigures(position.length, size if isinstance(size, int) else 0)
+            found.streams[stream.name] = there = StreamFigures(position.length, size if isinstance(size, int) else 0)
             if self._before is not None:
-                earlier, before, _ = self._before
-                figures.rate = _rate(before.streams[stream.key].added, position.added, now - earlier)
-            found.streams[stream.name] = figures
-        self._before = (now, positions, counters)
+                earlier, before = self._before
+                there.rate = _rate(before.streams[stream.key].added, position.added, now - earlier)
+        self._before = (now, positions)
         return found
 
     async def _stage(self, stage: StageSpec, positions: Positions, counters: StageCounters, now: float) -> StageFigures:
@@ -111,6 +117,7 @@ class Figures:
             if group is None:
                 figures.lag += positions.streams[key].length
                 continue
+            figures.groups[key] = group
             figures.consumers = max(figures.consumers, group.consumers)
             figures.pending += group.pending
             figures.lag += group.lag
@@ -119,13 +126,23 @@ class Figures:
                 oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
         figures.oldest_pending = max(oldest, default=None)
         if self._before is not None:
-            earlier, before, told = self._before
-            seconds = now - earlier
+            earlier, before = self._before
             if stage.inputs:
                 read = _read_of(before, topology, stage)
-                figures.rate_in = _rate(read, _read_of(positions, topology, stage), seconds)
-            figures.rate_out = _rate(_left(told[stage.name]), _left(counters), seconds)
+                figures.rate_in = _rate(read, _read_of(positions, topology, stage), now - earlier)
+        figures.rate_out = self._rate_out(stage.name, _left(counters), now)
         return figures
+
+    def _rate_out(self, stage: str, total: int, now: float) -> float | None:
+        """The rate between the last two reports that were different; workers report every few seconds only."""
+        since, before, rate = self._out.get(stage, (now, total, None))
+        if total != before and now > since:
+            rate = _rate(before, total, now - since)
+        if total != before or stage not in self._out:
+            self._out[stage] = (now, total, rate)
+        elif now - since > 2 * EVERY_SECONDS:
+            rate = 0.0
+        return rate
 
 
 def _read_of(positions: Positions, topology: Topology, stage: StageSpec) -> int:
@@ -170,7 +187,7 @@ def put_on(picture: Picture, snapshot: Snapshot, topology: Topology) -> None:
 
 
 def _stage_lines(stage: StageSpec, figures: StageFigures) -> list[str]:
-    lines = []
+    lines = ["paused"] if figures.paused else []
     if stage.inputs:
         lines.append(f"lag {figures.lag:,} · pending {figures.pending:,}" + _per_second(figures.rate_in))
     elif figures.rate_out is not None:

@@ -24,10 +24,13 @@ from papyra_flow.runtime.recovery import Recovery
 from papyra_flow.runtime.regroup import regroup
 from papyra_flow.runtime.retries import Retries
 from papyra_flow.runtime.stage import StageRuntime
-from papyra_flow.runtime.suspects import Turn, is_killer
+from papyra_flow.runtime.suspects import Turn, apart, is_killer
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.groups import delete_consumer
+
+PAUSED_SECONDS = 1.0
+"""Between two looks whether a pause is over."""
 
 _log = logging.getLogger("papyra_flow.stage")
 
@@ -177,7 +180,7 @@ class Consumer:
             now = loop.time()
             if self._retries.due_at(never=math.inf) <= now:
                 if entries := await keep_trying(self._due_retries):
-                    return self._batches(entries)
+                    return apart(entries, self.stage.spec.settings.attempts)
                 continue
             for recovery in self._recoveries.values():
                 if recovery.suspects and (batches := await self._suspects(recovery)):
@@ -196,16 +199,7 @@ class Consumer:
         entries = await self.stage.patience.keep_trying(recovery.next_batch)
         if not entries:
             self._turn.end()
-        return self._batches(entries)
-
-    def _batches(self, entries: Sequence[Entry]) -> list[Batch]:
-        """Entries as batches: each of one stream, and what ends its worker apart from all else."""
-        attempts = self.stage.spec.settings.attempts
-
-        def kind(entry: Entry) -> tuple[str, bool]:
-            return entry.key, is_killer(entry, attempts)
-
-        return [Batch.of(list(group)) for _, group in groupby(sorted(entries, key=kind), key=kind)]
+        return apart(entries, self.stage.spec.settings.attempts)
 
     async def _new_batches(self, now: float) -> list[Batch]:
         """New entries, or nothing when something else is due first."""
@@ -218,6 +212,8 @@ class Consumer:
         """Wait for new entries, for the commit that is under way, or until something is due."""
         due = min((recovery.next_look for recovery in self._recoveries.values()), default=now + BLOCK_SECONDS)
         due = min(due, self._retries.due_at(never=due))
+        if self.stage.around.pauses.holds(self.stage.name):
+            due = min(due, now + PAUSED_SECONDS)
         self._resting = True
         if self.at_rest:
             self.stage.around.activity.set()

@@ -65,9 +65,9 @@ class Intake:
 
         Usually there is a connection, and room in the next streams: then it goes out without a task of its own.
         """
-        if self._reading or self._stopped or not self.room:
-            return
         stage = self._stage
+        if self._reading or self._stopped or not self.room or stage.around.pauses.holds(stage.name):
+            return
         self._asked, self._reading = self.room, True
         straight = not stage.spec.settings.batch_wait and stage.around.gates.open(stage.outputs)
         if not (straight and self._reader.begin(self, self._asked, block=BLOCK_SECONDS)):

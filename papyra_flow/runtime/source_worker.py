@@ -86,6 +86,8 @@ class SourceWorker:
             beat_at = 0.0
             while True:
                 await self._around.gates.room(self._spec.source_to)
+                while self._around.pauses.holds(self._spec.name) and not self._around.stopping.is_set():
+                    await self._around.rest(1.0)
                 portion = await source.read(self._spec.settings.batch_size)
                 if committing is not None:
                     await committing

@@ -11,6 +11,7 @@ from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.patience import Patience
+from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.processing import BatchProcessor, Processor
 from papyra_flow.runtime.routing import Router
 from papyra_flow.runtime.stopwatch import ServerClock, Stopwatch
@@ -32,6 +33,7 @@ class Surroundings:
     keepalive: Keepalive
     trimmer: Trimmer
     leases: Leases
+    pauses: Pauses
     activity: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something came to rest: draining looks again then."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

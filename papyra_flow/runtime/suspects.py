@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import groupby
 
+from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry, parse_id
 
 ALONE_FROM = 3
@@ -104,3 +106,12 @@ class Turn:
 def is_killer(entry: Entry, attempts: int) -> bool:
     """Whether an entry was delivered so often, without an end, that it must be what ends its workers."""
     return entry.deliveries > max(attempts, MAX_DELIVERIES)
+
+
+def apart(entries: Sequence[Entry], attempts: int) -> list[Batch]:
+    """Entries as batches: each of one stream, and what ends its worker apart from all else."""
+
+    def kind(entry: Entry) -> tuple[str, bool]:
+        return entry.key, is_killer(entry, attempts)
+
+    return [Batch.of(list(group)) for _, group in groupby(sorted(entries, key=kind), key=kind)]

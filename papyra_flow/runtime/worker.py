@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 
 from papyra_flow.connectors.base import SourceConfig
@@ -21,6 +21,7 @@ from papyra_flow.runtime.drain import Drain
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.names import consumer_name, process_name
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
+from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.reporter import Reporter
 from papyra_flow.runtime.source_worker import SourceWorker
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
@@ -67,6 +68,7 @@ class Worker:
             keepalive=Keepalive(server.url),
             trimmer=Trimmer(server.wire, keep),
             leases=Leases(server.wire, process, topology.keys.probe),
+            pauses=Pauses(server.wire, topology.keys.paused),
         )
         self._reporter = Reporter(server.wire, topology.keys.workers, process, counters, self._around.clock)
         self._drain = topology.bounded if options.drain is None else options.drain
@@ -99,7 +101,7 @@ class Worker:
             return await self._work()
 
     async def _work(self) -> Outcome:
-        beside = [asyncio.create_task(work) for work in (self._around.trimmer.run(), self._reporter.run())]
+        beside = [asyncio.create_task(work) for work in self._beside()]
         tasks = [asyncio.create_task(part.run()) for part in self._parts]
         try:
             outcome = await self._until_the_end(tasks)
@@ -109,6 +111,10 @@ class Worker:
         # Nothing is wound up when the run is cancelled, as a second signal does: then it ends at once.
         await self._wind_up(tasks, beside)
         return outcome
+
+    def _beside(self) -> Sequence[Coroutine[object, object, None]]:
+        """What goes on beside the stages."""
+        return self._around.trimmer.run(), self._reporter.run(), self._around.pauses.run()
 
     async def _until_the_end(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome:
         stopping = asyncio.create_task(self._around.stopping.wait())

@@ -48,6 +48,11 @@ class Keyspace:
         return f"{{{self.tag}}}:@workers"
 
     @property
+    def paused(self) -> str:
+        """The hash of the stages that are paused."""
+        return f"{{{self.tag}}}:@paused"
+
+    @property
     def pattern(self) -> str:
         """A glob for SCAN that matches everything of the pipeline, its own special characters escaped."""
         return f"{{{self.tag}}}:*"

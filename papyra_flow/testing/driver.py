@@ -21,6 +21,7 @@ from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.backpressure import Gates
 from papyra_flow.runtime.delivery import Delivery, Prepared, delivery_of
 from papyra_flow.runtime.keepalive import Keepalive
+from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
 from papyra_flow.steps.lookup import Lookup
@@ -132,7 +133,7 @@ class Driver:
         server, topology = Server(NOWHERE), self.topology
         around = Surroundings(
             topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.wire, {}),
-            Leases(server.wire, "driver", topology.keys.probe),
+            Leases(server.wire, "driver", topology.keys.probe), Pauses(server.wire, topology.keys.paused),
         )  # fmt: skip
         found: dict[str, tuple[StageRuntime, Delivery]] = {}
         for stage in topology.in_order():

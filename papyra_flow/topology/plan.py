@@ -100,7 +100,11 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
         ]
     plan.links = list(_links(topology))
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
-    known |= {stage.dead_key for stage in topology.stages.values()} | {topology.keys.applied, topology.keys.workers}
+    known |= {stage.dead_key for stage in topology.stages.values()} | {
+        topology.keys.applied,
+        topology.keys.workers,
+        topology.keys.paused,
+    }
     plan.unknown_keys = sorted(set(keys) - known)
     return plan
 

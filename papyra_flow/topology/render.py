@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
+from markupsafe import Markup
 
 from papyra_flow.errors import UsageError
 from papyra_flow.topology.layout import lay_out
@@ -42,7 +43,19 @@ def render(picture: Picture, format: str, *, template: Path | None = None, width
         raise UsageError(f"{template}:{_line(exc)}: {exc.message or exc}") from exc
 
 
+def parts(picture: Picture) -> dict[str, object]:
+    """The drawing and its style as markup, and details of each node: for a page that holds more than the picture."""
+    environment, values = _environment(markup=True), _values(picture, WIDTH)
+    drawing = environment.get_template("drawing.j2").render(values)
+    style = environment.get_template("style.j2").render(values)
+    return {**values, "drawing": Markup(drawing), "style": Markup(style)}  # noqa: S704 - escaped by their templates
+
+
 def _drawn(template: Template, picture: Picture, width: int) -> str:
+    return template.render(_values(picture, width))
+
+
+def _values(picture: Picture, width: int) -> dict[str, object]:
     details = {
         node.id: {
             "kind": node.kind, "label": node.label, "description": node.description, "lines": node.lines,
@@ -50,9 +63,10 @@ def _drawn(template: Template, picture: Picture, width: int) -> str:
         }
         for node in picture.nodes
     }  # fmt: skip
-    return template.render(
-        picture=picture, layout=lay_out(picture), looks=LOOKS, text_colour=TEXT, width=width, details=details
-    )
+    return {
+        "picture": picture, "layout": lay_out(picture), "looks": LOOKS, "text_colour": TEXT, "width": width,
+        "details": details,
+    }  # fmt: skip
 
 
 def _line(exc: BaseException) -> int:

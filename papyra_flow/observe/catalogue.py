@@ -1,0 +1,135 @@
+"""Every metric of papyra-flow, declared once: the exporters, the documentation, dashboards and alerts come from here.
+
+Names are those of the field: OpenTelemetry's messaging conventions
+(https://opentelemetry.io/docs/specs/semconv/messaging/messaging-metrics/), redis_exporter's for what it exports of
+streams (https://github.com/oliver006/redis_exporter), and `papyra_flow.*` where neither has one. In Prometheus dots are
+underscores, and units and `_total` are added (https://prometheus.io/docs/practices/naming/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.observe.figures import Snapshot
+from papyra_flow.observe.histograms import Histogram
+from papyra_flow.topology.model import StageSpec, Topology
+
+Labels: TypeAlias = dict[str, str]
+SYSTEM = "redis_streams"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric: its name in OpenTelemetry, what it is, its unit (UCUM) and its labels."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...]
+    unit: str = ""
+
+    @property
+    def prometheus(self) -> str:
+        """Its name in Prometheus, without the suffixes of its kind."""
+        suffix = {"s": "_seconds", "By": "_bytes"}.get(self.unit, "")
+        name = self.name.replace(".", "_")
+        return name if name.endswith(suffix) else name + suffix
+
+
+STAGE = ("pipeline", "stage")
+WORKED = (*STAGE, "worker")
+MESSAGING = ("messaging_system", "messaging_consumer_group_name", "messaging_destination_name")
+
+CONSUMED = Metric("messaging.client.consumed.messages", "counter", "Records that a stage read.", (*WORKED, *MESSAGING))
+SENT = Metric(
+    "messaging.client.sent.messages", "counter", "Records that a stage forwarded, by stream.", (*WORKED, *MESSAGING)
+)
+PROCESS = Metric(
+    "messaging.process.duration", "histogram", "Time that a batch took in a stage's steps.", (*WORKED, *MESSAGING), "s"
+)
+OPERATION = Metric(
+    "messaging.client.operation.duration", "histogram", "Time that a batch's commit took (operation name `commit`).",
+    (*WORKED, *MESSAGING, "messaging_operation_name"), "s",
+)  # fmt: skip
+WRITTEN = Metric("papyra_flow.records.written", "counter", "Records that a stage wrote to its sink.", WORKED)
+DROPPED = Metric("papyra_flow.records.dropped", "counter", "Records that a stage dropped.", WORKED)
+DEAD = Metric("papyra_flow.records.dead", "counter", "Records that a stage sent to its dead letters.", WORKED)
+RETRIED = Metric("papyra_flow.records.retried", "counter", "Attempts that failed and were made again.", WORKED)
+CLAIMED = Metric("papyra_flow.records.claimed", "counter", "Entries taken over from consumers that are gone.", WORKED)
+STALE = Metric("papyra_flow.records.stale", "counter", "Entries that another consumer had committed first.", WORKED)
+BATCH = Metric("papyra_flow.batch.size", "histogram", "Entries in a batch.", WORKED)
+LATENCY = Metric(
+    "papyra_flow.record.latency", "histogram", "Time from the XADD of a batch's oldest entry to its ack.", WORKED, "s"
+)
+END_TO_END = Metric(
+    "papyra_flow.end_to_end.latency", "histogram",
+    "Time from the first stage's entry to the last stage's ack, of a record a second.", WORKED, "s",
+)  # fmt: skip
+BACKLOG = Metric("papyra_flow.backlog", "gauge", "Entries that a stage has still to do: lag and pending.", STAGE)
+OLDEST = Metric("papyra_flow.oldest_pending", "gauge", "Idle time of a stage's oldest pending entry.", STAGE, "s")
+LETTERS = Metric("papyra_flow.dead_letters", "gauge", "Dead letters of a stage that are there.", STAGE)
+WORKERS = Metric("papyra_flow.workers", "gauge", "Processes that work on the pipeline.", ("pipeline",))
+LENGTH = Metric("redis.stream.length", "gauge", "Entries of a stream.", ("pipeline", "stream"))
+MEMORY = Metric("redis.key.memory_usage", "gauge", "Memory of a stream (MEMORY USAGE).", ("pipeline", "key"), "By")
+CONSUMERS = Metric("redis.stream.group.consumers", "gauge", "Consumers of a group.", ("pipeline", "stream", "group"))
+PENDING = Metric(
+    "redis.stream.group.messages_pending", "gauge", "Pending entries of a group.", ("pipeline", "stream", "group")
+)
+LAG = Metric(
+    "redis.stream.group.lag", "gauge", "Entries not delivered to a group yet.", ("pipeline", "stream", "group")
+)
+METRICS: tuple[Metric, ...] = (
+    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, BATCH, LATENCY, END_TO_END,
+    BACKLOG, OLDEST, LETTERS, WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
+)  # fmt: skip
+NUMBERS = {"written": WRITTEN, "dropped": DROPPED, "dead": DEAD, "retried": RETRIED, "claimed": CLAIMED, "stale": STALE}
+
+Sample: TypeAlias = tuple[Metric, Labels, float | Histogram]
+
+
+def of_worker(topology: Topology, stage: StageSpec, worker: str, counters: StageCounters) -> Iterator[Sample]:
+    """What one process has counted for one stage."""
+    base = {"pipeline": topology.pipeline, "stage": stage.name, "worker": worker}
+    sources = [topology.streams[name].key for name in stage.inputs if not topology.streams[name].hidden]
+    reads = {
+        "messaging_system": SYSTEM,
+        "messaging_consumer_group_name": stage.group if stage.inputs else "",
+        "messaging_destination_name": ",".join(sources),
+    }
+    yield CONSUMED, {**base, **reads}, counters.read
+    for name, count in sorted(counters.emitted.items()):
+        target = topology.streams[name].key if name in topology.streams else name
+        yield SENT, {**base, **reads, "messaging_destination_name": target}, count
+    for number, metric in NUMBERS.items():
+        yield metric, base, getattr(counters, number)
+    timings = counters.timings
+    yield PROCESS, {**base, **reads}, timings.process
+    yield OPERATION, {**base, **reads, "messaging_operation_name": "commit"}, timings.commit
+    for metric, histogram in ((BATCH, timings.batch), (LATENCY, timings.latency), (END_TO_END, timings.end_to_end)):
+        yield metric, base, histogram
+
+
+def samples(topology: Topology, snapshot: Snapshot) -> Iterator[Sample]:
+    """Everything that a look at the server tells."""
+    pipeline = {"pipeline": topology.pipeline}
+    yield WORKERS, pipeline, len(snapshot.workers)
+    for report in snapshot.workers:
+        for name, counters in report.counters.stages.items():
+            if name in topology.stages:
+                yield from of_worker(topology, topology.stages[name], report.worker, counters)
+    for name, figures in snapshot.stages.items():
+        labels = {**pipeline, "stage": name}
+        yield LETTERS, labels, figures.dead
+        if topology.stages[name].inputs:
+            yield BACKLOG, labels, figures.backlog
+            yield OLDEST, labels, figures.oldest_pending or 0.0
+        for key, group in figures.groups.items():
+            of = {**pipeline, "stream": key, "group": group.name}
+            yield from ((CONSUMERS, of, group.consumers), (PENDING, of, group.pending), (LAG, of, group.lag))
+    for name, stream in snapshot.streams.items():
+        key = topology.streams[name].key
+        yield LENGTH, {**pipeline, "stream": key}, stream.length
+        yield MEMORY, {**pipeline, "key": key}, stream.bytes

@@ -1,0 +1,93 @@
+"""The figures that all who look at the page share: one look at the server a second, however many they are.
+
+What does not live here: the figures themselves (`papyra_flow.observe.figures`), the routes (`app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from papyra_flow.config.documents import Document
+from papyra_flow.errors import ServerError
+from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
+from papyra_flow.observe.histograms import Histogram
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import Topology
+from papyra_flow.topology.picture import Picture, picture
+
+EVERY_SECONDS = 1.0
+ROOM: dict[str, int] = {"stage": 40, "stream": 24, "dead": 6}
+"""Characters that figures get in the drawing, by the kind of node."""
+
+
+class Live:
+    """Figures that are a second old at the most."""
+
+    def __init__(self, server: Server, topology: Topology) -> None:
+        self.topology = topology
+        self._figures = Figures(server, topology)
+        self._turn = asyncio.Lock()
+        self._latest: tuple[float, Snapshot] | None = None
+
+    async def snapshot(self) -> Snapshot:
+        """The figures; raises ServerErrors."""
+        async with self._turn:
+            if self._latest is None or time.monotonic() - self._latest[0] >= EVERY_SECONDS:
+                self._latest = time.monotonic(), await self._figures.look()
+            return self._latest[1]
+
+    async def drawing(self, document: Document) -> Picture:
+        """The picture with room for figures to come; without the server's, where it cannot be reached."""
+        drawn = picture(self.topology, document)
+        try:
+            put_on(drawn, await self.snapshot(), self.topology)
+        except ServerError:
+            for node in drawn.nodes:
+                node.figures = ["?"] if node.kind in {"stage", "stream", "dead"} else []
+        for node in drawn.nodes:
+            room = ROOM.get(node.kind, 0)
+            node.figures = [line.ljust(room) for line in (node.figures or [""] * bool(room))[:1]]
+        return drawn
+
+    async def document(self) -> dict[str, object]:
+        """The figures as the page gets them: what is written into the drawing, and the rows of its tables."""
+        snapshot, drawn = await self.snapshot(), picture(self.topology)
+        put_on(drawn, snapshot, self.topology)
+        return {
+            "at": snapshot.at,
+            "nodes": {node.id: {"figures": node.figures, "alarming": node.alarming} for node in drawn.nodes},
+            "stages": [_stage(self.topology, snapshot, name) for name in snapshot.stages],
+            "streams": [
+                {"name": name, "key": self.topology.streams[name].key, "length": one.length, "bytes": one.bytes,
+                 "rate": one.rate}
+                for name, one in snapshot.streams.items()
+            ],
+            "workers": [{"name": report.worker, "age": report.age} for report in snapshot.workers],
+        }  # fmt: skip
+
+
+def _stage(topology: Topology, snapshot: Snapshot, name: str) -> dict[str, object]:
+    figures, stage = snapshot.stages[name], topology.stages[name]
+    timings = figures.counters.timings
+    return {
+        "name": name,
+        "reads": ", ".join(stream for stream in stage.inputs if not topology.streams[stream].hidden),
+        "consumers": figures.consumers,
+        "lag": figures.lag,
+        "pending": figures.pending,
+        "oldest_pending": figures.oldest_pending,
+        "rate_in": figures.rate_in,
+        "rate_out": figures.rate_out,
+        "p50": milliseconds(timings.latency, 0.5),
+        "p99": milliseconds(timings.latency, 0.99),
+        "dead": figures.dead,
+        "paused": figures.paused,
+        "alarm": alarming(stage, figures),
+    }
+
+
+def milliseconds(histogram: Histogram, share: float) -> float | None:
+    """A quantile in milliseconds, None without values."""
+    value = histogram.quantile(share)
+    return None if value is None else value * 1000
