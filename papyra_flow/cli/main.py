@@ -27,6 +27,7 @@ from papyra_flow.cli import (
     serve,
     start,
     status,
+    top,
 )
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
@@ -63,7 +64,7 @@ def _everywhere(
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
 
-for verbs in (run, check, plan, draw, status, groups, repair, records, permissions, cases, serve, start):
+for verbs in (run, check, plan, draw, status, top, groups, repair, records, permissions, cases, serve, start):
     verbs.register(app)
 app.add_typer(render.app, name="render", help="For monitoring: a Grafana dashboard, alert rules.")
 app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")

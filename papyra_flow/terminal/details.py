@@ -1,0 +1,45 @@
+"""One stage looked at closely: who consumes it, what is pending, what died last.
+
+What does not live here: how that is shown (`screen`), and what can be done about it (`actions`).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from papyra_flow.errors import GroupGoneError
+from papyra_flow.streams.claiming import Claimer, Pending
+from papyra_flow.streams.dead import DeadLetter, read_dead_letter
+from papyra_flow.streams.groups import ConsumerInfo, consumers_of
+from papyra_flow.streams.reading import entries_of
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, Topology
+
+PENDING, LETTERS = 8, 5
+"""How many of each are shown."""
+
+
+@dataclass(slots=True)
+class Details:
+    """What there is to see of a stage."""
+
+    stage: str
+    consumers: list[ConsumerInfo] = field(default_factory=list)
+    pending: list[Pending] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    """The newest first."""
+
+
+async def look_closely(server: Server, topology: Topology, stage: StageSpec) -> Details:
+    """A stage's details now; raises ServerErrors."""
+    found = Details(stage.name)
+    for name in stage.inputs:
+        key = topology.streams[name].key
+        found.consumers += await consumers_of(server.wire, key, stage.group)
+        claimer = Claimer(server.wire, key=key, group=stage.group, consumer="")
+        with suppress(GroupGoneError):  # it is not there yet
+            found.pending += await claimer.pending(PENDING, consumer="")
+    reply = await server.wire.call("XREVRANGE", stage.dead_key, "+", "-", "COUNT", LETTERS)
+    found.letters = [read_dead_letter(entry) for entry in entries_of([[stage.dead_key.encode(), reply]])]
+    return found
