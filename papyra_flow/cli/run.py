@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,10 @@ from papyra_flow.cli.options import File, Json, Redis, Set
 from papyra_flow.errors import EXIT_DEAD_LETTERS, UsageError
 
 if TYPE_CHECKING:
-    from papyra_flow.runtime.options import RunResult
+    from papyra_flow.observe.counters import RunCounters
+    from papyra_flow.runtime.options import RunOptions, RunResult
+    from papyra_flow.runtime.watch import WatchedRun
+    from papyra_flow.streams.server import Server
     from papyra_flow.topology.model import Topology
 
 
@@ -38,6 +43,9 @@ def run(
         str | None,
         typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False),
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow edits of the file and of steps; affected stages start again.")
+    ] = False,
 ) -> None:
     """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
     from papyra_flow.cli.session import session
@@ -52,8 +60,10 @@ def run(
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
         options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name)
+        make = _watched(file, redis, set_, options) if watch else None
         progress = Progress(topology, sys.stderr)
-        result = run_async(run_pipeline(topology, found.url, options, progress.watch if progress.wanted else None))
+        shown = progress.watch if progress.wanted and not watch else None
+        result = run_async(run_pipeline(topology, found.url, options, shown, make))
     if json:
         from papyra_flow.cli.console import print_json
 
@@ -64,6 +74,22 @@ def run(
         raise result.error
     if result.counters.dead:
         raise typer.Exit(EXIT_DEAD_LETTERS)
+
+
+def _watched(
+    file: Path, redis: str | None, overrides: list[str] | None, options: RunOptions
+) -> Callable[[Topology, Server, RunCounters], WatchedRun]:
+    from papyra_flow.cli.console import print_error
+    from papyra_flow.cli.session import load
+    from papyra_flow.runtime.watch import WatchedRun
+
+    if options.processes > 1 or options.stages:
+        raise UsageError("--watch runs all stages in one process")
+
+    def make(topology: Topology, server: Server, counters: RunCounters) -> WatchedRun:
+        return WatchedRun(lambda: load(file, redis, overrides), topology, server, options, counters, print_error, file)
+
+    return make
 
 
 def as_json(topology: Topology, result: RunResult) -> dict[str, object]:

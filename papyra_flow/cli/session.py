@@ -15,7 +15,7 @@ from papyra_flow.runtime.run import run_async
 from papyra_flow.streams.embedded import EMBEDDED, EmbeddedServer
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
-from papyra_flow.topology.build import assemble, build_topology
+from papyra_flow.topology.build import assemble, build_topology, unwritten
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
 
 T = TypeVar("T")
@@ -111,9 +111,8 @@ def _refuse_early(loaded: LoadedPipeline) -> None:
 
 def _existing(found: Session) -> frozenset[str]:
     """Keys of streams that nobody in the file writes, as far as the server has them."""
-    streams = found.topology.streams.values()
-    unwritten = [stream.key for stream in streams if not stream.writers and not stream.declared]
-    if not unwritten:
+    keys = unwritten(found.topology)
+    if not keys:
         return frozenset()
-    positions = found.ask(lambda server: look(server.wire, unwritten))
+    positions = found.ask(lambda server: look(server.wire, keys))
     return frozenset(key for key, position in positions.streams.items() if position.kind == "stream")

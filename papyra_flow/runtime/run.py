@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
@@ -58,8 +58,24 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
         raise WrongKeyTypeError(f"{named or exc}: not a stream") from exc
 
 
-async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch: Watch | None = None) -> RunResult:
-    """Run a pipeline on the server at `url` to its end.
+class Part(Protocol):
+    """What does the work of a run."""
+
+    async def run(self) -> Outcome:
+        """Work until drained or stopped."""
+
+    def stop(self) -> None:
+        """Ask it to end."""
+
+
+async def run_pipeline(
+    topology: Topology,
+    url: str,
+    options: RunOptions,
+    watch: Watch | None = None,
+    make: Callable[[Topology, Server, RunCounters], Part] | None = None,
+) -> RunResult:
+    """Run a pipeline on the server at `url` to its end; what does the work is a `Worker` unless `make` makes another.
 
     What ended a run before its time is in the result's `error`. Raises UsageError for stages that are not
     there, and ServerErrors when it cannot even start.
@@ -73,8 +89,11 @@ async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch:
     started = time.monotonic()
     try:
         await apply_topology(server, topology)
-        if options.processes > 1:
-            part: Worker | Supervisor = Supervisor(topology, server.url, options, counters)
+        part: Part
+        if make is not None:
+            part = make(topology, server, counters)
+        elif options.processes > 1:
+            part = Supervisor(topology, server.url, options, counters)
         else:
             part = Worker(topology, server, options, counters, Share())
         watching = asyncio.create_task(_watched(watch, counters, server)) if watch else None
@@ -98,7 +117,7 @@ async def run_pipeline(topology: Topology, url: str, options: RunOptions, watch:
             await server.close()
 
 
-async def _with_signals(part: Worker | Supervisor) -> Outcome:
+async def _with_signals(part: Part) -> Outcome:
     task = asyncio.create_task(part.run())
     with Signals(part.stop, task.cancel) as signals:
         try:

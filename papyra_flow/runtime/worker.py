@@ -44,7 +44,10 @@ class Worker:
         options: RunOptions,
         counters: RunCounters,
         share: Share | None = None,
+        *,
+        part: str = "",
     ) -> None:
+        """`part` tells this worker's report from those of others in the same process."""
         self._topology = topology
         self._server = server
         self._options = options
@@ -70,7 +73,7 @@ class Worker:
             leases=Leases(server.wire, process, topology.keys.probe),
             pauses=Pauses(server.wire, topology.keys.paused),
         )
-        self._reporter = Reporter(server.wire, topology.keys.workers, process, counters, self._around.clock)
+        self._reporter = Reporter(server.wire, topology.keys.workers, process + part, counters, self._around.clock)
         self._drain = topology.bounded if options.drain is None else options.drain
         self._stages = [stage for stage in topology.in_order() if not options.stages or stage.name in options.stages]
         self._sources: list[SourceWorker] = []

@@ -32,6 +32,11 @@ def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozens
     return topology
 
 
+def unwritten(topology: Topology) -> list[str]:
+    """Keys of streams that nobody in the file writes or declares: they have to be on the server."""
+    return [stream.key for stream in topology.streams.values() if not stream.writers and not stream.declared]
+
+
 def assemble(loaded: LoadedPipeline) -> Topology:
     """The topology as the file says it, right or wrong."""
     config = loaded.config
