@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem
+from papyra_flow.observe.logs import set_up_logging
 
 
 @dataclass(slots=True)
@@ -32,8 +33,7 @@ class Verbosity:
             level = logging.INFO
         elif self.quiet:
             level = logging.ERROR
-        logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
-        logging.getLogger("papyra_flow").setLevel(level)
+        set_up_logging(level)
 
 
 def has_colour(stream: IO[str]) -> bool:

@@ -39,6 +39,14 @@ class Metric:
         return name if name.endswith(suffix) else name + suffix
 
 
+OTEL_NAMES = {
+    "messaging_consumer_group_name": "messaging.consumer.group.name",
+    "messaging_destination_name": "messaging.destination.name",
+    "messaging_operation_name": "messaging.operation.name",
+    "messaging_system": "messaging.system",
+}
+"""Labels that are attributes of OpenTelemetry's messaging conventions; Prometheus' names have no dots."""
+
 STAGE = ("pipeline", "stage")
 WORKED = (*STAGE, "worker")
 MESSAGING = ("messaging_system", "messaging_consumer_group_name", "messaging_destination_name")

@@ -7,6 +7,7 @@ at the positions (`papyra_flow.streams.positions`), what workers report (`report
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from papyra_flow.config.units import format_duration
@@ -72,8 +73,9 @@ class Snapshot:
 class Figures:
     """Looks at a pipeline's server; each `look` is compared with the one before it."""
 
-    def __init__(self, server: Server, topology: Topology) -> None:
+    def __init__(self, server: Server, topology: Topology, clock: Callable[[], float] = time.monotonic) -> None:
         self._server = server
+        self._clock = clock
         self._topology = topology
         self._before: tuple[float, Positions] | None = None
         self._out: dict[str, tuple[float, int, float | None]] = {}
@@ -90,7 +92,7 @@ class Figures:
         workers = await read_reports(wire, topology.keys.workers)
         held = await paused(wire, topology.keys.paused)
         found = Snapshot(topology.pipeline, time.time(), workers=workers)
-        now = time.monotonic()
+        now = self._clock()
         for stage in topology.in_order():
             one = StageCounters()
             for report in workers:

@@ -12,19 +12,19 @@ import logging
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from time import perf_counter
 
-from papyra_flow.errors import FencedError, GroupGoneError, RecordError, ServerError
+from papyra_flow.errors import FencedError, GroupGoneError, ServerError
+from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.bell import Bell
 from papyra_flow.runtime.delivery import Prepared, delivery_of
 from papyra_flow.runtime.intake import BLOCK_SECONDS, Intake
 from papyra_flow.runtime.ownership import SinkOwner
-from papyra_flow.runtime.processing import Processed
 from papyra_flow.runtime.recovery import Recovery
 from papyra_flow.runtime.regroup import regroup
 from papyra_flow.runtime.retries import Retries
 from papyra_flow.runtime.stage import StageRuntime
-from papyra_flow.runtime.suspects import Turn, apart, is_killer
+from papyra_flow.runtime.suspects import Turn, apart
+from papyra_flow.runtime.work import commit, prepare
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.groups import delete_consumer
@@ -68,6 +68,7 @@ class Consumer:
     async def run(self) -> None:
         """Consume until stopped; raises what ends the pipeline."""
         self._task = asyncio.current_task()
+        bind(stage=self.stage.name, consumer=self.name)
         await self.stage.patience.keep_trying(self._intake.identify)
         try:
             while not self._stopping:
@@ -111,8 +112,7 @@ class Consumer:
         try:
             while not self._stopping:
                 for batch in await self._next_batches():
-                    prepared = self._delivery.prepare(batch, await self._process(batch))
-                    self.stage.stopwatch.mark(batch, prepared.commit)
+                    prepared = await prepare(self.stage, self._delivery, batch)
                     await self._committed()
                     await self._send(prepared)
                 if self._turn.ours:
@@ -140,22 +140,8 @@ class Consumer:
             self._committing.add_done_callback(self._commit_done)
             await asyncio.sleep(0)  # it goes out before the next batch is worked on
 
-    async def _process(self, batch: Batch) -> Processed:
-        entry = batch.entry(0)
-        if not is_killer(entry, self.stage.spec.settings.attempts):
-            started = perf_counter()
-            processed = await self.stage.processor.process(batch)
-            self.stage.stopwatch.processed(batch, perf_counter() - started)
-            return processed
-        error = RecordError(
-            f"delivered {entry.deliveries} times without ever coming to an end: it ends the worker that runs it"
-        )
-        return self.stage.processor.give_up(batch, error)
-
     async def _commit(self, prepared: Prepared) -> None:
-        started = perf_counter()
-        again = await self._delivery.commit(prepared)
-        self.stage.stopwatch.committed(prepared.batch, perf_counter() - started)
+        again = await commit(self.stage, self._delivery, prepared)
         self._intake.committed(prepared.batch, (entry.id for entry, _ in again))
         self._retries.add(again, asyncio.get_running_loop().time())
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from papyra_flow.connectors.base import Sink
 from papyra_flow.errors import PipelineFailedError, RecordError
@@ -22,6 +23,9 @@ from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import NOWHERE, Commit, Committed, Committer
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.lease import Lease
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 _log = logging.getLogger("papyra_flow.stage")
 
@@ -48,6 +52,8 @@ class Prepared:
     chunks: list[tuple[int, list[bytes]]] = field(default_factory=list)
     """For a sink: what each entry that did not fail became, by its place in the batch."""
     aside: Mapping[int, Aside] = field(default_factory=dict)
+    span: Span | None = None
+    """The batch's span, where it is traced."""
 
 
 class Delivery:

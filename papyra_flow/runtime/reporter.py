@@ -8,6 +8,7 @@ whatever is wrong with the server, the stages notice. What does not live here: t
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 
 from papyra_flow.errors import ServerError
@@ -38,10 +39,11 @@ class Reporter:
             await asyncio.sleep(EVERY_SECONDS)
 
     async def _report(self) -> None:
-        now = await server_time(self._wire) if self._due else None
-        if now is None:
+        if not self._due:
             return
-        self._clock.learn(now)
+        asked = time.monotonic()
+        now = await server_time(self._wire)
+        self._clock.learn(now, asked)
         self._started = self._started or now
         self._told, self._last = self._state(), asyncio.get_running_loop().time()
         await write_report(self._wire, self._key, self._process, self._counters, now=now, started=self._started)

@@ -14,6 +14,7 @@ from typing import Protocol, TypeVar
 
 from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
+from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
@@ -84,6 +85,7 @@ async def run_pipeline(
         if name not in topology.stages:
             raise UsageError(f"there is no stage {name!r}; there are {', '.join(topology.stages)}")
     topology = replace(topology, redis=url)
+    bind(pipeline=topology.pipeline)
     server = Server(url)
     counters = RunCounters.of([name for name in topology.stages if not options.stages or name in options.stages])
     started = time.monotonic()

@@ -12,6 +12,7 @@ import logging
 from papyra_flow.connectors.base import Portion, SourceConfig
 from papyra_flow.errors import FencedError
 from papyra_flow.observe.counters import StageCounters
+from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.ingest import Ingest
 from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.stage import Surroundings
@@ -40,6 +41,7 @@ class SourceWorker:
     async def run(self) -> None:
         """Read until the source ends; raises what ends the pipeline."""
         self._task = asyncio.current_task()
+        bind(stage=self._spec.name)
         silence: float | None = None
         try:
             while not self._around.stopping.is_set():

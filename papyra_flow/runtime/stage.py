@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from papyra_flow.observe.counters import StageCounters
+from papyra_flow.observe.telemetry import Telemetry
 from papyra_flow.runtime.backpressure import Gates
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
@@ -37,6 +38,7 @@ class Surroundings:
     activity: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something came to rest: draining looks again then."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    telemetry: Telemetry | None = None
     clock: ServerClock = field(default_factory=ServerClock)
     suspecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
@@ -68,6 +70,8 @@ class StageRuntime:
         formats = {stream.config.format for stream in self.inputs}
         source: Format = "fields" if "fields" in formats else "json"
         self.router = Router(spec.routes, spec.config.match, self.targets, source, spec.settings.max_record)
+        self.marks = [n for n, target in enumerate(self.targets) if target.config.format != "fields"]
+        """Targets whose records can carry headers."""
         self.processor = self._built()
         self.stopwatch = self._stopwatch()
 
@@ -89,8 +93,13 @@ class StageRuntime:
             self.around.clock,
             first=not any(writer.inputs for writer in writers),
             last=self.spec.sink is not None or not any(target.readers for target in outputs),
-            marks=[number for number, target in enumerate(outputs) if target.config.format != "fields"],
+            marks=self.marks,
+            record=self._record if self.around.telemetry is not None else None,
         )
+
+    def _record(self, name: str, value: float) -> None:
+        if self.around.telemetry is not None:
+            self.around.telemetry.record(name, value, self.name)
 
     @property
     def name(self) -> str:

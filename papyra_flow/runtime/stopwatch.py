@@ -7,9 +7,9 @@ it. What does not live here: the distributions (`papyra_flow.observe.histograms`
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from papyra_flow.observe.histograms import Timings
+from papyra_flow.observe.histograms import Histogram, Timings
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import Commit
 from papyra_flow.streams.entries import parse_id
@@ -27,9 +27,9 @@ class ServerClock:
         self._ahead = 0.0
         self.known = False
 
-    def learn(self, now: float) -> None:
-        """The server said that it is `now`, in seconds since 1970."""
-        self._ahead = now - time.monotonic()
+    def learn(self, now: float, asked: float) -> None:
+        """The server, which was `asked` at that time of our monotonic clock, said that it is `now`."""
+        self._ahead = now - (asked + time.monotonic()) / 2
         self.known = True
 
     @property
@@ -42,9 +42,18 @@ class Stopwatch:
     """One stage's in one process; `marks` are the numbers of the targets whose records can carry a stamp."""
 
     def __init__(
-        self, timings: Timings, clock: ServerClock, *, first: bool, last: bool, marks: Collection[int]
+        self,
+        timings: Timings,
+        clock: ServerClock,
+        *,
+        first: bool,
+        last: bool,
+        marks: Collection[int],
+        record: Callable[[str, float], None] | None = None,
     ) -> None:
+        """`record` gets every value by the name of its distribution, too."""
         self._timings = timings
+        self._record = record
         self._clock = clock
         self._first = first
         self._last = last
@@ -53,8 +62,8 @@ class Stopwatch:
 
     def processed(self, batch: Batch, seconds: float) -> None:
         """A batch went through the steps."""
-        self._timings.batch.observe(len(batch))
-        self._timings.process.observe(seconds)
+        self._observe("batch", self._timings.batch, len(batch))
+        self._observe("process", self._timings.process, seconds)
 
     def mark(self, batch: Batch, commit: Commit) -> None:
         """Put the stamp on one of the records that leave, once a second."""
@@ -65,18 +74,23 @@ class Stopwatch:
 
     def committed(self, batch: Batch, seconds: float) -> None:
         """A batch was committed."""
-        self._timings.commit.observe(seconds)
+        self._observe("commit", self._timings.commit, seconds)
         if not self._clock.known or not batch.ids:
             return
         now = self._clock.now
         added, _ = parse_id(batch.ids[0])
         latency = max(0.0, now - added / 1000)
-        self._timings.latency.observe(latency)
+        self._observe("latency", self._timings.latency, latency)
         if self._last and self._first:
-            self._timings.end_to_end.observe(latency)
+            self._observe("end_to_end", self._timings.end_to_end, latency)
         elif self._last and batch.plain() is None:
             for stamp in _stamps(batch):
-                self._timings.end_to_end.observe(max(0.0, now - stamp / 1000))
+                self._observe("end_to_end", self._timings.end_to_end, max(0.0, now - stamp / 1000))
+
+    def _observe(self, name: str, histogram: Histogram, value: float) -> None:
+        histogram.observe(value)
+        if self._record is not None:
+            self._record(name, value)
 
 
 def _stamps(batch: Batch) -> list[int]:

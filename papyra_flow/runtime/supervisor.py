@@ -19,6 +19,7 @@ from typing import TypeAlias
 from papyra_flow.config.secrets import hide_in_logs
 from papyra_flow.errors import PapyraFlowError, PipelineFailedError
 from papyra_flow.observe.counters import RunCounters
+from papyra_flow.observe.logs import bind, set_up_logging
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.server import Server
@@ -170,7 +171,8 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    set_up_logging(logging.WARNING)
+    bind(pipeline=topology.pipeline)
     hide_in_logs(topology.secrets)
     counters = RunCounters.of(list(topology.stages))
     try:

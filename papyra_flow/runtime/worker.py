@@ -14,6 +14,7 @@ from papyra_flow.connectors.base import SourceConfig
 from papyra_flow.connectors.redis_stream import StreamSource
 from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageError
 from papyra_flow.observe.counters import RunCounters
+from papyra_flow.observe.telemetry import configured, open_telemetry
 from papyra_flow.runtime.backpressure import Gate, Gates
 from papyra_flow.runtime.collector import patient_collector
 from papyra_flow.runtime.consumer import Consumer
@@ -72,6 +73,7 @@ class Worker:
             trimmer=Trimmer(server.wire, keep),
             leases=Leases(server.wire, process, topology.keys.probe),
             pauses=Pauses(server.wire, topology.keys.paused),
+            telemetry=open_telemetry() if configured() else None,
         )
         self._reporter = Reporter(server.wire, topology.keys.workers, process + part, counters, self._around.clock)
         self._drain = topology.bounded if options.drain is None else options.drain
@@ -99,6 +101,8 @@ class Worker:
         for runtime in self._runtimes:
             await runtime.processor.start()
         self._around.keepalive.start()
+        if self._around.telemetry is not None:
+            self._around.telemetry.export(self._topology, self._around.process, self._counters)
         self.started.set()
         with patient_collector():
             return await self._work()
@@ -158,6 +162,8 @@ class Worker:
             with suppress(ServerError, FencedError):
                 await part.leave()
         self._around.keepalive.stop()
+        if self._around.telemetry is not None:
+            await asyncio.to_thread(self._around.telemetry.close)
         for runtime in self._runtimes:
             with suppress(PapyraFlowError, OSError):
                 await runtime.processor.close()

@@ -126,6 +126,19 @@ class Commit:
                 return True
         return False
 
+    def mark_all(self, name: bytes, value: bytes, targets: Collection[int]) -> None:
+        """Give every record that goes to one of these targets this header, in place of one of that name."""
+        self._targets, self._payloads = list(self._targets), list(self._payloads)
+        for place, target in enumerate(self._targets):
+            if target == _MANY:
+                self._many[place] = [
+                    (to, _with_header(fields, name, value) if to in targets else fields)
+                    for to, fields in self._many[place]
+                ]
+            elif target in targets:
+                self._many[place] = [(target, (b"data", self._payloads[place], name, value))]
+                self._targets[place], self._payloads[place] = _MANY, b""
+
     def tally(self, entries: int, stale: set[bytes]) -> Counter[int]:
         """How many records go to each target, and entries to `NOWHERE`, of the first `entries`, except the stale."""
         targets = self._targets[:entries]
@@ -176,6 +189,11 @@ class Commit:
                 for target, fields in records:
                     arguments += (target + _FIRST_TARGET, len(fields), *fields)
         return [end - start, *arguments]
+
+
+def _with_header(fields: Sequence[bytes], name: bytes, value: bytes) -> list[bytes]:
+    kept = [part for place in range(0, len(fields), 2) if fields[place] != name for part in fields[place : place + 2]]
+    return [*kept, name, value]
 
 
 class Committer:

@@ -1,0 +1,72 @@
+"""Logs: sentences for people on a terminal, one JSON object a line for everything else, by structlog.
+
+What is logged is logged by Python's own `logging`; whatever is bound in the task at work (`stage`, `pipeline`) is added
+here. `PAPYRA_FLOW_LOG` says `json` or `text` where the terminal is not to decide. What does not live here: which
+levels are shown (`papyra_flow.cli.console`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from functools import cached_property
+from typing import IO
+
+VARIABLE = "PAPYRA_FLOW_LOG"
+
+
+def as_json(stream: IO[str]) -> bool:
+    """Whether what goes to a stream is JSON."""
+    wanted = os.environ.get(VARIABLE, "").lower()
+    return wanted == "json" or (wanted != "text" and not stream.isatty())
+
+
+def set_up_logging(level: int, stream: IO[str] | None = None) -> None:
+    """Log to a stream (stderr): papyra-flow's own from `level` on, warnings of everybody else."""
+    stream = stream or sys.stderr
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if as_json(stream) else logging.Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.getLogger("papyra_flow").setLevel(level)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: `timestamp`, `level`, `logger`, `event`, and what is bound.
+
+    structlog is imported when the first record comes: most commands log nothing.
+    """
+
+    @cached_property
+    def _inner(self) -> logging.Formatter:
+        import orjson
+        import structlog
+
+        def dumps(document: object, **_: object) -> str:
+            return orjson.dumps(document, default=str).decode()
+
+        return structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(serializer=dumps),
+            ],
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's line."""
+        return self._inner.format(record)
+
+
+def bind(**facts: str) -> None:
+    """Add facts to all that is logged from here on in the task at work, where logs are JSON."""
+    if as_json(sys.stderr):
+        import structlog
+
+        structlog.contextvars.bind_contextvars(**facts)
