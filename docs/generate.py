@@ -24,6 +24,7 @@ from papyra_flow.cli.main import app
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, components
 from papyra_flow.config.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
+from papyra_flow.observe import catalogue
 
 REFERENCE = Path(__file__).parent / "reference"
 GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
@@ -64,11 +65,26 @@ TEMPLATE = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_block
 
 def pages() -> dict[str, str]:
     """Every page of the reference, by its path below docs/reference."""
-    found = {"pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page()}
+    found = {
+        "pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page(),
+        "metrics.md": metrics_page(),
+    }  # fmt: skip
     for folder, group in GROUPS.items():
         for name, component in components(group).items():
             found[f"{folder}/{name}.md"] = component_page(folder.removesuffix("s"), name, component)
     return found
+
+
+def metrics_page() -> str:
+    """The page of the metrics."""
+    lines = ["# Metrics", "", inspect.cleandoc(catalogue.__doc__ or "").partition("\n\n")[2], ""]
+    lines += ["| OpenTelemetry | Prometheus | kind | labels | meaning |", "| --- | --- | --- | --- | --- |"]
+    suffixes = {"counter": "_total", "gauge": "", "histogram": ""}
+    for metric in catalogue.METRICS:
+        labels = ", ".join(f"`{name}`" for name in metric.labels)
+        name = metric.prometheus + suffixes[metric.kind]
+        lines.append(f"| `{metric.name}` | `{name}` | {metric.kind} | {labels} | {metric.help} |")
+    return "\n".join(lines) + "\n"
 
 
 def component_page(kind: str, name: str, component: type[Component]) -> str:

@@ -34,12 +34,16 @@ class Details:
 async def look_closely(server: Server, topology: Topology, stage: StageSpec) -> Details:
     """A stage's details now; raises ServerErrors."""
     found = Details(stage.name)
+    consumers: dict[str, ConsumerInfo] = {}
     for name in stage.inputs:
         key = topology.streams[name].key
-        found.consumers += await consumers_of(server.wire, key, stage.group)
+        for one in await consumers_of(server.wire, key, stage.group):
+            before = consumers.get(one.name, ConsumerInfo(one.name, 0, one.idle))
+            consumers[one.name] = ConsumerInfo(one.name, before.pending + one.pending, min(before.idle, one.idle))
         claimer = Claimer(server.wire, key=key, group=stage.group, consumer="")
         with suppress(GroupGoneError):  # it is not there yet
             found.pending += await claimer.pending(PENDING, consumer="")
+    found.consumers = list(consumers.values())
     reply = await server.wire.call("XREVRANGE", stage.dead_key, "+", "-", "COUNT", LETTERS)
     found.letters = [read_dead_letter(entry) for entry in entries_of([[stage.dead_key.encode(), reply]])]
     return found

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import papyra_flow.cli
+from papyra_flow.config.load import load_pipeline
+from papyra_flow.connectors.redis_stream import StreamSource
+from papyra_flow.testing.cases import run_cases
 from tests.harness.pipelines import PipelineFolder
 
 ROOT = Path(__file__).parents[2]
@@ -18,7 +25,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def blocks(language: str) -> list[object]:
+def blocks(language: str, *, with_page: bool = False) -> list[object]:
     """Every block of a language, with its page and line as its name."""
     found: list[object] = []
     for page in PAGES:
@@ -26,7 +33,8 @@ def blocks(language: str) -> list[object]:
         for match in FENCE.finditer(text):
             if match[1] == language:
                 line = text.count("\n", 0, match.start()) + 1
-                found.append(pytest.param(match[2], id=f"{page.relative_to(ROOT)}:{line}"))
+                more = (str(page.relative_to(ROOT)),) if with_page else ()
+                found.append(pytest.param(match[2], *more, id=f"{page.relative_to(ROOT)}:{line}"))
     return found
 
 
@@ -47,18 +55,69 @@ def test_the_reference_is_what_the_code_declares(generate: ModuleType) -> None:
     assert there == generate.pages()
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
-def test_every_pipeline_in_the_docs_is_valid(folder: PipelineFolder, text: str) -> None:
+@pytest.fixture
+def place(folder: PipelineFolder) -> PipelineFolder:
+    """A folder with the files that pipelines in the docs name: those of `init`, and a part of the flights."""
     for file in STARTER.iterdir():
         if file.is_file():
             folder.write(file.name, file.read_text())
-    folder.pipeline(text)
-    assert [str(problem) for problem in folder.problems()] == []
+    flights = ROOT / "examples" / "nycflights13"
+    shutil.copy(flights / "airports.csv", folder.path)
+    shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
+    return folder
+
+
+def steps_of(page: str) -> str:
+    """A module of step functions: those of `init`, and all that a page itself shows."""
+    shown = [match[2] for match in FENCE.finditer((ROOT / page).read_text()) if match[1] == "python"]
+    return "\n".join([(STARTER / "steps.py").read_text(), *shown])
+
+
+@pytest.mark.parametrize(("text", "page"), blocks("yaml", with_page=True))
+async def test_every_pipeline_in_the_docs_runs_and_passes_its_own_tests(
+    place: PipelineFolder, url: str, text: str, page: str
+) -> None:
+    module = place.steps(steps_of(page))
+    place.file.write_text(text.replace("steps:", f"{module}:"))
+    assert [str(problem) for problem in place.problems()] == []
+    loaded = load_pipeline(place.file, environment={})
+    assert [verdict.problems for verdict in run_cases(loaded, place.file) if not verdict.passed] == []
+    topology = place.topology()
+    elsewhere = [s for s in topology.stages.values() if isinstance(s.source, StreamSource) and s.source.redis]
+    if not elsewhere:
+        await place.run(url, drain=True)
 
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_every_python_block_in_the_docs_runs(text: str) -> None:
     exec(compile(text, "<docs>", "exec"), {"__name__": "docs"})
+
+
+def test_tests_in_the_docs_pass(place: PipelineFolder) -> None:
+    """The tests in Python that a page shows, as pytest runs them beside the pipeline of `init`."""
+    shown = [match[2] for match in FENCE.finditer((ROOT / "docs/how-to/test.md").read_text()) if match[1] == "python"]
+    place.write("test_shown.py", "\n".join(shown))
+    tested = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shown.py"],
+        cwd=place.path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "2 passed" in tested.stdout, tested.stdout
+
+
+def test_the_site_is_built_and_every_link_leads_somewhere(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    assert (tmp_path / "site" / "tutorial" / "index.html").exists()
+    pages = list((tmp_path / "site").rglob("*.html"))
+    fetched = {
+        found
+        for page in pages
+        for found in re.findall(r"<(?:script|link)[^>]+(?:src|href)=\"?(https?://[^\" >]+)", page.read_text())
+    }
+    assert fetched == set(), "a page of the site needs the network"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
