@@ -10,10 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cached_property
+from types import MappingProxyType
 from typing import IO
 
 VARIABLE = "PAPYRA_FLOW_LOG"
+_facts: ContextVar[Mapping[str, str]] = ContextVar("papyra_flow_facts", default=MappingProxyType({}))
+"""What is bound in the task at work. Not structlog's own, which would have to be imported for it by every run."""
 
 
 def as_json(stream: IO[str]) -> bool:
@@ -47,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
         return structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
-                structlog.contextvars.merge_contextvars,
+                lambda _, __, event: {**_facts.get(), **event},
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -66,7 +71,4 @@ class JsonFormatter(logging.Formatter):
 
 def bind(**facts: str) -> None:
     """Add facts to all that is logged from here on in the task at work, where logs are JSON."""
-    if as_json(sys.stderr):
-        import structlog
-
-        structlog.contextvars.bind_contextvars(**facts)
+    _facts.set({**_facts.get(), **facts})
