@@ -84,12 +84,19 @@ class Turn:
         self._patience = patience
         self._ours = False
 
-    async def begin(self) -> None:
-        """Wait for the turn, for `patience` seconds at the most: a step of hours elsewhere holds nobody up for ever."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._patience):
-                await self._shared.acquire()
-                self._ours = True
+    async def begin(self, stopping: asyncio.Event) -> None:
+        """Wait for the turn, or until all is to stop.
+
+        For `patience` seconds at the most: a step of hours elsewhere holds nobody up for ever.
+        """
+        turn, end = asyncio.create_task(self._shared.acquire()), asyncio.create_task(stopping.wait())
+        try:
+            await asyncio.wait({turn, end}, timeout=self._patience, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (turn, end):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                self._ours = await turn  # it may have come at the last moment
 
     def end(self) -> None:
         """Let the next one have it; nothing happens if it is not ours."""

@@ -82,7 +82,11 @@ class MergedDelivery(TableDelivery):
         commit, failures = Commit(), dict(processed.failures)
         lives = [entry_id for place, entry_id in enumerate(batch.ids) if place not in failures]
         for entry_id in lives[:1]:
-            put(commit, entry_id, processed.routed.entries)
+            try:
+                put(commit, entry_id, processed.routed.entries)
+            except RecordError as exc:  # more records than one commit can carry
+                together = dict.fromkeys(range(len(batch)), exc)
+                return self._prepared(batch, Commit(), {**together, **failures}, [])
         commit.extend(lives[1:], [NOWHERE] * len(lives[1:]), [b""] * len(lives[1:]))
         return self._prepared(batch, commit, failures, [(entry_id, processed.routed) for entry_id in lives[:1]])
 

@@ -330,6 +330,24 @@ async def test_records_that_somebody_else_committed_meanwhile_are_in_no_table(
     assert (counters.emitted["t"], counters.stale) == (7, 3)
 
 
+async def test_a_batch_that_becomes_more_than_a_commit_can_carry_is_dead(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages: {a: {from: s, process: [{explode: l}, batch], to: t}}
+        streams: {s: {}}
+        """
+    )
+    for _ in range(3):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"l": list(range(5000))})})
+    result = await folder.run(url, drain=True)
+    assert (result.counters.stages["a"].dead, redis_client.xlen("{p}:t")) == (3, 0)
+    letters = await dead_letters(url, "{p}:@dead:a")
+    assert "more than the 10,000 of a commit" in letters[0].error
+
+
 async def test_a_sink_writes_rows_and_splits_off_bad_ones(
     folder: PipelineFolder, redis_client: redis.Redis, url: str
 ) -> None:

@@ -1,51 +1,61 @@
-"""Suspects: what was delivered often is tried in ever smaller batches, down to alone (I5)."""
+"""One batch of suspects at a time: turns that are waited for, but not for ever, and not beyond the end."""
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+import asyncio
 
-from papyra_flow.runtime.suspects import MAX_DELIVERIES, Suspects, is_killer
-from papyra_flow.streams.entries import Entry
+import pytest
 
-
-def ids(numbers: range, deliveries: int) -> list[tuple[bytes, int]]:
-    return [(b"%d-0" % n, deliveries) for n in numbers]
+from papyra_flow.runtime.suspects import Turn
 
 
-def test_batches_shrink_with_the_deliveries() -> None:
-    sizes = []
-    for deliveries in (1, 2, 3, 9):
-        suspects = Suspects(500)
-        suspects.add(ids(range(500), deliveries))
-        sizes.append(len(suspects.next_batch()))
-    assert sizes == [125, 15, 1, 1]
+@pytest.fixture
+def shared() -> asyncio.Lock:
+    return asyncio.Lock()
 
 
-@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 6)), max_size=60), st.integers(1, 40))
-def test_every_entry_gets_its_turn_once_and_never_beside_too_many(found: list[tuple[int, int]], size: int) -> None:
-    suspects = Suspects(size)
-    known = dict(reversed(found))
-    added = suspects.add([(b"%d-0" % n, deliveries) for n, deliveries in known.items()])
-    assert suspects.add([(b"%d-0" % n, 1) for n in known]) == 0
-    seen: list[bytes] = []
-    while batch := suspects.next_batch():
-        assert len(batch) <= size
-        if any(known[int(id_.split(b"-")[0])] >= 3 for id_ in batch):
-            assert len(batch) == 1
-        seen += batch
-    assert sorted(seen) == sorted(b"%d-0" % n for n in known)
-    assert (added, len(suspects)) == (len(known), 0)
+async def test_one_has_the_turn_and_the_next_gets_it_when_it_ends(shared: asyncio.Lock) -> None:
+    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 60)
+    await one.begin(stopping)
+    waiting = asyncio.create_task(other.begin(stopping))
+    await asyncio.wait([waiting], timeout=0.05)
+    assert (one.ours, other.ours) == (True, False)
+    one.end()
+    await waiting
+    assert (one.ours, other.ours) == (False, True)
+    one.end()
+    assert shared.locked(), "ending what is not ours changes nothing"
 
 
-def test_a_killer_is_one_that_was_delivered_more_often_than_any_policy_allows() -> None:
-    assert not is_killer(Entry("k", b"1-0", [], MAX_DELIVERIES), 3)
-    assert is_killer(Entry("k", b"1-0", [], MAX_DELIVERIES + 1), 3)
-    assert not is_killer(Entry("k", b"1-0", [], MAX_DELIVERIES + 1), 10)
+async def test_nobody_waits_longer_than_patience_allows(shared: asyncio.Lock) -> None:
+    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 0.01)
+    await one.begin(stopping)
+    await other.begin(stopping)
+    assert not other.ours
+    other.end()
+    assert one.ours
+    assert shared.locked()
 
 
-def test_entries_taken_over_from_several_consumers_come_in_the_streams_order() -> None:
-    suspects = Suspects(400)
-    suspects.add(ids(range(8, 12), 1))
-    suspects.add(ids(range(1, 8), 1))
-    assert suspects.next_batch() == [b"%d-0" % n for n in range(1, 12)]
+async def test_nobody_waits_beyond_the_end_and_a_turn_that_is_given_up_is_free(shared: asyncio.Lock) -> None:
+    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 3600)
+    await one.begin(stopping)
+    waiting = asyncio.create_task(other.begin(stopping))
+    stopping.set()
+    await waiting
+    assert not other.ours
+    one.end()
+    assert not shared.locked()
+
+
+async def test_a_waiter_that_is_cancelled_leaves_the_turn_free(shared: asyncio.Lock) -> None:
+    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 3600)
+    await one.begin(stopping)
+    waiting = asyncio.create_task(other.begin(stopping))
+    await asyncio.wait([waiting], timeout=0.01)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    one.end()
+    await other.begin(stopping)
+    assert other.ours
