@@ -38,6 +38,7 @@ def serve(
     import uvicorn
 
     from papyra_flow.cli.session import session
+    from papyra_flow.observe.telemetry import configured, open_telemetry
     from papyra_flow.streams.server import Server
     from papyra_flow.web.app import build_app
     from papyra_flow.web.security import is_loopback
@@ -48,7 +49,13 @@ def serve(
     with session(file, redis, set_) as found:
         found.ask(lambda server: server.check())
         app = build_app(
-            Server(found.url), found.topology, found.loaded.document, host=host, token=token, actions=allow_actions
+            Server(found.url),
+            found.topology,
+            found.loaded.document,
+            host=host,
+            token=token,
+            actions=allow_actions,
+            telemetry=open_telemetry() if configured() else None,
         )
         config = uvicorn.Config(
             app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=1

@@ -9,7 +9,7 @@ whose batch links to it: so its way can be followed. What does not live here: wh
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from papyra_flow.errors import UsageError
@@ -17,6 +17,7 @@ from papyra_flow.observe.catalogue import (
     BATCH,
     END_TO_END,
     LATENCY,
+    METRICS,
     OPERATION,
     OTEL_NAMES,
     PROCESS,
@@ -24,8 +25,10 @@ from papyra_flow.observe.catalogue import (
     Labels,
     Metric,
     of_worker,
+    samples,
 )
 from papyra_flow.observe.counters import RunCounters
+from papyra_flow.observe.figures import Snapshot
 from papyra_flow.observe.histograms import Histogram
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import headers_of
@@ -118,12 +121,12 @@ class Telemetry:
     def export(self, topology: Topology, worker: str, counters: RunCounters) -> None:
         """Have the counts of this process exported, again and again."""
         meter = self._metering.get_meter("papyra_flow")
-        samples = [
+        known = [
             sample
             for name, one in counters.stages.items()
             for sample in of_worker(topology, topology.stages[name], worker, one)
         ]
-        for metric in {sample[0]: None for sample in samples if sample[0].kind == "counter"}:
+        for metric in {sample[0]: None for sample in known if sample[0].kind == "counter"}:
             self._count(meter, metric, topology, worker, counters)
         for name, metric in _HISTOGRAMS.items():
             self._histograms[name] = meter.create_histogram(metric.name, metric.unit, metric.help)
@@ -138,6 +141,24 @@ class Telemetry:
                         yield Observation(value, _attributes(labels))
 
         meter.create_observable_counter(metric.name, [observed], metric.unit, metric.help)
+
+    def export_looks(self, topology: Topology, latest: Callable[[], Snapshot | None]) -> None:
+        """Have the gauges of the latest look at the server exported: what no worker knows, such as pending and lag."""
+        meter = self._metering.get_meter("papyra_flow")
+        for metric in METRICS:
+            if metric.kind == "gauge":
+                self._gauge(meter, metric, topology, latest)
+
+    def _gauge(self, meter: Meter, metric: Metric, topology: Topology, latest: Callable[[], Snapshot | None]) -> None:
+        from opentelemetry.metrics import Observation
+
+        def observed(_: CallbackOptions) -> Iterable[Observation]:
+            snapshot = latest()
+            for sampled, labels, value in samples(topology, snapshot) if snapshot is not None else ():
+                if sampled is metric and not isinstance(value, Histogram):
+                    yield Observation(value, _attributes(labels))
+
+        meter.create_observable_gauge(metric.name, [observed], metric.unit, metric.help)
 
     def record(self, name: str, value: float, stage: str) -> None:
         """A value of a distribution, by its name in `Timings`."""

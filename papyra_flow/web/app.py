@@ -24,6 +24,7 @@ from papyra_flow.config.documents import Document
 from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.prometheus import CONTENT_TYPE, exposition
+from papyra_flow.observe.telemetry import Telemetry
 from papyra_flow.streams.dead import find_dead, replay
 from papyra_flow.streams.pauses import pause, resume
 from papyra_flow.streams.reading import entries_of
@@ -47,7 +48,14 @@ ASSETS = {
 
 
 def build_app(
-    server: Server, topology: Topology, document: Document, *, host: str, token: str | None, actions: bool
+    server: Server,
+    topology: Topology,
+    document: Document,
+    *,
+    host: str,
+    token: str | None,
+    actions: bool,
+    telemetry: Telemetry | None = None,
 ) -> Starlette:
     """The application for one pipeline; `actions` lets it be changed, a `token` is needed where there is one."""
     site = _Site(server, topology, document, actions=actions)
@@ -67,7 +75,13 @@ def build_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        following = asyncio.create_task(site.live.follow()) if telemetry is not None else None
+        if telemetry is not None:
+            telemetry.export_looks(topology, site.live.latest)
         yield
+        if following is not None and telemetry is not None:
+            following.cancel()
+            await asyncio.to_thread(telemetry.close)
         with suppress(ServerError):
             await server.close()
 
@@ -94,7 +108,7 @@ class _Site:
         self._topology = topology
         self._document = document
         self._actions = actions
-        self._live = Live(server, topology)
+        self.live = Live(server, topology)
         self._environment = Environment(
             loader=PackageLoader("papyra_flow.web", "assets"), undefined=StrictUndefined, autoescape=True,
             trim_blocks=True, lstrip_blocks=True,
@@ -102,7 +116,7 @@ class _Site:
 
     async def page(self, _: Request) -> Response:
         """The page itself."""
-        drawn = parts(await self._live.drawing(self._document))
+        drawn = parts(await self.live.drawing(self._document))
         streams = [name for name, stream in self._topology.streams.items() if not stream.hidden]
         text = self._environment.get_template("page.html.j2").render(
             **drawn, streams=streams, stages=list(self._topology.stages), actions=self._actions
@@ -119,7 +133,7 @@ class _Site:
 
     async def figures(self, _: Request) -> Response:
         """The figures now."""
-        return _json(await self._live.document())
+        return _json(await self.live.document())
 
     async def events(self, request: Request) -> Response:
         """The figures again and again, as server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
@@ -127,7 +141,7 @@ class _Site:
         async def told() -> AsyncIterator[bytes]:
             while not await request.is_disconnected():
                 try:
-                    yield b"event: figures\ndata: " + orjson.dumps(await self._live.document(), default=str) + b"\n\n"
+                    yield b"event: figures\ndata: " + orjson.dumps(await self.live.document(), default=str) + b"\n\n"
                 except ServerError as exc:
                     yield b"event: trouble\ndata: " + orjson.dumps({"error": str(exc)}) + b"\n\n"
                 await asyncio.sleep(EVERY_SECONDS)
@@ -182,7 +196,7 @@ class _Site:
 
     async def metrics(self, _: Request) -> Response:
         """Everything, for Prometheus."""
-        text = exposition(samples(self._topology, await self._live.snapshot()))
+        text = exposition(samples(self._topology, await self.live.snapshot()))
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def healthy(self, _: Request) -> Response:

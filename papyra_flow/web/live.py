@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from papyra_flow.config.documents import Document
 from papyra_flow.errors import ServerError
@@ -17,6 +18,7 @@ from papyra_flow.topology.model import Topology
 from papyra_flow.topology.picture import Picture, picture
 
 EVERY_SECONDS = 1.0
+FOLLOW_SECONDS = 10.0
 ROOM: dict[str, int] = {"stage": 40, "stream": 24, "dead": 6}
 """Characters that figures get in the drawing, by the kind of node."""
 
@@ -36,6 +38,17 @@ class Live:
             if self._latest is None or time.monotonic() - self._latest[0] >= EVERY_SECONDS:
                 self._latest = time.monotonic(), await self._figures.look()
             return self._latest[1]
+
+    def latest(self) -> Snapshot | None:
+        """The figures as they were when they were last looked at."""
+        return self._latest[1] if self._latest is not None else None
+
+    async def follow(self) -> None:
+        """Look again and again, for those who only take what is there; until cancelled."""
+        while True:
+            with suppress(ServerError):
+                await self.snapshot()
+            await asyncio.sleep(FOLLOW_SECONDS)
 
     async def drawing(self, document: Document) -> Picture:
         """The picture with room for figures to come; without the server's, where it cannot be reached."""

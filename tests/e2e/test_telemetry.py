@@ -15,6 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.harness.pipelines import PipelineFolder
+from tests.harness.servers import eventually
 
 
 class Collector:
@@ -125,6 +126,27 @@ def test_metrics_are_exported_under_the_conventions_names(
     process = collector.metrics["messaging.process.duration"]
     assert process.unit == "s"
     assert sum(point.count for point in process.histogram.data_points) >= 6
+
+
+def test_what_no_worker_knows_is_exported_by_the_page_that_looks(
+    chain: PipelineFolder, url: str, collector: Collector
+) -> None:
+    chain.cli("run", "pipeline.yml", "--redis", url)
+    serve = chain.start(
+        "serve", "pipeline.yml", "--redis", url, "--port", "0",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_METRIC_EXPORT_INTERVAL="200",
+    )  # fmt: skip
+    try:
+        eventually(lambda: "redis.stream.length" in collector.metrics, "the gauges")
+        lengths = {
+            attributes(point)["stream"]: point.as_int
+            for point in collector.metrics["redis.stream.length"].gauge.data_points
+        }
+        assert lengths["{p}:u"] == 29
+        assert {"papyra_flow.backlog", "papyra_flow.dead_letters", "redis.stream.group.lag"} <= collector.metrics.keys()
+    finally:
+        serve.terminate()
+        serve.communicate(timeout=20)
 
 
 def test_nothing_is_carried_or_imported_when_nobody_asks(
