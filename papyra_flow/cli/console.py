@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
-from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem
+from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem, UsageError
 from papyra_flow.observe.logs import set_up_logging
 
 
@@ -48,6 +49,17 @@ def print_json(document: object) -> None:
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
     sys.stdout.buffer.write(text + b"\n")
     sys.stdout.buffer.flush()
+
+
+def write_out(text: str, output: Path | None) -> None:
+    """Text to a file, or to stdout without one; raises UsageError if it cannot be written."""
+    if output is None:
+        print(text, end="")
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
 
 
 def print_table(

@@ -46,6 +46,7 @@ def graph(
     """Draw the topology. No server is needed, unless --live asks it."""
     import orjson
 
+    from papyra_flow.cli.console import write_out
     from papyra_flow.topology.render import WIDTH, render
 
     chosen = "json" if json else format_
@@ -58,13 +59,7 @@ def graph(
         fits = output is None and sys.stdout.isatty()
         width = min(100, max(40, shutil.get_terminal_size().columns - 1)) if fits else WIDTH
         text = render(drawn, chosen, template=template, width=width)
-    if output is None:
-        print(text, end="")
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
+    write_out(text, output)
 
 
 def _still(file: Path, redis: str | None, overrides: list[str] | None) -> Picture:

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from papyra_flow.cli.options import File, Redis, Set
-from papyra_flow.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -22,12 +21,13 @@ def grafana(file: File, redis: Redis = None, set_: Set = None, output: Output = 
     """A Grafana dashboard, as JSON to import: rates, backlogs, dead letters, durations and latencies by stage."""
     import orjson
 
+    from papyra_flow.cli.console import write_out
     from papyra_flow.cli.session import load
     from papyra_flow.observe.alerts import dashboard
     from papyra_flow.topology.build import build_topology
 
     made = dashboard(build_topology(load(file, redis, set_)))
-    _write(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n", output)
+    write_out(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n", output)
 
 
 @app.command()
@@ -35,19 +35,10 @@ def alerts(file: File, redis: Redis = None, set_: Set = None, output: Output = N
     """Alert rules for Prometheus, as YAML: dead letters, pending that grows, lag, stages without consumers."""
     import yaml
 
+    from papyra_flow.cli.console import write_out
     from papyra_flow.cli.session import load
     from papyra_flow.observe.alerts import rules
     from papyra_flow.topology.build import build_topology
 
     made = rules(build_topology(load(file, redis, set_)))
-    _write(yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=1000), output)
-
-
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
-        print(text, end="")
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise UsageError(f"cannot write {output}: {exc.strerror}") from exc
+    write_out(yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=1000), output)

@@ -76,15 +76,11 @@ class Processor:
 
     async def start(self) -> None:
         """Start the steps that have something to start."""
-        for step in self._steps:
-            if isinstance(step, Whole):
-                await step.start()
+        await start_steps(self._steps)
 
     async def close(self) -> None:
         """Close what the steps opened."""
-        for step in self._steps:
-            if isinstance(step, Whole):
-                await step.close()
+        await close_steps(self._steps)
 
     async def process(self, batch: Batch) -> Processed:
         """As `BatchProcessor.process`."""
@@ -101,6 +97,20 @@ class Processor:
     def give_up(self, batch: Batch, exc: Exception) -> Processed:
         """All of it fails."""
         return Processed(Rows([], ()), dict.fromkeys(range(len(batch)), exc), raw=False)
+
+
+async def start_steps(steps: Iterable[object]) -> None:
+    """Start those steps that have something to start."""
+    for step in steps:
+        if isinstance(step, Whole):
+            await step.start()
+
+
+async def close_steps(steps: Iterable[object]) -> None:
+    """Close what they opened."""
+    for step in steps:
+        if isinstance(step, Whole):
+            await step.close()
 
 
 async def stepped(step: Step, rows: Rows, failures: Failures) -> Rows:

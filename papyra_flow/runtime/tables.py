@@ -16,10 +16,10 @@ import pyarrow as pa
 from papyra_flow.errors import RecordError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.failure import FailurePolicy
-from papyra_flow.runtime.processing import Aside, Processed, stepped
+from papyra_flow.runtime.processing import Aside, Processed, close_steps, start_steps, stepped
 from papyra_flow.runtime.rows import Failures, Note, Rows
 from papyra_flow.runtime.table_routing import Routed, TableRouter
-from papyra_flow.steps.base import OfTable, Step, Whole
+from papyra_flow.steps.base import OfTable, Step
 from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.table_functions import as_arrow
 from papyra_flow.streams.batch import Batch
@@ -59,15 +59,11 @@ class TableSteps:
 
     async def start(self) -> None:
         """Start the steps that have something to start."""
-        for step in self._steps:
-            if isinstance(step, Whole):
-                await step.start()
+        await start_steps(self._steps)
 
     async def close(self) -> None:
         """Close what the steps opened."""
-        for step in self._steps:
-            if isinstance(step, Whole):
-                await step.close()
+        await close_steps(self._steps)
 
     async def run(self, table: pa.Table) -> tuple[list[Part], int]:
         """What a table became, and how many rows were dropped; raises what a step met."""
