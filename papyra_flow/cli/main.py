@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from papyra_flow.cli import (
+    bench,
     cases,
     check,
     dead,
@@ -64,7 +65,7 @@ def _everywhere(
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
 
-for verbs in (run, check, plan, draw, status, top, groups, repair, records, permissions, cases, serve, start):
+for verbs in (run, check, plan, draw, status, top, groups, repair, records, permissions, cases, serve, bench, start):
     verbs.register(app)
 app.add_typer(render.app, name="render", help="For monitoring: a Grafana dashboard, alert rules.")
 app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")

@@ -1,0 +1,146 @@
+"""`bench`: a pipeline on generated load, on a server of its own; its rate, its latencies, and what a record costs.
+
+Its own steps and routes run; sources are replaced by a sample that is repeated, sinks by one that forgets, so that
+nothing outside is touched. What does not live here: these ends (`papyra_flow.connectors.load`), and the project's own
+benchmarks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from papyra_flow.connectors.base import BadRecord, SourceItem
+from papyra_flow.connectors.load import ForgetfulSink, SampleSource
+from papyra_flow.errors import UsageError
+from papyra_flow.runtime.options import RunOptions, RunResult
+from papyra_flow.runtime.run import apply_topology, run_async, run_pipeline
+from papyra_flow.streams.entries import DATA, encode_fields, encode_json
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+
+SAMPLE = 1000
+SAMPLE_SECONDS = 10.0
+PORTION = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What came of it; CPU is microseconds a record that went in."""
+
+    records: int
+    result: RunResult
+    client_us: float
+    server_us: float
+
+    @property
+    def rate(self) -> float:
+        """Records a second, from the first to the last stage."""
+        return self.records / self.result.seconds
+
+
+def measure(topology: Topology, url: str, *, count: int, processes: int, sample: Sequence[bytes] | None) -> Bench:
+    """Run the pipeline over `count` records of each source on the server at `url`, which has to be empty.
+
+    Records come from `sample` (JSON), else from the pipeline's own sources. Raises UsageError where there are none.
+    """
+    replaced = run_async(_with_load(topology, count, sample))
+    fed = [
+        stream
+        for stream in replaced.streams.values()
+        if stream.declared and stream.readers and not stream.writers and not stream.internal
+    ]
+    if fed and sample is None:
+        raise UsageError(f"the stream {fed[0].name!r} is filled by others: say what is in it with --sample FILE")
+    server_before = run_async(_filled(replaced, url, fed, count, sample or ()))
+    before = _cpu()
+    result = run_async(run_pipeline(replaced, url, RunOptions(processes=processes, drain=True)))
+    client, server = _cpu() - before, run_async(_server_cpu(url)) - server_before
+    sources = sum(stage.source is not None for stage in replaced.stages.values())
+    records = count * max(1, sources + len(fed))
+    return Bench(records, result, client / records * 1e6, server / records * 1e6)
+
+
+async def _with_load(topology: Topology, count: int, sample: Sequence[bytes] | None) -> Topology:
+    stages: dict[str, StageSpec] = {}
+    for stage in topology.stages.values():
+        source, sink = stage.source, stage.sink
+        if source is not None:
+            taken = list(sample) if sample is not None else await _sampled(topology, stage)
+            source = SampleSource(sample=taken, count=count)
+        stages[stage.name] = replace(stage, source=source, sink=ForgetfulSink() if sink is not None else None)
+    return replace(topology, stages=stages)
+
+
+async def _sampled(topology: Topology, stage: StageSpec) -> list[bytes]:
+    """The first records of a stage's own source."""
+    if stage.source is None:
+        return []
+    source = stage.source.open(topology.connector_context(stage.name))
+    found: list[bytes] = []
+    try:
+        async with asyncio.timeout(SAMPLE_SECONDS):
+            await source.start("")
+            while len(found) < SAMPLE:
+                portion = await source.read(SAMPLE - len(found))
+                found += [item for item in map(_as_json, portion.items) if item is not None]
+                if portion.done:
+                    break
+    except TimeoutError:
+        pass  # what came until then is enough, if anything did
+    finally:
+        await source.close()
+    if not found:
+        raise UsageError(f"the source of {stage.name!r} has no records to measure with: give some with --sample FILE")
+    return found
+
+
+def _as_json(item: SourceItem) -> bytes | None:
+    if isinstance(item, bytes):
+        return item
+    if isinstance(item, BadRecord):
+        return None
+    return item[item.index(DATA) + 1] if DATA in item[::2] else None
+
+
+async def _filled(
+    topology: Topology, url: str, streams: Sequence[StreamSpec], count: int, sample: Sequence[bytes]
+) -> float:
+    """Fill streams that others would fill; returns the server's CPU seconds so far."""
+    import orjson
+
+    server = Server(url)
+    try:
+        await apply_topology(server, topology)
+        for stream in streams:
+            for start in range(0, count, PORTION):
+                texts = [sample[number % len(sample)] for number in range(start, min(start + PORTION, count))]
+                if stream.holds_tables:
+                    from papyra_flow.streams.tables import table_entry, table_of
+
+                    entries = [table_entry(table_of([orjson.loads(text) for text in texts]), {})]
+                elif stream.config.format == "fields":
+                    entries = [encode_fields(orjson.loads(text)) for text in texts]
+                else:
+                    entries = [[DATA, encode_json(orjson.loads(text))] for text in texts]
+                await server.wire.call_many([("XADD", stream.key, "*", *fields) for fields in entries])
+    finally:
+        await server.close()
+    return await _server_cpu(url)
+
+
+async def _server_cpu(url: str) -> float:
+    server = Server(url)
+    try:
+        reply = await server.wire.call("INFO", "cpu")
+    finally:
+        await server.close()
+    lines = reply.decode().splitlines() if isinstance(reply, bytes) else []
+    return sum(float(line.partition(":")[2]) for line in lines if line.startswith(("used_cpu_user:", "used_cpu_sys:")))
+
+
+def _cpu() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
