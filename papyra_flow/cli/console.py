@@ -15,6 +15,7 @@ from typing import IO
 
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem, UsageError
 from papyra_flow.observe.logs import set_up_logging
+from papyra_flow.stdout import write_whole
 
 
 @dataclass(slots=True)
@@ -47,8 +48,7 @@ def print_json(document: object) -> None:
     import orjson
 
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
-    sys.stdout.buffer.write(text + b"\n")
-    sys.stdout.buffer.flush()
+    write_whole(text + b"\n")
 
 
 def write_out(text: str, output: Path | None) -> None:

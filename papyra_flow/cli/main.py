@@ -32,6 +32,7 @@ from papyra_flow.cli import (
 )
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
+from papyra_flow.stdout import mend_stdout
 
 app = typer.Typer(
     name="papyra-flow",
@@ -73,6 +74,7 @@ app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, dro
 
 def main() -> NoReturn:
     """Run the command line and exit with its code."""
+    mend_stdout()
     verbosity, arguments = _take_out(sys.argv[1:])
     verbosity.set_up_logging()
     try:

@@ -10,6 +10,7 @@ import typer
 
 from papyra_flow.cli.options import File, Json, Redis, Set, StreamName
 from papyra_flow.errors import UsageError
+from papyra_flow.stdout import write_whole
 
 if TYPE_CHECKING:
     from papyra_flow.streams.entries import Entry, Format, Record
@@ -214,5 +215,4 @@ def _shown(entry: Entry) -> dict[str, object]:
 def _print_line(document: dict[str, object]) -> None:
     import orjson
 
-    sys.stdout.buffer.write(orjson.dumps(document, default=str) + b"\n")
-    sys.stdout.buffer.flush()
+    write_whole(orjson.dumps(document, default=str) + b"\n")

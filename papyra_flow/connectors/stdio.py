@@ -23,6 +23,7 @@ from papyra_flow.connectors.base import (
 )
 from papyra_flow.connectors.jsonl_files import json_item, json_line
 from papyra_flow.errors import ConnectorError
+from papyra_flow.stdout import write_whole
 from papyra_flow.streams.entries import Record
 
 READ_BYTES = 256 * 1024
@@ -104,8 +105,7 @@ class _Stdout:
     async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
         """Write and flush."""
         try:
-            sys.stdout.buffer.write(b"".join(chunk for _, chunk in chunks))
-            sys.stdout.buffer.flush()
+            write_whole(b"".join(chunk for _, chunk in chunks))
         except OSError as exc:
             raise ConnectorError(f"cannot write to standard output: {exc.strerror}") from exc
         return ""
