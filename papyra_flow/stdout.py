@@ -22,8 +22,7 @@ def write_whole(data: bytes) -> None:
 
 def mend_stdout() -> None:
     """Put a buffer between `print` and a bare standard output; lines still leave when they end."""
-    bare = getattr(sys.stdout, "buffer", None)
-    if isinstance(bare, io.RawIOBase):
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(bare), sys.stdout.encoding, sys.stdout.errors, line_buffering=True
-        )
+    old = sys.stdout
+    if isinstance(old, io.TextIOWrapper) and isinstance(old.buffer, io.RawIOBase):
+        encoding, errors = old.encoding, old.errors
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(old.detach()), encoding, errors, line_buffering=True)
