@@ -182,6 +182,9 @@ class Consumer:
     async def _suspects(self, recovery: Recovery) -> list[Batch]:
         """The next suspects, when it is our turn; it is over at once when nobody has left any of them."""
         await self._turn.begin(self.stage.around.stopping)
+        if self._stopping:
+            self._turn.end()
+            return []
         entries = await self.stage.patience.keep_trying(recovery.next_batch)
         if not entries:
             self._turn.end()
