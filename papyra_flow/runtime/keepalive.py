@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 
 from papyra_flow.errors import PapyraFlowError
+from papyra_flow.runtime.patience import TELL_EVERY
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.server import Server
 
@@ -64,6 +65,7 @@ class Keepalive:
         self._url = url
         self._held: list[Held] = []
         self._stopped = threading.Event()
+        self._tell_from = 0.0
         self._thread = threading.Thread(target=self._run, name="papyra-flow-keepalive", daemon=True)
 
     def watch(self, held: Held) -> None:
@@ -87,7 +89,12 @@ class Keepalive:
                 try:
                     asyncio.run(self._refresh(due))
                 except (PapyraFlowError, OSError) as exc:
-                    _log.warning("entries in hand could not be refreshed: %s", exc)
+                    self._tell(exc)
+
+    def _tell(self, exc: Exception) -> None:
+        if (now := time.monotonic()) >= self._tell_from:
+            _log.warning("entries in hand could not be refreshed: %s", exc)
+            self._tell_from = now + TELL_EVERY
 
     async def _refresh(self, due: list[tuple[Held, list[bytes]]]) -> None:
         server = Server(self._url)

@@ -115,7 +115,9 @@ class Router:
     # -- entry by entry ---------------------------------------------------------------------------------------
 
     def _one_by_one(self, commit: Commit, batch: Batch, processed: Processed, failures: Failures) -> None:
-        rows = processed.rows or Rows([{}] * len(batch), range(len(batch)))
+        rows = processed.rows
+        if rows is None:  # not decoded; where all rows were dropped there are none, which is something else
+            rows = Rows([{}] * len(batch), range(len(batch)))
         of_entry: dict[int, list[int]] = {}
         for row, origin in enumerate(rows.origins):
             of_entry.setdefault(origin, []).append(row)

@@ -287,10 +287,10 @@ class Workload:
             patiently(lambda: self.busy(worker), "a worker at work")  # noqa: B023
         return pair
 
-    def drain(self, timeout: float = 300) -> dict[str, Any]:
+    def drain(self, via: str | None = None) -> dict[str, Any]:
         """Run the pipeline, past all harm, until nothing is left to do."""
         finished = self.folder.cli(
-            "run", "pipeline.yml", "--drain", "--json", "--redis", self.url, code=None, **self.environment
+            "run", "pipeline.yml", "--drain", "--json", "--redis", via or self.url, code=None, **self.environment
         )
         assert finished.code in {0, 3}, finished.err
         document: dict[str, Any] = finished.json
@@ -350,7 +350,8 @@ class Workload:
             "pending": self.pending(),
         }  # fmt: skip
         print(f"{sum(out.values()):,} records and {sum(dead.values()):,} dead letters expected: {report}")
-        assert set(report.values()) == {0}, f"{report}; lost {list(out - found)[:5]}, doubled {list(found - out)[:5]}"
+        more = f"lost {list(out - found)[:5]}, doubled {list(found - out)[:5]}, wrongly dead {list(buried - dead)[:5]}"
+        assert set(report.values()) == {0}, f"{report}; {more}"
         with self.server as server:
             for stage in ("split", "collect"):
                 assert server.xlen(f"{{f}}:@dead:{stage}") == 0

@@ -207,6 +207,23 @@ async def test_emit_chooses_the_stream_and_headers_travel_on(
     ]
 
 
+async def test_records_with_headers_that_are_all_dropped_are_dropped(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages: {a: {from: s, process: [{filter: n > 5}], to: [{stream: t, when: n > 7}, u]}}
+        streams: {s: {}}
+        """
+    )
+    for n in range(3):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"n": n}), "h": "x"})
+    result = await folder.run(url, drain=True)
+    assert (result.counters.stages["a"].dropped, result.counters.stages["a"].dead) == (3, 0)
+    assert redis_client.xlen("{p}:@dead:a") == 0
+
+
 async def test_match_all_copies_to_every_route_that_fits(
     folder: PipelineFolder, redis_client: redis.Redis, url: str
 ) -> None:
