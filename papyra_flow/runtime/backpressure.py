@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from papyra_flow.runtime.patience import Patience
+from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.wire import Wire
 

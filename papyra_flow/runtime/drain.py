@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.stage import Surroundings
+from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import Positions, look
 from papyra_flow.topology.model import StageSpec, Topology
 

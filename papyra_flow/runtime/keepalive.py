@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable
 
 from papyra_flow.errors import PapyraFlowError
-from papyra_flow.runtime.patience import TELL_EVERY
 from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.patience import TELL_EVERY
 from papyra_flow.streams.server import Server
 
 _log = logging.getLogger("papyra_flow.keepalive")

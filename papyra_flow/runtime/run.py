@@ -16,11 +16,11 @@ from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKe
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
-from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.groups import GroupSpec, create_groups
+from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology

@@ -14,9 +14,9 @@ from papyra_flow.errors import FencedError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.ingest import Ingest
-from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.stage import Surroundings
 from papyra_flow.streams.lease import Lease
+from papyra_flow.streams.patience import Patience
 from papyra_flow.topology.model import StageSpec, StreamSpec
 
 _log = logging.getLogger("papyra_flow.source")

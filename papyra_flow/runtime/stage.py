@@ -11,7 +11,6 @@ from papyra_flow.runtime.backpressure import Gates
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.keepalive import Keepalive
-from papyra_flow.runtime.patience import Patience
 from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.processing import BatchProcessor, Processor
 from papyra_flow.runtime.routing import Router
@@ -19,6 +18,7 @@ from papyra_flow.runtime.stopwatch import ServerClock, Stopwatch
 from papyra_flow.runtime.trimmer import Trimmer
 from papyra_flow.streams.entries import Format
 from papyra_flow.streams.lease import Leases
+from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
 

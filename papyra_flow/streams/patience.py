@@ -16,17 +16,17 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 GIVE_UP_AFTER = 60.0
 TELL_EVERY = 10.0
-"""All seconds, as the others: how often a stage says that it is still waiting, whichever of its calls waits."""
+"""All seconds, as the others: how often it is said that somebody still waits, whichever of its calls waits."""
 
 T = TypeVar("T")
 _log = logging.getLogger("papyra_flow.server")
 
 
 class Patience:
-    """How long a stage puts up with a server that is away; `stage` is for messages."""
+    """How long somebody puts up with a server that is away; `who` is for messages."""
 
-    def __init__(self, stage: str, *, give_up_after: float = GIVE_UP_AFTER, also_unreachable: bool = True) -> None:
-        self._stage = stage
+    def __init__(self, who: str, *, give_up_after: float = GIVE_UP_AFTER, also_unreachable: bool = True) -> None:
+        self._who = who
         self._also_unreachable = also_unreachable
         self._give_up_after = give_up_after
         self._tell_from = 0.0
@@ -57,6 +57,6 @@ class Patience:
         if now + wait > deadline:
             raise exc
         if wait > FIRST_WAIT and now >= self._tell_from:
-            _log.warning("%s: %s; trying again", self._stage, exc)
+            _log.warning("%s: %s; trying again", self._who, exc)
             self._tell_from = now + TELL_EVERY
         await asyncio.sleep(wait)
