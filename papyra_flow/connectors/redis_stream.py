@@ -2,7 +2,8 @@
 
 Two servers (or two slots) share no transaction. Reading keeps its cursor beside the records it adds; writing
 keeps the ids of its last batch beside the records it adds over there, in one script (`relay.lua`), with a lease
-of its own on that server. So both are exactly-once.
+of its own on that server. So both are exactly-once, and may be repeated: a server that goes away while they work is
+waited for, as the pipeline's own is. One that is not there when they start ends the run.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from papyra_flow.connectors.base import (
 from papyra_flow.errors import ConnectorError, ServerError
 from papyra_flow.streams.entries import Record, encode_json
 from papyra_flow.streams.lease import Lease, Leases
+from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.reading import entries_of
 from papyra_flow.streams.scripts import call_script
 from papyra_flow.streams.server import Server, redacted
@@ -62,6 +64,7 @@ class _Reader:
     def __init__(self, config: StreamSource, server: Server) -> None:
         self._config = config
         self._server = server
+        self._patience = Patience(f"reading {config.key}")
         self._cursor = config.start
         self._until: str | None = None
 
@@ -76,7 +79,9 @@ class _Reader:
         return self._cursor
 
     async def _last_id(self) -> str:
-        reply = await self._ask("XREVRANGE", self._config.key, "+", "-", "COUNT", 1)
+        reply = await self._ask(
+            Patience("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
+        )
         if isinstance(reply, list) and reply:
             entry = reply[0]
             return entry[0].decode() if isinstance(entry, list) and isinstance(entry[0], bytes) else "0-0"
@@ -86,20 +91,23 @@ class _Reader:
         """New entries; blocks for a while where there are none, and then returns an empty portion."""
         key = self._config.key
         if self._until is not None:
-            reply = await self._ask("XRANGE", key, f"({self._cursor}", self._until, "COUNT", count)
+            reply = await self._ask(self._patience, "XRANGE", key, f"({self._cursor}", self._until, "COUNT", count)
             entries = entries_of([[key.encode(), reply]])
             done = len(entries) < count
         else:
-            reply = await self._ask("XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", key, self._cursor)
+            reply = await self._ask(
+                self._patience, "XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", key, self._cursor
+            )
             entries, done = entries_of(reply), False
         items: list[SourceItem] = [entry.fields for entry in entries]
         if entries:
             self._cursor = entries[-1].id.decode()
         return Portion(items, self._cursor, done=done)
 
-    async def _ask(self, *command: Argument) -> Reply:
+    async def _ask(self, patience: Patience, *command: Argument) -> Reply:
+        timeout = BLOCK_MS / 1000 + 15
         try:
-            return await self._server.wire.call(*command, timeout=BLOCK_MS / 1000 + 15)
+            return await patience.keep_trying(lambda: self._server.wire.call(*command, timeout=timeout))
         except ServerError as exc:
             raise ConnectorError(f"cannot read the stream {self._config.key}: {exc}") from exc
 
@@ -140,14 +148,16 @@ class _Writer:
         self._keys = keys
         self._server = server
         self._leases = Leases(server.wire, owner, keys[3])
+        self._patience = Patience(f"writing {keys[0]}")
         self._lease: Lease | None = None
         self._acked: list[str] = []
         self._batch: list[str] = []
 
     async def lock(self) -> None:
         """Take the lease over there."""
+        patience = Patience("starting", also_unreachable=False)
         try:
-            self._lease = await self._leases.take(self._keys[1])
+            self._lease = await patience.keep_trying(lambda: self._leases.take(self._keys[1]))
         except ServerError as exc:
             raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
 
@@ -168,7 +178,7 @@ class _Writer:
         for entry_id, chunk in chunks:
             arguments += (entry_id, chunk)
         try:
-            await call_script(self._server.wire, "relay", self._keys, arguments)
+            await self._patience.keep_trying(lambda: call_script(self._server.wire, "relay", self._keys, arguments))
         except ServerError as exc:
             raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
         self._batch = list(dict.fromkeys(entry_id.decode() for entry_id, _ in chunks))

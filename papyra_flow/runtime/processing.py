@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from papyra_flow.errors import RecordError
+from papyra_flow.errors import RecordError, ServerError
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.rows import Failures, Note, Rows
 from papyra_flow.steps.base import Each, Step, Whole
@@ -60,7 +60,7 @@ class BatchProcessor(Protocol):
         """Close what was opened."""
 
     async def process(self, batch: Batch) -> Processed:
-        """What becomes of a batch; never raises for a record's own failure."""
+        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure."""
 
     def give_up(self, batch: Batch, exc: Exception) -> Processed:
         """What becomes of a batch that is not to be processed again, for this reason."""
@@ -139,6 +139,8 @@ def _of_each(step: Each, records: Sequence[Record]) -> Sequence[object]:
 async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
     try:
         return await step.apply(records)
+    except ServerError:
+        raise  # one that a step needs is away, or refuses us: no record is at fault, and none is to be buried for it
     except Exception as exc:  # noqa: BLE001 - the batch failed as one: find out whose fault it is
         if len(records) == 1:
             return [exc]

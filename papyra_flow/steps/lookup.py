@@ -15,10 +15,11 @@ from typing import IO, ClassVar, Literal, Self
 import orjson
 from pydantic import Field, model_validator
 
-from papyra_flow.errors import ConnectorError, MissingKeyError
+from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
 from papyra_flow.steps.expressions import Expression, compile_expression, explain
 from papyra_flow.streams.entries import Record, Value
+from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.server import Server
 
 
@@ -135,15 +136,20 @@ class _HashTable:
     def __init__(self, url: str, key: str) -> None:
         self._url = url
         self._key = key
+        self._patience = Patience(f"looking up in {key}")
         self._server: Server | None = None
 
     async def start(self) -> None:
         self._server = Server(self._url)
 
     async def rows(self, keys: Sequence[str]) -> list[Value]:
-        if self._server is None:
+        """The rows of keys; a server that goes away is waited for: that is no fault of the records."""
+        if (server := self._server) is None:
             raise ConnectorError("lookup: the step was not started")
-        reply = await self._server.wire.call("HMGET", self._key, *keys)
+        try:
+            reply = await self._patience.keep_trying(lambda: server.wire.call("HMGET", self._key, *keys))
+        except ServerError as exc:
+            raise type(exc)(f"cannot look up in the hash {self._key}: {exc}") from exc
         return [None if value is None else _hash_value(value) for value in reply] if isinstance(reply, list) else []
 
     async def close(self) -> None:
