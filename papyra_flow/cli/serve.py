@@ -49,7 +49,7 @@ def serve(
     with session(file, redis, set_) as found:
         found.ask(lambda server: server.check())
         app = build_app(
-            Server(found.url),
+            Server(found.url, key=found.topology.keys.applied),
             found.topology,
             found.loaded.document,
             host=host,

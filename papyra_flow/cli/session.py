@@ -29,11 +29,14 @@ class Session:
     topology: Topology
     url: str
 
-    def ask(self, question: Callable[[Server], Awaitable[T]]) -> T:
-        """Run one coroutine against the server, which is checked first; raises ServerErrors."""
+    def ask(self, question: Callable[[Server], Awaitable[T]], *, about: str | None = None) -> T:
+        """Run one coroutine against the server, which is checked first; raises ServerErrors.
+
+        `about` is the key that is asked about, where it may be another than the pipeline's own.
+        """
 
         async def asked() -> T:
-            server = Server(self.url)
+            server = Server(self.url, key=about or self.topology.keys.applied)
             try:
                 await server.check()
                 return await question(server)

@@ -169,7 +169,8 @@ class PipelineConfig(Model):
     redis: str = Field(
         "embedded",
         min_length=1,
-        description="redis://, rediss://, unix://, redis+sentinel://, or `embedded` for a server of its own.",
+        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` for a server of "
+        "its own.",
     )
     defaults: Tuning = Field(
         default_factory=lambda: Tuning.model_validate({}), description="What holds for every stage."

@@ -25,12 +25,13 @@ from papyra_flow.connectors.base import (
     SourceItem,
 )
 from papyra_flow.errors import ConnectorError, ServerError
+from papyra_flow.streams.addresses import redacted
 from papyra_flow.streams.entries import Record, encode_json
 from papyra_flow.streams.lease import Lease, Leases
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.reading import entries_of
 from papyra_flow.streams.scripts import call_script
-from papyra_flow.streams.server import Server, redacted
+from papyra_flow.streams.server import Server
 from papyra_flow.streams.wire import Argument, Reply
 
 BLOCK_MS = 5000
@@ -57,7 +58,7 @@ class StreamSource(SourceConfig):
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        return _Reader(self, Server(self.redis or context.redis))
+        return _Reader(self, Server(self.redis or context.redis, key=self.key))
 
 
 class _Reader:
@@ -128,7 +129,7 @@ class StreamSink(SinkConfig):
 
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
-        return _Writer(self.keys(context), Server(self.redis or context.redis), _owner(context))
+        return _Writer(self.keys(context), Server(self.redis or context.redis, key=self.key), _owner(context))
 
     def keys(self, context: ConnectorContext) -> list[str]:
         """The keys over there, all in one slot: the stream, the lease, the ids seen, and one that never exists."""

@@ -111,7 +111,7 @@ async def _filled(
     """Fill streams that others would fill; returns the server's CPU seconds so far."""
     import orjson
 
-    server = Server(url)
+    server = Server(url, key=topology.keys.applied)
     try:
         await apply_topology(server, topology)
         for stream in streams:

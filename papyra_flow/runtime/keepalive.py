@@ -97,7 +97,7 @@ class Keepalive:
             self._tell_from = now + TELL_EVERY
 
     async def _refresh(self, due: list[tuple[Held, list[bytes]]]) -> None:
-        server = Server(self._url)
+        server = Server(self._url, key=due[0][0].key)
         try:
             for held, ids in due:
                 claimer = Claimer(server.wire, key=held.key, group=held.group, consumer=held.consumer)

@@ -140,7 +140,7 @@ class _HashTable:
         self._server: Server | None = None
 
     async def start(self) -> None:
-        self._server = Server(self._url)
+        self._server = Server(self._url, key=self._key)
 
     async def rows(self, keys: Sequence[str]) -> list[Value]:
         """The rows of keys; a server that goes away is waited for: that is no fault of the records."""

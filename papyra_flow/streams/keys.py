@@ -9,6 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from redis.crc import key_slot
+
+
+def slot_of(key: str) -> int:
+    """A key's slot in a cluster, which its hash tag decides if it has one."""
+    slot: int = key_slot(key.encode())
+    return slot
+
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:

@@ -20,6 +20,8 @@ from papyra_flow.streams.refusals import refusal
 
 Reply: TypeAlias = int | bytes | Sequence["Reply"] | None
 _NOTHING = object()
+_DEPOSED = ("READONLY ", "MOVED ", "CLUSTERDOWN ")
+"""How a server answers that somebody else is in its place, or may be."""
 
 
 class Receiver(Protocol):
@@ -103,9 +105,9 @@ class Link(asyncio.Protocol):
     def _refused(self, receiver: Receiver, message: str) -> None:
         if not receiver.done():
             receiver.set_exception(refusal(message))
-        if message.startswith("READONLY"):
-            # A master that has become a replica keeps its connections: the next one goes to whoever is master now.
-            self._end("the server has become a replica")
+        if message.startswith(_DEPOSED):
+            # It keeps its connections all the same: the next one goes to whoever has taken its place.
+            self._end("the server has become a replica, or lost its part of the cluster")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side, or the system, has closed the connection."""

@@ -19,10 +19,15 @@ RUN = (
 OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")
 """For the verbs that look at a pipeline, repair it or remove it."""
 
+CLUSTER = ("cluster|slots",)
+"""For finding the node of a cluster that has the pipeline's slot."""
 
-def rules(*, keys: Iterable[str], read_only: Iterable[str] = (), operate: bool = False) -> list[str]:
+
+def rules(
+    *, keys: Iterable[str], read_only: Iterable[str] = (), operate: bool = False, cluster: bool = False
+) -> list[str]:
     """The rules for a user who may use keys that match `keys`, read those that match `read_only`, and nothing else."""
-    commands = sorted(CONNECT + RUN + (OPERATE if operate else ()))
+    commands = sorted(CONNECT + RUN + (OPERATE if operate else ()) + (CLUSTER if cluster else ()))
     return [
         "resetkeys", "resetchannels", "-@all",
         *(f"~{pattern}" for pattern in sorted(set(keys))),

@@ -21,8 +21,8 @@ NO_SCRIPT = "NOSCRIPT"
 _PLACE_IN_SCRIPT = re.compile(r" script: (\w+, )?on @user_script:\d+\.?$")
 _NO_PERMISSION = ("permissions", "can't run this command", "ACL failure")
 _WAIT = frozenset({
-    "BUSY", "CLUSTERDOWN", "FAILOVER", "LOADING", "MASTERDOWN", "MISCONF", "NOREPLICAS", "OOM", "READONLY",
-    "TRYAGAIN", "UNBLOCKED",
+    "ASK", "BUSY", "CLUSTERDOWN", "FAILOVER", "LOADING", "MASTERDOWN", "MISCONF", "MOVED", "NOREPLICAS", "OOM",
+    "READONLY", "TRYAGAIN", "UNBLOCKED",
 })  # fmt: skip
 
 

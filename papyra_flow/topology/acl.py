@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
 from papyra_flow.steps.lookup import Lookup
+from papyra_flow.streams.addresses import names_cluster, redacted
 from papyra_flow.streams.permissions import literal, rules
-from papyra_flow.streams.server import redacted
 from papyra_flow.topology.model import Topology
 
 
@@ -49,7 +49,12 @@ def users(topology: Topology, *, name: str | None = None, operate: bool = False)
         User(
             redacted(server),
             name or topology.pipeline,
-            rules(keys=keys[server], read_only=read_only[server], operate=operate and server == own),
+            rules(
+                keys=keys[server],
+                read_only=read_only[server],
+                operate=operate and server == own,
+                cluster=names_cluster(server),
+            ),
         )
         for server in dict.fromkeys([*keys, *read_only])
     ]

@@ -61,7 +61,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
     source = stage.read if isinstance(stage.read, SourceConfig) else None
     sink = stage.write if isinstance(stage.write, SinkConfig) else None
     routes = tuple(RouteSpec(route.stream, route.when) for route in stage.to)
-    if isinstance(sink, StreamSink) and sink.redis is None:
+    if isinstance(sink, StreamSink) and sink.redis is None and topology.has_within_reach(sink.key):
         # On the pipeline's own server the stream can be part of the commit, which beats any relay.
         target = f"key:{sink.key}"
         topology.streams.setdefault(target, StreamSpec(target, sink.key, StreamConfig(key=sink.key), declared=True))

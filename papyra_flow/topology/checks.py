@@ -31,6 +31,7 @@ def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str]) 
         lambda topology: _unfed(topology, existing),
         _shared_groups,
         _shared_keys,
+        _other_slots,
         _unused_streams,
         _routes,
         _sinks,
@@ -102,6 +103,14 @@ def _shared_keys(topology: Topology) -> Iterator[Finding]:
             message = f"the streams {names[stream.key]!r} and {stream.name!r} have the same key {stream.key!r}"
             yield ("streams", stream.name, "key"), "shared-key", message, None
         names.setdefault(stream.key, stream.name)
+
+
+def _other_slots(topology: Topology) -> Iterator[Finding]:
+    for stream in topology.streams.values():
+        if not topology.has_within_reach(stream.key):
+            message = f"no commit can have the key {stream.key!r}: it has another slot of the cluster than the pipeline"
+            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` go from slot to slot, exactly once"
+            yield ("streams", stream.name, "key"), "other-slot", message, hint
 
 
 def _unused_streams(topology: Topology) -> Iterator[Finding]:

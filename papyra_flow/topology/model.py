@@ -17,9 +17,9 @@ from papyra_flow.config.models import Settings, StageConfig, StreamConfig
 from papyra_flow.config.secrets import Secrets
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
 from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+from papyra_flow.streams.addresses import names_cluster, redacted
 from papyra_flow.streams.groups import GroupSpec
-from papyra_flow.streams.keys import Keyspace
-from papyra_flow.streams.server import redacted
+from papyra_flow.streams.keys import Keyspace, slot_of
 
 DEFAULT_MAX_BACKLOG = 100_000
 DEFAULT_MAX_TABLES = 250
@@ -192,6 +192,10 @@ class Topology:
         """Whether a run ends by itself: there are sources, and all of them end."""
         sources = [stage.source for stage in self.stages.values() if stage.source is not None]
         return bool(sources) and all(source.bounded for source in sources)
+
+    def has_within_reach(self, key: str) -> bool:
+        """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
+        return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
     def step_context(self) -> StepContext:
         """What steps are built with."""

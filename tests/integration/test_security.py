@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from papyra_flow.errors import CommandRefusedError, ServerError
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.acl import users
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import REDIS, LocalServer, client
+from tests.harness.ports import free_port
+from tests.harness.servers import REDIS, LocalServer, client, eventually, program_of
 
 # -- ACL --------------------------------------------------------------------------------------------------------------
 
@@ -129,28 +131,86 @@ def certificates(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tls_url(certificates: Path, local_server: Callable[..., LocalServer]) -> str:
-    """A server that speaks nothing but TLS over the network and wants to see a client's certificate."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    local_server(
-        "--tls-port", str(port), "--tls-cert-file", str(certificates / "server.pem"),
-        "--tls-key-file", str(certificates / "server.key"), "--tls-ca-cert-file", str(certificates / "ca.pem"),
-        flavour=REDIS,
-    )  # fmt: skip
-    return f"rediss://localhost:{port}"
+def tls_server(certificates: Path, local_server: Callable[..., LocalServer]) -> Callable[..., tuple[LocalServer, int]]:
+    """Makes servers that speak nothing but TLS over the network and want to see a client's certificate, and ports."""
+
+    def make(*arguments: str) -> tuple[LocalServer, int]:
+        port = free_port()
+        server = local_server(
+            "--tls-port", str(port), "--tls-cert-file", str(certificates / "server.pem"),
+            "--tls-key-file", str(certificates / "server.key"), "--tls-ca-cert-file", str(certificates / "ca.pem"),
+            *arguments, flavour=REDIS,
+        )  # fmt: skip
+        return server, port
+
+    return make
+
+
+@pytest.fixture
+def tls_url(tls_server: Callable[..., tuple[LocalServer, int]]) -> str:
+    """A server's address."""
+    return f"rediss://localhost:{tls_server()[1]}"
+
+
+@pytest.fixture
+def tls_cluster_url(tls_server: Callable[..., tuple[LocalServer, int]]) -> str:
+    """The address of a cluster of one node, beside a node that is not there."""
+    server, port = tls_server("--cluster-enabled", "yes", "--tls-cluster", "yes", "--cluster-port", str(free_port()))
+    with server.client as node:
+        node.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+        eventually(lambda: b"cluster_state:ok" in node.execute_command("CLUSTER", "INFO"), "a cluster that is up")
+    return f"rediss+cluster://localhost:{free_port()},localhost:{port}"
+
+
+@pytest.fixture
+def tls_sentinel_url(
+    certificates: Path, tls_server: Callable[..., tuple[LocalServer, int]], tmp_path: Path
+) -> Iterator[str]:
+    """The address of a sentinel that watches a server, both with TLS and a password each."""
+    _, master = tls_server("--tls-replication", "yes", "--requirepass", "of the server")
+    port, file = free_port(), tmp_path / "sentinel.conf"
+    file.write_text(
+        f"""\
+port 0
+tls-port {port}
+tls-cert-file {certificates / "server.pem"}
+tls-key-file {certificates / "server.key"}
+tls-ca-cert-file {certificates / "ca.pem"}
+tls-replication yes
+logfile {tmp_path / "sentinel.log"}
+dir {tmp_path}
+requirepass of-the-sentinel
+sentinel monitor flow 127.0.0.1 {master} 1
+sentinel auth-pass flow "of the server"
+"""
+    )
+    process = subprocess.Popen([program_of(REDIS), str(file), "--sentinel"])
+    eventually(lambda: listens(port), "a sentinel")
+    yield f"rediss+sentinel://:of%20the%20server@localhost:{port}/flow?sentinel_password=of-the-sentinel"
+    process.kill()
+    process.wait()
+
+
+def listens(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
 
 
 def with_tls(certificates: Path, url: str, ca: str = "ca.pem", *, identified: bool = True) -> str:
     query = f"ssl_ca_certs={certificates / ca}"
     if identified:
         query += f"&ssl_certfile={certificates / 'client.pem'}&ssl_keyfile={certificates / 'client.key'}"
-    return f"{url}?{query}"
+    return f"{url}{'&' if '?' in url else '?'}{query}"
 
 
+@pytest.mark.parametrize("kind", ["tls_url", "tls_cluster_url", "tls_sentinel_url"])
 async def test_a_pipeline_runs_over_tls_with_both_certificates(
-    folder: PipelineFolder, certificates: Path, tls_url: str
+    folder: PipelineFolder, certificates: Path, kind: str, request: pytest.FixtureRequest
 ) -> None:
+    tls_url: str = request.getfixturevalue(kind)
     folder.records("in.jsonl", [{"n": n} for n in range(1000)])
     folder.pipeline(
         """\

@@ -11,8 +11,9 @@ from papyra_flow.errors import (
     UsageError,
     WrongKeyTypeError,
 )
+from papyra_flow.streams.addresses import redacted
 from papyra_flow.streams.refusals import refusal
-from papyra_flow.streams.server import Server, parse_capabilities, redacted
+from papyra_flow.streams.server import Server, parse_capabilities
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ from papyra_flow.streams.server import Server, parse_capabilities, redacted
         ("redis://h?password=hunter2&db=1", "redis://h?password=***&db=1"),
         ("rediss://h:1?ssl_password=hunter2", "rediss://h:1?ssl_password=***"),
         ("redis+sentinel://u:hunter2@a:1,b:2/m", "redis+sentinel://u:***@a:1,b:2/m"),
+        ("redis+cluster://u:hunter2@a:1,b:2", "redis+cluster://u:***@a:1,b:2"),
+        ("rediss+sentinel://a:1/m?sentinel_password=hunter2", "rediss+sentinel://a:1/m?sentinel_password=***"),
         ("unix:///tmp/s.sock?password=hunter2", "unix:///tmp/s.sock"),
     ],
 )
@@ -32,7 +35,19 @@ def test_a_shown_address_has_no_password(url: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x", "localhost:6379", "", "redis+sentinel://h", "redis://h/notadb?socket_timeout=x", "embeded"]
+    "url",
+    [
+        "http://x",
+        "localhost:6379",
+        "",
+        "redis+sentinel://h",
+        "redis://h/notadb?socket_timeout=x",
+        "embeded",
+        "redis+cluster://h:1/1",
+        "redis+cluster://",
+        "redis+cluster://h:port",
+        "redis+cluster://h:1,,",
+    ],
 )
 def test_what_is_no_address_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="is no address of a server"):
@@ -57,6 +72,9 @@ def test_versions_tell_redis_from_valkey() -> None:
         ("MISCONF Redis is configured to save RDB snapshots", TryAgainError),
         ("READONLY You can't write against a read only replica.", TryAgainError),
         ("NOREPLICAS Not enough good replicas to write.", TryAgainError),
+        ("MOVED 866 127.0.0.1:7001", TryAgainError),
+        ("ASK 866 127.0.0.1:7001", TryAgainError),
+        ("CLUSTERDOWN The cluster is down", TryAgainError),
         ("MASTERDOWN Link with MASTER is down", TryAgainError),
         ("NOAUTH Authentication required.", CommandRefusedError),
         ("NOPERM this user has no permissions to run the 'xadd' command", CommandRefusedError),

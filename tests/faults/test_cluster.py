@@ -1,0 +1,84 @@
+"""A cluster: the master of the pipeline's slot killed, and the slot moved to other nodes, with all that is in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.test_failover import is_master
+from tests.faults.test_server_crashes import survivors
+from tests.faults.workload import RECORDS, Workload, patiently
+from tests.harness.cluster import Cluster
+from tests.harness.servers import REDIS, VALKEY
+
+KEY = "{f}:in"
+
+
+@pytest.fixture
+def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Cluster]]:
+    """Makes clusters of a flavour; their nodes are ended after the test."""
+    made: list[Cluster] = []
+
+    def make(flavour: str, **options: bool) -> Cluster:
+        made.append(Cluster(flavour, tmp_path_factory.mktemp("cluster"), **options))
+        return made[-1].start()
+
+    yield make
+    for cluster in made:
+        cluster.end()
+
+
+def at_owner(workload: Workload, cluster: Cluster) -> bool:
+    """Have the test look where the slot is now; False while nobody who can be written to has it."""
+    workload.url = f"redis://127.0.0.1:{cluster.owner(KEY)}"
+    return is_master(workload.url)
+
+
+def test_failover_of_the_slots_master(
+    make_cluster: Callable[..., Cluster], make_workload: Callable[..., Workload]
+) -> None:
+    cluster = make_cluster(VALKEY, replicas=True)
+    workload = make_workload(f"redis://127.0.0.1:{cluster.owner(KEY)}", via=cluster.url)
+    workers = workload.pair_at_work()
+    failovers = 0
+    workload.produce(RECORDS // 4)
+    for _ in range(3):
+        before = cluster.owner(KEY)
+        workload.produce(RECORDS // 4)
+        patiently(workload.at_work, "work in hand")
+        cluster.nodes[before].kill()
+        patiently(lambda: cluster.owner(KEY) != before and at_owner(workload, cluster), "a failover")  # noqa: B023
+        failovers += 1
+        cluster.nodes[before].start()
+        patiently(lambda: cluster.in_step(before), "the old master as a replica in step")  # noqa: B023
+    for worker in workers:
+        worker.stop()
+    workload.drain(cluster.url)
+    patiently(lambda: at_owner(workload, cluster), "the slot's master")
+    print(f"{failovers} failovers; {workload.produced - workload.length('in'):,} records were lost with their masters")
+    workload.verify(survivors(workload))
+
+
+@pytest.mark.parametrize("flavour", [VALKEY, REDIS])
+def test_a_slot_that_moves_takes_its_pipeline_along(
+    make_cluster: Callable[..., Cluster], make_workload: Callable[..., Workload], flavour: str
+) -> None:
+    cluster = make_cluster(flavour)
+    workload = make_workload(f"redis://127.0.0.1:{cluster.owner(KEY)}", via=cluster.url)
+    workers = workload.pair_at_work()
+    moves = 0
+    for _ in range(4):
+        workload.produce(RECORDS // 4)
+        patiently(workload.at_work, "work in hand")
+        before = cluster.owner(KEY)
+        cluster.move(KEY, cluster.after(before))
+        patiently(lambda: cluster.owner(KEY) != before and at_owner(workload, cluster), "the move")  # noqa: B023
+        moves += 1
+        produced = workload.length("out")
+        patiently(lambda: workload.length("out") > produced or not workload.pending(), "going on")  # noqa: B023
+    for worker in workers:
+        worker.stop()
+    workload.drain(cluster.url)
+    assert moves == 4
+    workload.verify()
