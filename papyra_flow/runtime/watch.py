@@ -63,6 +63,7 @@ class WatchedRun:
         self._tell = tell
         self._file = file.resolve()
         self._stopping = asyncio.Event()
+        self._suspecting = asyncio.Lock()
         self._running: dict[str, _Running] = {}
 
     def stop(self) -> None:
@@ -133,8 +134,9 @@ class WatchedRun:
     def _start(self, names: Iterable[str]) -> None:
         for name in names:
             worker = Worker(
-                self._topology, self._server, replace(self._options, stages=(name,)), self._counters, part=f"/{name}"
-            )
+                self._topology, self._server, replace(self._options, stages=(name,)), self._counters,
+                part=f"/{name}", suspecting=self._suspecting,
+            )  # fmt: skip
             task = asyncio.create_task(worker.run())
             task.add_done_callback(lambda task, name=name: self._ended(name, task))  # type: ignore[misc]
             self._running[name] = _Running(worker, task, _made_of(self._topology, self._topology.stages[name]))

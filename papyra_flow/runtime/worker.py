@@ -47,8 +47,9 @@ class Worker:
         share: Share | None = None,
         *,
         part: str = "",
+        suspecting: asyncio.Lock | None = None,
     ) -> None:
-        """`part` tells this worker's report from those of others in the same process."""
+        """`part` tells its report from those of other workers in this process, `suspecting` is what they share."""
         self._topology = topology
         self._server = server
         self._options = options
@@ -74,6 +75,7 @@ class Worker:
             leases=Leases(server.wire, process, topology.keys.probe),
             pauses=Pauses(server.wire, topology.keys.paused),
             telemetry=open_telemetry() if configured() else None,
+            suspecting=suspecting or asyncio.Lock(),
         )
         self._reporter = Reporter(server.wire, topology.keys.workers, process + part, counters, self._around.clock)
         self._drain = topology.bounded if options.drain is None else options.drain

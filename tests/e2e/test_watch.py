@@ -150,3 +150,47 @@ def test_an_edit_that_is_not_valid_keeps_the_old_one_running_and_says_why(
 def test_watching_is_for_one_process(folder: PipelineFolder) -> None:
     folder.pipeline("pipeline: p\nstages: {a: {read: {generate: {count: 1}}, to: t}}\n")
     assert "in one process" in folder.cli("run", "pipeline.yml", "--watch", "--processes", "2", code=2).err
+
+
+def test_a_record_that_ends_the_process_does_so_alone(
+    folder: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    """Whoever starts the run again gets past it, and nothing that another stage had in hand meanwhile is blamed."""
+    folder.write(
+        "steps.py",
+        """\
+        import asyncio, os
+
+        def kill(record):
+            return record if record["n"] != 25 else os._exit(9)
+
+        async def linger(record):
+            await asyncio.sleep(0.02)
+            return record
+        """,
+    )
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages:
+          a: {from: s, process: [{run: "steps:kill"}], to: t}
+          b: {from: s, process: [{run: {function: "steps:linger", concurrency: 1}}], to: u}
+        streams: {s: {retain: all}, t: {}, u: {}}
+        """
+    )
+    for n in range(50):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"n": n})})
+
+    def done() -> bool:
+        return (redis_client.xlen("{p}:t"), redis_client.xlen("{p}:@dead:a"), redis_client.xlen("{p}:u")) == (49, 1, 50)
+
+    deaths = 0
+    while not done():
+        process = folder.start("run", "pipeline.yml", "--watch", "--redis", url)
+        eventually(lambda: done() or process.poll() is not None)  # noqa: B023
+        deaths += process.poll() is not None
+        process.kill()
+        process.communicate()
+        assert redis_client.xlen("{p}:@dead:b") == 0
+        assert deaths < 20
+    assert deaths >= 3
