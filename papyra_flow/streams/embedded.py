@@ -2,7 +2,8 @@
 
 Its data, log and socket live in `.papyra-flow/PIPELINE/` beside the pipeline file, written as an append-only
 file. Every process that uses it holds a shared lock; whoever finds on leaving that it was the last one stops
-the server. One that was left over by a killed process is found again by the next.
+the server. One that was left over by a killed process is found again by the next, one that ends while it is used is
+started again (`caretaker`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from papyra_flow.errors import EmbeddedServerError
+from papyra_flow.streams.caretaker import Caretaker
 
 EMBEDDED = "embedded"
 FOLDER = ".papyra-flow"
@@ -38,6 +40,7 @@ class EmbeddedServer:
     def __init__(self, folder: Path, name: str) -> None:
         self.folder = folder / FOLDER / name
         self._users: IO[bytes] | None = None
+        self._caretaker: Caretaker | None = None
 
     @property
     def socket(self) -> Path:
@@ -54,7 +57,7 @@ class EmbeddedServer:
         return f"unix://{self.socket}"
 
     def start(self) -> None:
-        """Find the running server or start one; raises EmbeddedServerError with the reason."""
+        """Find the running server or start one, and look after it; raises EmbeddedServerError with the reason."""
         try:
             self._private_folder(self.folder)
             self._private_folder(self.socket.parent)
@@ -65,6 +68,8 @@ class EmbeddedServer:
                 self._users = users
                 if not self._answers():
                     self._launch()
+            self._caretaker = Caretaker(lambda: self.socket, self._revive)
+            self._caretaker.begin()
         except OSError as exc:
             self._forget()
             raise EmbeddedServerError(f"the embedded server cannot use {self.folder}: {exc.strerror}") from exc
@@ -76,6 +81,8 @@ class EmbeddedServer:
         """Stop using the server, and stop it if nobody else uses it."""
         if self._users is None:
             return
+        if self._caretaker is not None:
+            self._caretaker.end()
         with (self.folder / "starting.lock").open("wb") as starting:
             fcntl.flock(starting, fcntl.LOCK_EX)
             try:
@@ -86,6 +93,12 @@ class EmbeddedServer:
                 self._shut_down()
             finally:
                 self._forget()
+
+    def _revive(self) -> None:
+        with (self.folder / "starting.lock").open("wb") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            if not self._answers():
+                self._launch()
 
     def _forget(self) -> None:
         if self._users is not None:

@@ -7,10 +7,13 @@ import random
 import signal
 import subprocess
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
+from papyra_flow.streams.caretaker import OFTEN
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import client, eventually
 
@@ -238,6 +241,57 @@ def test_an_embedded_server_is_found_again_and_stopped_by_the_last(endless: Pipe
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert not _runs(before["process_id"])
+
+
+def test_an_embedded_server_that_is_killed_is_started_again(folder: PipelineFolder) -> None:
+    folder.records("in.jsonl", [{"n": n} for n in range(20_000)])
+    module = folder.steps("import time\ndef slow(record):\n    time.sleep(0.0001)\n    return record\n")
+    folder.pipeline(
+        f"""\
+        pipeline: p
+        stages:
+          a: {{read: {{jsonl: in.jsonl}}, to: s}}
+          b: {{from: s, process: [{{run: "{module}:slow"}}], write: {{jsonl: out.jsonl}}}}
+        """
+    )
+    process, deaths = folder.start("run", "pipeline.yml", PAPYRA_FLOW_LOG="text"), 0
+    output = folder.path / "out.jsonl"
+    for part in (1, 2):
+        eventually(lambda: output.exists() and output.stat().st_size > 50_000 * part, "output")  # noqa: B023
+        (socket,) = folder.path.rglob("server.sock")
+        info: Any = client(f"unix://{socket}").info("server")
+        os.kill(info["process_id"], signal.SIGKILL)
+        deaths += process.poll() is None
+    _, err = process.communicate(timeout=100)
+    assert (process.returncode, deaths) == (0, 2), err
+    assert err.count("the embedded server has ended; starting it again") == 2
+    assert numbers(folder) == Counter(range(20_000))
+    assert not list(folder.path.rglob("server.sock"))
+
+
+def test_an_embedded_server_that_ends_again_and_again_is_left_alone(endless: PipelineFolder) -> None:
+    process = endless.start("run", "pipeline.yml", PAPYRA_FLOW_LOG="text")
+    eventually((endless.path / "begun").exists)
+    (socket,) = endless.path.rglob("server.sock")
+    for _ in range(OFTEN + 1):
+        eventually(lambda: _pid_of(socket) is not None, "a server")
+        pid = _pid_of(socket)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: _pid_of(socket) != pid, "its end")  # noqa: B023
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if "again and again" in line)
+    assert "it is not started any more" in line
+    process.kill()
+    process.communicate()
+
+
+def _pid_of(socket: Path) -> int | None:
+    try:
+        info: Any = client(f"unix://{socket}").info("server")
+    except redis.RedisError:
+        return None
+    return int(info["process_id"])
 
 
 def test_the_embedded_server_is_its_owners_alone(endless: PipelineFolder) -> None:
