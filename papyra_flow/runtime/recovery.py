@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Iterable
 
+from papyra_flow.errors import ServerError
 from papyra_flow.runtime.keepalive import Held
 from papyra_flow.runtime.names import gone
 from papyra_flow.runtime.stage import StageRuntime
@@ -88,9 +89,17 @@ class Recovery:
                 return
 
     async def next_batch(self) -> list[Entry]:
-        """The next suspects, taken in hand; entries that somebody has acked meanwhile are not among them."""
-        ids = self.suspects.next_batch()
-        entries = await self.claimer.take(ids)
+        """The next suspects, taken in hand; entries that somebody has acked meanwhile are not among them.
+
+        Raises ServerErrors, and then they wait as before.
+        """
+        batch = self.suspects.next_batch()
+        ids = [id_ for id_, _ in batch]
+        try:
+            entries = await self.claimer.take(ids)
+        except ServerError:
+            self.suspects.add(batch)
+            raise
         taken = {entry.id for entry in entries}
         self._held.remove(id_ for id_ in ids if id_ not in taken)
         return entries

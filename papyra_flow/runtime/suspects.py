@@ -49,12 +49,12 @@ class Suspects:
         self._waiting.clear()
         self._known.clear()
 
-    def next_batch(self) -> list[bytes]:
-        """The ids to take in hand together."""
+    def next_batch(self) -> list[tuple[bytes, int]]:
+        """The entries to take in hand together; whoever cannot adds them again."""
         if not self._in_order:
             self._waiting = deque(sorted(self._waiting, key=lambda entry: parse_id(entry[0])))
             self._in_order = True
-        batch: list[bytes] = []
+        batch: list[tuple[bytes, int]] = []
         limit = self._batch_size
         while self._waiting and len(batch) < limit:
             id_, deliveries = self._waiting[0]
@@ -63,7 +63,7 @@ class Suspects:
                 break
             self._waiting.popleft()
             self._known.discard(id_)
-            batch.append(id_)
+            batch.append((id_, deliveries))
         return batch
 
     def _together(self, deliveries: int) -> int:

@@ -9,15 +9,17 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import redis
 
-from papyra_flow.errors import ConnectorError, PipelineFailedError, UsageError, WrongKeyTypeError
-from papyra_flow.streams.claiming import HANDED_BACK_MS
+from papyra_flow.errors import ConnectionLostError, ConnectorError, PipelineFailedError, UsageError, WrongKeyTypeError
+from papyra_flow.streams.claiming import HANDED_BACK_MS, Claimer
 from papyra_flow.streams.commit import Commit, Committed, Committer
 from papyra_flow.streams.dead import DeadLetter, find_dead
+from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.server import Server
 from tests.harness.pipelines import PipelineFolder, Running, until
 from tests.harness.servers import client
@@ -583,6 +585,30 @@ async def test_entries_of_a_consumer_that_stays_silent_are_claimed(
     assert result.counters.stages["b"].claimed == 30
     entries: Any = redis_client.xrange("{p}:t")
     assert Counter(json.loads(fields[b"data"])["n"] for _, fields in entries) == Counter(range(50))
+
+
+async def test_suspects_are_not_forgotten_when_the_connection_breaks_while_they_are_taken(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.records("in.jsonl", numbered(50))
+    folder.pipeline(
+        "pipeline: p\nstages:\n  a: {read: {jsonl: in.jsonl}, to: s}\n  b: {from: s, to: t, claim_after: 200ms}\n"
+    )
+    await folder.run(url, stages=("a",))
+    redis_client.xreadgroup("b", "elsewhere.7.b.0", {"{p}:s": ">"}, count=30)
+    take, broken = Claimer.take, []
+
+    async def breaks_once(claimer: Claimer, ids: Sequence[bytes]) -> list[Entry]:
+        if ids and not broken:
+            broken.append(len(ids))
+            raise ConnectionLostError("the connection to the server was lost")
+        return await take(claimer, ids)
+
+    monkeypatch.setattr(Claimer, "take", breaks_once)
+    async with asyncio.timeout(30):
+        await folder.run(url)
+    assert broken == [30]
+    assert redis_client.xlen("{p}:t") == 50
 
 
 @pytest.fixture
