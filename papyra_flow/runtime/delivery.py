@@ -243,7 +243,10 @@ class SinkDelivery(Delivery):
             lost = True
 
         committed = await stage.patience.keep_trying(
-            lambda: self._committers[key].commit(commit, epoch=lease.epoch, checkpoint=checkpoint), lost=note
+            lambda: self._committers[key].commit(
+                commit, epoch=lease.epoch, before=lease.checkpoint, checkpoint=checkpoint
+            ),
+            lost=note,
         )
         if committed.missing and lost:
             held = await stage.patience.keep_trying(lambda: wire.call("HGET", lease.key, "checkpoint"))

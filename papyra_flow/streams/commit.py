@@ -215,13 +215,20 @@ class Committer:
         self._who = (group, consumer)
 
     async def commit(
-        self, commit: Commit, *, together: bool = False, epoch: int | None = None, checkpoint: str = ""
+        self,
+        commit: Commit,
+        *,
+        together: bool = False,
+        epoch: int | None = None,
+        before: str = "",
+        checkpoint: str = "",
     ) -> Committed:
         """Commit all portions in order.
 
         `together` is for entries that became something as one: either every entry is still pending and all are
         acked, or nothing happens and `missing` says which are not; such a commit is one portion. With an `epoch`
-        the caller is the exclusive owner of a sink: the same, and `checkpoint` is set with it. Raises FencedError,
+        the caller is the exclusive owner of a sink: the same, and its checkpoint moves from `before` to `checkpoint`
+        with it; FencedError if it is elsewhere, because somebody else moved it or the server lost something. Raises
         WrongKeyTypeError, TryAgainError or CommandRefusedError with nothing done for the entry at fault or those
         after it, ConnectionLostError with no word on what was done. Calling again with the same commit goes on
         where it stopped.
@@ -229,7 +236,7 @@ class Committer:
         if commit.waiting is None:
             commit.waiting = commit.seal(whole=together or epoch is not None)
         owner: Argument = "all" if together else ""
-        head = (*self._who, owner if epoch is None else epoch, checkpoint)
+        head = (*self._who, owner if epoch is None else epoch, before, checkpoint)
         while commit.waiting:
             for reply in await self._send(head, commit.waiting[:_AT_ONCE]):
                 if _is_early(reply):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.faults.workload import RECORDS, Workload, patiently, wait
+from tests.harness.pipelines import PipelineFolder
 from tests.harness.ports import free_port
 from tests.harness.servers import LocalServer
 
@@ -63,6 +66,52 @@ def test_what_everysec_loses_is_lost_whole(
     print(f"{CRASHES} crashes took {lost_bytes:,} bytes of the log, and {lost:,} records with them")
     assert lost > 0, "nothing was lost: the harm did not take place"
     workload.verify(survivors(workload))
+
+
+SINK = """\
+    pipeline: f
+    redis: redis://nowhere
+    defaults: {batch: {size: 200}, claim_after: 1s}
+    stages:
+      split: {from: in, process: [{filter: n >= 0}], write: {jsonl: out.jsonl}}
+    streams: {in: {retain: all}}
+    """
+
+
+def test_a_file_is_cut_back_with_what_the_server_lost(
+    folder: PipelineFolder, local_server: Callable[..., LocalServer]
+) -> None:
+    """What was written for acks that are lost comes again: the file must not have it twice, without any restart."""
+    server = local_server("--appendonly", "yes", "--appendfsync", "everysec", port=free_port())
+    workload = Workload(folder, server.url, pipeline=SINK)
+    worker, output, lost_bytes = workload.start(), folder.path / "out.jsonl", 0
+    workload.produce(RECORDS // CRASHES)
+    patiently(lambda: output.stat().st_size, "output")
+    try:
+        for _ in range(CRASHES):
+            written = output.stat().st_size
+            workload.produce(RECORDS // CRASHES)
+            patiently(lambda: output.stat().st_size > written, "output")  # noqa: B023
+            wait(workload.dice.random() * 0.2)
+            server.kill()
+            lost_bytes += cut_off(server.folder, workload.dice.randrange(1, 500_000))
+            server.start()
+        patiently(lambda: is_done(server), "the end of the work")
+        assert worker.runs
+    finally:
+        worker.stop()
+    lost = workload.produced - workload.length("in")
+    print(f"{CRASHES} crashes took {lost_bytes:,} bytes of the log, and {lost:,} records with them")
+    assert lost_bytes > 0
+    found = Counter(record["n"] for record in folder.output("out.jsonl"))
+    expected = Counter(survivors(workload))
+    assert found == expected, f"lost {list(expected - found)[:5]}, doubled {list(found - expected)[:5]}"
+
+
+def is_done(server: LocalServer) -> bool:
+    with server.client as plain:
+        groups: Any = plain.xinfo_groups("{f}:in")
+        return bool(groups and not groups[0]["pending"] and not groups[0]["lag"])
 
 
 def cut_off(folder: Path, size: int) -> int:

@@ -15,7 +15,7 @@ import pytest
 
 from papyra_flow.errors import FencedError, ServerError, TryAgainError, WrongKeyTypeError
 from papyra_flow.streams import scripts
-from papyra_flow.streams.commit import Commit, Committer
+from papyra_flow.streams.commit import Commit, Committed, Committer
 from papyra_flow.streams.dead import dead_letter, read_dead_letter
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.groups import GroupSpec, create_groups
@@ -199,10 +199,31 @@ async def an_owner_that_was_fenced_off_commits_nothing(wire: Wire) -> None:
     assert await pending(wire) == 3
 
 
+async def an_owner_whose_server_went_back_commits_nothing(wire: Wire) -> None:
+    """A server that lost its last commits has their entries again: what was written for them is to be cut off first."""
+    entries = await delivered(wire)
+    lease = await Leases(wire, "one", PROBE).take(LEASE)
+    assert lease is not None
+    owner = committer(wire, lease=LEASE)
+
+    async def acked(number: int, before: str, after: str) -> Committed:
+        commit = Commit()
+        commit.ack(entries[number].id)
+        return await owner.commit(commit, epoch=lease.epoch, before=before, checkpoint=after)
+
+    assert (await acked(0, "", "5")).acked == 1
+    assert (await acked(1, "5", "9")).acked == 1
+    assert (await acked(1, "5", "9")).missing == {entries[1].id}, "the same once more, for a reply that was lost"
+    await wire.call("HSET", LEASE, "checkpoint", "5")
+    with pytest.raises(FencedError, match="is not where its owner had moved it"):
+        await acked(2, "9", "12")
+    assert await pending(wire) == 1
+
+
 async def a_portion_behind_a_refused_one_does_nothing(wire: Wire) -> None:
     """I8: portions of a commit are sent in one go; what the one before has not acked keeps back those behind it."""
     entries = await delivered(wire)
-    head = (GROUP, "one", "", "", entries[0].id, 1)
+    head = (GROUP, "one", "", "", "", entries[0].id, 1)
     reply = await scripts.call_script(wire, "commit", [IN, PROBE, PROBE, OUT], [*head, entries[1].id, "4", b"{}"])
     assert reply == [0, [], b"EARLY", []]
     assert (await pending(wire), await contents(wire, OUT)) == (3, [])
@@ -226,9 +247,10 @@ class Gate:
 
 ACK_GATE = "local ours = redis.call('XACK', source, group, id) == 1"
 NO_GATE = "local ours = redis.call('XACK', source, group, id) < 2"
-EPOCH = "if epoch ~= 'all' and redis.call('HGET', lease, 'epoch') ~= epoch then"
+EPOCH = "if held[1] ~= epoch then return"
+PLACE = "if at ~= ARGV[4] and at ~= ARGV[5] then"
 ALL = "if found < #ids then"
-EARLY = "if ARGV[5] ~= '' and #redis.call('XPENDING', source, group, ARGV[5], ARGV[5], 1) > 0 then"
+EARLY = "if ARGV[6] ~= '' and #redis.call('XPENDING', source, group, ARGV[6], ARGV[6], 1) > 0 then"
 GATES = [
     Gate("commit", ACK_GATE, NO_GATE, only_what_was_acked_is_forwarded),
     Gate("commit", ACK_GATE, NO_GATE, the_first_commit_wins),
@@ -237,7 +259,8 @@ GATES = [
     Gate("commit", "if kind ~= 'stream' and kind ~= 'none' then", "if false then", a_key_of_another_type_loses_nothing),
     Gate("commit", ALL, "if false then", an_exclusive_owner_commits_all_or_nothing),
     Gate("commit", ALL, "if false then", entries_that_became_one_thing_are_committed_all_or_none),
-    Gate("commit", EPOCH, "if false then", an_owner_that_was_fenced_off_commits_nothing),
+    Gate("commit", EPOCH, "if false then return", an_owner_that_was_fenced_off_commits_nothing),
+    Gate("commit", PLACE, "if false then", an_owner_whose_server_went_back_commits_nothing),
     Gate("commit", EARLY, "if false then", a_portion_behind_a_refused_one_does_nothing),
     Gate("ingest", "if commits == number then", "if false then", a_checkpoint_moves_with_its_records),
     Gate("ingest", "if held[1] ~= epoch then", "if false then", a_fenced_source_adds_nothing),

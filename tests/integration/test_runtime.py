@@ -596,7 +596,8 @@ async def test_suspects_are_not_forgotten_when_the_connection_breaks_while_they_
     )
     await folder.run(url, stages=("a",))
     redis_client.xreadgroup("b", "elsewhere.7.b.0", {"{p}:s": ">"}, count=30)
-    take, broken = Claimer.take, []
+    take = Claimer.take
+    broken: list[int] = []
 
     async def breaks_once(claimer: Claimer, ids: Sequence[bytes]) -> list[Entry]:
         if ids and not broken:

@@ -4,8 +4,8 @@
 -- whole script before its first write.
 --
 -- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets
--- ARGV  1 group   2 consumer   3 the lease's epoch, 'all', or ''   4 the sink's checkpoint
---       5 an id that must not be pending any more, or ''   6 how many entries
+-- ARGV  1 group   2 consumer   3 the lease's epoch, 'all', or ''   4 the sink's checkpoint before   5 and after it
+--       6 an id that must not be pending any more, or ''   7 how many entries
 --       then three arguments for each entry
 --         id '0' ''       acknowledge only
 --         id K data       forward one record to KEYS[K], its field `data` alone
@@ -15,8 +15,8 @@
 
 local group, consumer, epoch = ARGV[1], ARGV[2], ARGV[3]
 local source, lease = KEYS[1], KEYS[3]
-local FIRST, PORTION = 7, 1000
-local behind = FIRST + 3 * tonumber(ARGV[6])
+local FIRST, PORTION = 8, 1000
+local behind = FIRST + 3 * tonumber(ARGV[7])
 
 -- Whatever could make a write fail is found out before the first one.
 for k = 4, #KEYS do
@@ -29,7 +29,7 @@ redis.call('XACK', source, group, '0-0')
 redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'p', 'p')
 
 -- Portions of a commit come in one go: where one was refused, those behind it do nothing, which keeps the order.
-if ARGV[5] ~= '' and #redis.call('XPENDING', source, group, ARGV[5], ARGV[5], 1) > 0 then
+if ARGV[6] ~= '' and #redis.call('XPENDING', source, group, ARGV[6], ARGV[6], 1) > 0 then
   return {0, {}, 'EARLY', {}}
 end
 
@@ -62,8 +62,14 @@ end
 -- All or nothing: what a sink's exclusive owner wrote outside cannot be taken back by entry, nor what entries became
 -- together ('all').
 if epoch ~= '' then
-  if epoch ~= 'all' and redis.call('HGET', lease, 'epoch') ~= epoch then
-    return redis.error_reply('FENCED ' .. lease .. ' has another owner')
+  if epoch ~= 'all' then
+    local held = redis.call('HMGET', lease, 'epoch', 'checkpoint')
+    if held[1] ~= epoch then return redis.error_reply('FENCED ' .. lease .. ' has another owner') end
+    -- A server that has lost what it confirmed is behind what was written outside: that has to be cut back first.
+    local at = held[2] or ''
+    if at ~= ARGV[4] and at ~= ARGV[5] then
+      return redis.error_reply('FENCED ' .. lease .. ' is not where its owner had moved it')
+    end
   end
   local ids, pending, found = {}, {}, 0
   for i = FIRST, behind - 1, 3 do ids[#ids + 1] = ARGV[i] end
@@ -87,7 +93,7 @@ if epoch ~= '' then
     local failure = forward(ARGV[i + 1], ARGV[i + 2], true, added)
     if failure then return {0, {}, failure, {}} end
   end
-  if epoch ~= 'all' then redis.call('HSET', lease, 'checkpoint', ARGV[4]) end
+  if epoch ~= 'all' then redis.call('HSET', lease, 'checkpoint', ARGV[5]) end
   for i = 1, #ids, PORTION do
     acked = acked + redis.call('XACK', source, group, unpack(ids, i, math.min(i + PORTION - 1, #ids)))
   end
