@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -215,3 +219,50 @@ def test_the_drawing_is_shown_by_a_browser_in_its_size(tmp_path: Path) -> None:
             }).map(text => text.textContent)"""
         )
         assert wide == []
+
+
+@pytest.fixture(scope="session")
+def mermaid_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Mermaid itself, as code hosts have it; skipped, with the reason, where it cannot be fetched."""
+    npm, place = shutil.which("npm"), tmp_path_factory.mktemp("mermaid")
+    if npm is None:
+        pytest.skip("no npm on PATH, which fetches mermaid")
+    packed = subprocess.run([npm, "pack", "mermaid@^11 || ^12"], cwd=place, capture_output=True, text=True, check=False)
+    if packed.returncode:
+        pytest.skip(f"mermaid cannot be fetched: {packed.stderr.strip().splitlines()[-1]}")
+    with tarfile.open(next(place.glob("*.tgz"))) as archive:
+        archive.extract("package/dist/mermaid.min.js", place, filter="data")
+    return place / "package" / "dist" / "mermaid.min.js"
+
+
+def test_mermaid_draws_what_is_written_for_it(folder: PipelineFolder, mermaid_script: Path) -> None:
+    """Every kind of node and edge, and texts that mean something to mermaid, shown as they are."""
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages:
+          end: {read: {jsonl: in}, process: [{filter: 'x == "<b>&|`"'}], to: [{stream: graph, when: 'y == "a|b]"'}, t]}
+          b: {from: [graph, t], process: [{set: {z: "- 1", w: "'1. #quot; %% x'"}}], consumers: 3, write: stdout}
+        """
+    )
+    seen = picture(folder.topology())
+    drawings = {"hostile": render(seen, "mermaid"), "flights": (GOLDEN / "flights.mermaid").read_text()}
+    with open_page() as page:
+        page.add_script_tag(path=mermaid_script)
+        page.evaluate("mermaid.initialize({startOnLoad: false})")
+        shown = {
+            name: page.evaluate(
+                """async text => {
+                    document.body.innerHTML = (await mermaid.render('drawing', text)).svg;
+                    const all = selector => [...document.querySelectorAll(selector)];
+                    return [all('.node').length, all('.edgePaths path').length, document.body.textContent];
+                }""",
+                text,
+            )
+            for name, text in drawings.items()
+        }
+    assert shown["hostile"][:2] == [len(seen.nodes), len(seen.edges)]
+    assert shown["flights"][:2] == [drawings["flights"].count(":::"), drawings["flights"].count("->")]
+    words = re.sub(r"\s", "", shown["hostile"][2])
+    for text in ("""filter:x=="<b>&|`\"""", """y=="a|b]\"""", "3consumers", "deadlettersofend"):
+        assert text in words
