@@ -52,9 +52,7 @@ def test_failover_of_the_slots_master(
         failovers += 1
         cluster.nodes[before].start()
         patiently(lambda: cluster.in_step(before), "the old master as a replica in step")  # noqa: B023
-    for worker in workers:
-        worker.stop()
-    workload.drain(cluster.url)
+    workload.finish(*workers, via=cluster.url)
     patiently(lambda: at_owner(workload, cluster), "the slot's master")
     print(f"{failovers} failovers; {workload.produced - workload.length('in'):,} records were lost with their masters")
     workload.verify(survivors(workload))
@@ -77,8 +75,6 @@ def test_a_slot_that_moves_takes_its_pipeline_along(
         moves += 1
         produced = workload.length("out")
         patiently(lambda: workload.length("out") > produced or not workload.pending(), "going on")  # noqa: B023
-    for worker in workers:
-        worker.stop()
-    workload.drain(cluster.url)
+    workload.finish(*workers, via=cluster.url)
     assert moves == 4
     workload.verify()

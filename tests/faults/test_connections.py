@@ -23,10 +23,8 @@ def test_connections_that_break_in_every_way(
     patiently(lambda: workload.length("in") == RECORDS, "all records")
     patiently(lambda: sum(proxy.harm.values()) >= 200, "enough harm", 300)
     proxy.calm()
-    for worker in workers:
-        worker.stop()
+    workload.finish(*workers)
     proxy.close()
     print(f"harm done: {dict(proxy.harm)}")
     assert min(proxy.harm[kind] for kind in ("cut request", "half request", "half reply", "swallow reply")) >= 10
-    workload.drain()
     workload.verify()

@@ -97,9 +97,7 @@ def test_failover_by_sentinel(sentinels: Watched, make_workload: Callable[..., W
         with servers[before].client as plain:  # sooner than the sentinels would
             plain.replicaof("127.0.0.1", watched.master())
         patiently(lambda: in_step(servers[before]), "the old master as a replica in step")  # noqa: B023
-    for worker in workers:
-        worker.stop()
-    workload.drain(watched.url)  # by the sentinels: they may have chosen once more, on a machine that is busy
+    workload.finish(*workers, via=watched.url)  # they may have chosen once more, on a machine that is busy
     workload.url = f"redis://127.0.0.1:{watched.master()}"
     patiently(lambda: is_master(workload.url), "the master that is left")
     print(f"{failovers} failovers; {workload.produced - workload.length('in'):,} records were lost with their masters")
@@ -137,7 +135,6 @@ def test_a_server_that_is_read_only_for_a_while(
             plain.replicaof("NO", "ONE")
         produced = workload.length("out")
         patiently(lambda: workload.length("out") > produced, "going on")  # noqa: B023
-    worker.stop()
-    workload.drain()
+    workload.finish(worker)
     assert refused == 5
     workload.verify()

@@ -29,11 +29,9 @@ def test_workers_killed_a_hundred_times(workload: Workload) -> None:
         victim.kill()
         hot += in_hand > 0
         workers[index] = workload.start(name=victim.name if dice.random() < 0.7 else None)
-    for worker in workers:
-        document = worker.stop()
-        taken_over += sum(stage["claimed"] for stage in document["stages"].values())
     workload.produce(max(0, RECORDS - workload.produced))
-    workload.drain()
+    for document in workload.finish(*workers):
+        taken_over += sum(stage["claimed"] for stage in document["stages"].values())
     print(f"{KILLS} kills, {hot} of them with entries in hand, {taken_over} entries taken over by the last workers")
     assert hot >= KILLS // 2, "most kills hit an idle worker: the harm did not take place"
     workload.verify()
@@ -88,8 +86,7 @@ def zombies(workload: Workload, records: int) -> int:
         patiently(lambda: workload.in_hand_of(zombie) == 0, "the heir's taking over")
         zombie.signal(signal.SIGCONT)
     workload.produce(max(0, records - workload.produced))
-    documents = [worker.stop() for worker in (zombie, heir)]
-    workload.drain()
+    documents = workload.finish(zombie, heir)
     return sum(stage["stale"] for document in documents for stage in document["stages"].values())
 
 

@@ -26,9 +26,7 @@ def test_a_new_version_is_rolled_out_under_load(workload: Workload) -> None:
             workers[index] = workload.start()
         patiently(lambda: workload.at_work() and seen.exists(), f"version {version} at work")  # noqa: B023
     producing.join()
-    for worker in workers:
-        worker.stop()
-    workload.drain()
+    workload.finish(*workers)
     versions = {record.get("version", 0) for _, record in workload.entries("out")}
     print(f"versions at work: {sorted(versions)}; {given_back} entries were given back, and taken by others")
     assert versions == {0, 1, 2, 3}

@@ -35,9 +35,7 @@ def test_fsync_always_loses_nothing_that_was_confirmed(
         hot += workload.pending() > 0
         server.kill()
         server.start()
-    for worker in workers:
-        worker.stop()
-    workload.drain()
+    workload.finish(*workers)
     print(f"{CRASHES} crashes, {hot} of them with entries in hand")
     assert hot >= CRASHES // 2
     assert workload.length("in") == workload.produced
@@ -59,9 +57,7 @@ def test_what_everysec_loses_is_lost_whole(
         server.kill()
         lost_bytes += cut_off(server.folder, workload.dice.randrange(1, 2_000_000))
         server.start()
-    for worker in workers:
-        worker.stop()
-    workload.drain()
+    workload.finish(*workers)
     lost = workload.produced - workload.length("in")
     print(f"{CRASHES} crashes took {lost_bytes:,} bytes of the log, and {lost:,} records with them")
     assert lost > 0, "nothing was lost: the harm did not take place"

@@ -53,8 +53,7 @@ def test_after_flushall_the_pipeline_goes_on_with_what_comes_next(workload: Work
             patiently(lambda: server.exists("{f}:@applied") and len(groups(server)) == 1, "the groups, anew")
     before = workload.produced
     workload.produce(RECORDS // 4)
-    worker.stop()
-    workload.drain()
+    workload.finish(worker)
     expected, dead = workload.expected(range(before, workload.produced))
     after = [(r["n"], r["copy"]) for _, r in workload.entries("out") if r["n"] >= before]
     buried = [(r["n"], r["copy"]) for _, r in workload.entries("@dead:check") if r["n"] >= before]
@@ -102,8 +101,7 @@ def test_no_script_is_no_trouble(workload: Workload) -> None:
             workload.produce(RECORDS // 100)
             server.script_flush()
             flushed += 1
-    worker.stop()
-    workload.drain()
+    workload.finish(worker)
     assert flushed == 20
     workload.verify()
 
@@ -145,8 +143,7 @@ def goes_on(workload: Workload, worker: Worker) -> None:
     length = workload.length("out")
     workload.produce(2000)
     patiently(lambda: workload.length("out") > length, "going on")
-    worker.stop()
-    workload.drain()
+    workload.finish(worker)
     workload.verify()
 
 

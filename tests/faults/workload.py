@@ -296,6 +296,32 @@ class Workload:
         document: dict[str, Any] = finished.json
         return document
 
+    def settled(self) -> bool:
+        """Whether every stage has done all that is in its streams."""
+        with self.server as server:
+            for stage, streams in STAGES.items():
+                for stream in streams:
+                    facts: Any = server.xinfo_stream(f"{{f}}:{stream}")
+                    groups: Any = server.xinfo_groups(f"{{f}}:{stream}")
+                    group = next((found for found in groups if found["name"].decode() == stage), None)
+                    if group is None or group["pending"]:
+                        return False
+                    if _id(group["last-delivered-id"]) < _id(facts["last-generated-id"]):
+                        return False
+        return True
+
+    def finish(self, *workers: Worker, via: str | None = None) -> list[dict[str, Any]]:
+        """Past all harm, have those who lived through it bring the work to its end; returns what they say of it.
+
+        A fresh run that drains after them would take up whatever they had forgotten.
+        """
+        patiently(lambda: self.settled() or not all(worker.runs for worker in workers), "the end of the work", 200)
+        left = self.pending()
+        documents = [worker.stop() for worker in workers]
+        assert left == 0
+        self.drain(via)
+        return documents
+
     def in_hand_of(self, worker: Worker) -> int:
         """How many entries are pending for a worker at this moment."""
         mark = f"{worker.name}." if worker.name else f".{worker.pid}."
@@ -355,6 +381,10 @@ class Workload:
         with self.server as server:
             for stage in ("split", "collect"):
                 assert server.xlen(f"{{f}}:@dead:{stage}") == 0
+
+
+def _id(text: bytes) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(b"-"))
 
 
 def wait(seconds: float) -> None:
