@@ -60,7 +60,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place, running(Path(place)) as (file, url, address):
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-            page = browser.new_page(viewport={"width": 1400, "height": 560})
+            page = browser.new_page(viewport={"width": 1600, "height": 560})
             flights(page, Path(place))
             live(page, address)
             browser.close()

@@ -16,8 +16,11 @@ CHARACTER = 7.3
 
 LINE = 16
 PADDING = 10
-WIDEST = 46
+WIDEST = 38
 """Characters of a line at the most; longer ones are cut, their whole text is in the tooltip."""
+
+SMALL_CHARACTER = 6.2
+"""Pixels that a character of a condition takes."""
 
 BETWEEN_LAYERS = 40
 BETWEEN_NODES = 22
@@ -43,17 +46,16 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An edge's way: points from the source's right side to the target's left, and where its condition is written."""
+    """An edge's way: points from the source's right side to the target's left."""
 
     edge: Edge
     points: tuple[tuple[float, float], ...]
 
     @property
-    def middle(self) -> tuple[float, float]:
-        """Where the condition is written: in the middle of the way."""
-        place = (len(self.points) - 1) // 2
-        (ax, ay), (bx, by) = self.points[place], self.points[place + 1]
-        return (ax + bx) / 2, (ay + by) / 2
+    def label(self) -> tuple[float, float]:
+        """Where the condition ends: before the first piece does, on the side from which the curve does not come."""
+        (_, from_y), (x, y) = self.points[:2]
+        return x - 8, y - 6 if y <= from_y else y + 13
 
     @property
     def path(self) -> str:
@@ -84,8 +86,7 @@ def lay_out(picture: Picture) -> Layout:
     shown = [node for node in picture.nodes if node.kind != "dead"]
     edges = [edge for edge in picture.edges if not edge.dead]
     sizes = {node.id: _size(node, has_dead=node.id in dead) for node in shown}
-    labels = max((len(edge.when) for edge in edges if edge.when), default=0)
-    places, bends = _places(shown, edges, sizes, min(labels, WIDEST) * 6.2)
+    places, bends = _places(shown, edges, sizes)
     boxes = tuple(
         Box(node, *places[node.id], *sizes[node.id], _lines(node), nodes.get(dead.get(node.id, "")))
         for node in shown
@@ -98,7 +99,7 @@ def lay_out(picture: Picture) -> Layout:
 
 
 def _lines(node: Node) -> tuple[str, ...]:
-    return tuple(cut(line) for line in (node.label, *node.lines, *node.figures))
+    return tuple(cut(line) for line in (node.label, *node.body, *node.figures))
 
 
 def cut(line: str) -> str:
@@ -119,7 +120,7 @@ Place = tuple[float, float]
 
 
 def _places(
-    nodes: Sequence[Node], edges: Sequence[Edge], sizes: dict[str, tuple[float, float]], label: float
+    nodes: Sequence[Node], edges: Sequence[Edge], sizes: dict[str, tuple[float, float]]
 ) -> tuple[dict[str, Place], list[list[Place]]]:
     """The corners of nodes, and the bends of edges; each part that hangs together below the one before it."""
     from grandalf.graphs import Edge as GraphEdge
@@ -142,7 +143,7 @@ def _places(
     for component in graph.C:
         ways: dict[int, list[Place]] = {}
         layout = SugiyamaLayout(component)
-        layout.xspace, layout.yspace = BETWEEN_NODES, BETWEEN_LAYERS + label
+        layout.xspace, layout.yspace = BETWEEN_NODES, BETWEEN_LAYERS
         layout.route_edge = lambda edge, points, ways=ways: ways.__setitem__(edge.data, points[1:-1])
         layout.init_all(roots=[vertex for vertex in component.sV if not vertex.e_in()], optimize=True)
         layout.draw(ROUNDS)
@@ -150,12 +151,26 @@ def _places(
         bent = [x for way in ways.values() for x, _ in way]
         left = min([*bent, *(x for x, _, _ in corners.values())])
         above = min(y for _, y, _ in corners.values())
+        ranks = {v.data: layout.grx[v].rank for v in component.sV}
+        shifts = _shifts(len(layout.layers), [(ranks[e.source], e.when) for e in edges if e.source in ranks])
         for name, (x, y, _) in corners.items():
-            places[name] = (round(y - above + MARGIN, 1), round(x - left + top, 1))
+            places[name] = (round(y - above + MARGIN + shifts[ranks[name]], 1), round(x - left + top, 1))
         for number, way in ways.items():
-            bends[number] = [(y - above + MARGIN, x - left + top) for x, y in way]
+            first = ranks[edges[number].source] + 1
+            bends[number] = [
+                (y - above + MARGIN + shifts[rank], x - left + top) for rank, (x, y) in enumerate(way, start=first)
+            ]
         top += max([*bent, *(x + w for x, _, w in corners.values())]) - left + 2 * BETWEEN_NODES
     return places, bends
+
+
+def _shifts(layers: int, edges: Sequence[tuple[int, str | None]]) -> list[float]:
+    """How far each layer moves on, to leave room for the conditions of the edges that begin in those before it."""
+    room = [0.0] * layers
+    for rank, when in edges:
+        if when is not None:
+            room[rank] = max(room[rank], min(len(when), WIDEST) * SMALL_CHARACTER)
+    return [sum(room[:rank]) for rank in range(layers)]
 
 
 def _route(edge: Edge, boxes: dict[str, Box], bends: Sequence[Place]) -> Route:

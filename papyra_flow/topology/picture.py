@@ -17,7 +17,7 @@ from papyra_flow.topology.words import retention_words
 
 @dataclass(slots=True)
 class Node:
-    """A node of the picture; `lines` are what is written in it below its label."""
+    """A node of the picture; `lines` say what is done in it."""
 
     id: str
     kind: Kind
@@ -33,6 +33,11 @@ class Node:
     """What the server says of it."""
     alarming: bool = False
     """Whether those figures want somebody to look."""
+
+    @property
+    def body(self) -> list[str]:
+        """What is written in it, below its label."""
+        return [*self.lines, f"{self.replicas} consumers"] if self.replicas > 1 else self.lines
 
 
 @dataclass(slots=True)
@@ -133,8 +138,6 @@ class _Drawing:
         node.yaml = self._yaml("stages", stage.name)
         if stage.inputs:
             node.replicas = settings.consumers
-            if settings.consumers > 1:
-                node.lines.append(f"{settings.consumers} consumers")
             wait = f", waits {format_duration(settings.batch_wait)}" if settings.batch_wait else ""
             node.settings = {
                 "group": stage.group,
