@@ -27,7 +27,7 @@ class Bare:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._replies = hiredis.Reader()
-        text, self.sha = source_of("commit")
+        text, self._sha = source_of("commit")
         self.call("SCRIPT", "LOAD", text)
 
     def send(self, *arguments: Argument) -> None:
@@ -48,6 +48,11 @@ class Bare:
         self.send(*arguments)
         return self.receive()
 
+    def commit_head(self, source: str, target: str, group: str) -> tuple[Argument, ...]:
+        """The beginning of a commit from stream to stream; how many entries, and they, come behind it."""
+        keys = (source, "{b}:@probe", "{b}:@probe", target)
+        return ("EVALSHA", self._sha, len(keys), *keys, group, "c", "", "", "", "")
+
 
 def hop(path: str, source: str, target: str, group: str, records: int, step: Callable[[Record], Record]) -> None:
     """Take so many records from stream to stream: read, decode, call, encode, commit."""
@@ -55,7 +60,7 @@ def hop(path: str, source: str, target: str, group: str, records: int, step: Cal
     read: tuple[Argument, ...] = (
         "XREADGROUP", "GROUP", group, "c", "COUNT", BATCH, "BLOCK", 1000, "STREAMS", source, ">",
     )  # fmt: skip
-    head = ("EVALSHA", bare.sha, 4, source, "{b}:@probe", "{b}:@probe", target, group, "c", "", "", "")
+    head = bare.commit_head(source, target, group)
     bare.send(*read)
     entries = _entries(bare)
     done = 0

@@ -22,7 +22,7 @@ WARM_UP = 100
 def bare_stage(path: str, source: str, target: str, group: str) -> None:
     """A blocking loop with the same promise: read, decode, call, encode, commit by the script."""
     reading, committing = Bare(path), Bare(path)
-    head = ("EVALSHA", committing.sha, 4, source, "{b}:@probe", "{b}:@probe", target, group, "c", "", "", "")
+    head = committing.commit_head(source, target, group)
     while True:
         reply = reading.call("XREADGROUP", "GROUP", group, "c", "COUNT", 500, "BLOCK", 0, "STREAMS", source, ">")
         entries = reply[0][1]

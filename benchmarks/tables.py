@@ -88,7 +88,7 @@ def _hop(path: str, number: int, entries: int, change: Change) -> None:
     bare = Bare(path)
     group, source, target = STAGES[number], f"{{b}}:s{number}", f"{{b}}:s{number + 1}"
     read: tuple[Argument, ...] = ("XREADGROUP", "GROUP", group, "c", "COUNT", 4, "BLOCK", 5000, "STREAMS", source, ">")
-    head = ("EVALSHA", bare.sha, 4, source, "{b}:@probe", "{b}:@probe", target, group, "c", "", "", "")
+    head = bare.commit_head(source, target, group)
     bare.send(*read)
     found, done = bare.receive()[0][1], 0
     while done < entries:
