@@ -1,4 +1,4 @@
-"""The benchmarks as a process: they measure something, whatever it is on a machine that is busy. Times are not looked at."""
+"""The benchmarks as a process: they measure something, whatever it is on a busy machine. Times are not looked at."""
 
 from __future__ import annotations
 
