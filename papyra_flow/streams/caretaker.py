@@ -54,7 +54,7 @@ class Caretaker:
 
     def _run(self) -> None:
         revivals: deque[float] = deque(maxlen=OFTEN)
-        while (connection := self._connection) is not None:
+        while (connection := self._connection) is not None and not self._ending.is_set():
             with connection, suppress(OSError):
                 connection.recv(1)  # the server says nothing of its own accord: this is its end, or ours
             if self._ending.is_set():

@@ -10,7 +10,6 @@ connection to it (`link`). What does not live here: TLS, authentication (redis-p
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any  # the keyword arguments of redis-py, which are of all types
@@ -40,16 +39,18 @@ class Owner:
 
     def __init__(self, seeds: Sequence[Address], slot: int, make: Callable[[str, int], AbstractConnection]) -> None:
         self._seeds = list(seeds)
-        self._nodes = deque(self._seeds)
+        self._nodes = self._seeds
         self._slot = slot
         self._make = make
 
     async def find(self) -> Address:
-        """The node, as another node than the last time says; raises redis-py's errors when none does."""
+        """The node, as another node than the last time says; raises redis-py's errors when none does.
+
+        That is so that one that was cut off from the others is not believed for ever.
+        """
         last: Exception | None = None
-        for _ in range(len(self._nodes)):
-            asked = self._nodes[0]
-            self._nodes.rotate(-1)
+        for asked in list(self._nodes):
+            self._nodes = [*self._nodes[1:], asked]
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     ranges = await self._ask(asked)
@@ -74,13 +75,16 @@ class Owner:
                 await connection.disconnect(nowait=True)
 
     def _note(self, ranges: object, asked: Address) -> Address | None:
-        """The slot's node, if somebody has it; nodes that were not known are asked, too, from now on."""
+        """The slot's node, if somebody has it; from now on the nodes that there are now are asked, and the seeds."""
         owner: Address | None = None
+        there: dict[Address, None] = dict.fromkeys(self._seeds)
         for first, last, *nodes in ranges if isinstance(ranges, list) else ():
             addresses = [_address(node, asked) for node in nodes]
-            self._nodes.extend(address for address in addresses if address not in self._nodes)
+            there |= dict.fromkeys(addresses)
             if first <= self._slot <= last:
                 owner = addresses[0]
+        in_turn = [*(node for node in self._nodes if node in there), *there]
+        self._nodes = [*dict.fromkeys(node for node in in_turn if node != asked), *({asked} & there.keys())]
         return owner
 
 
