@@ -227,7 +227,11 @@ def mermaid_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     npm, place = shutil.which("npm"), tmp_path_factory.mktemp("mermaid")
     if npm is None:
         pytest.skip("no npm on PATH, which fetches mermaid")
-    packed = subprocess.run([npm, "pack", "mermaid@^11 || ^12"], cwd=place, capture_output=True, text=True, check=False)
+    command = [npm, "pack", "mermaid@^11 || ^12", "--fetch-retries=0", "--fetch-timeout=20000"]
+    try:
+        packed = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=60)
+    except subprocess.TimeoutExpired:
+        pytest.skip("mermaid cannot be fetched: npm does not come to an end")
     if packed.returncode:
         pytest.skip(f"mermaid cannot be fetched: {packed.stderr.strip().splitlines()[-1]}")
     with tarfile.open(next(place.glob("*.tgz"))) as archive:
