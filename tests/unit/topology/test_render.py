@@ -233,7 +233,7 @@ def mermaid_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     except subprocess.TimeoutExpired:
         pytest.skip("mermaid cannot be fetched: npm does not come to an end")
     if packed.returncode:
-        pytest.skip(f"mermaid cannot be fetched: {packed.stderr.strip().splitlines()[-1]}")
+        pytest.skip(f"mermaid cannot be fetched: {packed.stderr.strip().splitlines()[0]}")
     with tarfile.open(next(place.glob("*.tgz"))) as archive:
         archive.extract("package/dist/mermaid.min.js", place, filter="data")
     return place / "package" / "dist" / "mermaid.min.js"
