@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from papyra_flow.errors import PipelineFailedError
+from papyra_flow.errors import PipelineFailedError, WrongKeyTypeError
 from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.streams.groups import create_groups
 from papyra_flow.streams.positions import look
@@ -18,13 +18,19 @@ _log = logging.getLogger("papyra_flow.stage")
 
 
 async def regroup(stage: StageRuntime) -> None:
-    """Create the pipeline's groups anew if the server has lost them all; raises PipelineFailedError otherwise."""
+    """Create the pipeline's groups anew if the server has lost them all.
+
+    Raises PipelineFailedError for one that somebody destroyed, WrongKeyTypeError for a stream that was replaced.
+    """
     topology, wire = stage.around.topology, stage.around.server.wire
     if not await wire.call("EXISTS", topology.keys.applied):
         _log.warning("%s: the server has lost the pipeline's keys; creating its groups anew", stage.name)
         await create_groups(wire, topology.groups(), marker=topology.keys.applied)
         return
     positions = await look(wire, [stream.key for stream in stage.inputs])
+    for found in positions.streams.values():
+        if found.kind not in {"stream", "none"}:
+            raise WrongKeyTypeError(f"{found.key} holds a {found.kind}: not a stream")
     if any(stage.spec.group not in position.groups for position in positions.streams.values()):
         raise PipelineFailedError(
             f"the group {stage.spec.group!r} of the stage {stage.name!r} was destroyed while it ran; "
