@@ -29,31 +29,33 @@ def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
         cluster.end()
 
 
-def at_owner(workload: Workload, cluster: Cluster) -> bool:
-    """Have the test look where the slot is now; False while nobody who can be written to has it."""
-    workload.url = f"redis://127.0.0.1:{cluster.owner(KEY)}"
-    return is_master(workload.url)
+def on(cluster: Cluster, make_workload: Callable[..., Workload]) -> Workload:
+    """A workload that looks for the slot's master anew whenever it speaks to it."""
+
+    def find() -> str:
+        return f"redis://127.0.0.1:{cluster.owner(KEY)}"
+
+    return make_workload(find(), via=cluster.url, find=find)
 
 
 def test_failover_of_the_slots_master(
     make_cluster: Callable[..., Cluster], make_workload: Callable[..., Workload]
 ) -> None:
     cluster = make_cluster(VALKEY, replicas=True)
-    workload = make_workload(f"redis://127.0.0.1:{cluster.owner(KEY)}", via=cluster.url)
+    workload = on(cluster, make_workload)
     workers = workload.pair_at_work()
     failovers = 0
-    workload.produce(RECORDS // 4)
+    workload.produce_through(RECORDS // 4)
     for _ in range(3):
-        before = cluster.owner(KEY)
-        workload.produce(RECORDS // 4)
+        workload.produce_through(RECORDS // 4)
         patiently(workload.at_work, "work in hand")
+        before = cluster.owner(KEY)
         cluster.nodes[before].kill()
-        patiently(lambda: cluster.owner(KEY) != before and at_owner(workload, cluster), "a failover")  # noqa: B023
+        patiently(lambda: cluster.owner(KEY) != before and is_master(workload.where), "a failover")  # noqa: B023
         failovers += 1
         cluster.nodes[before].start()
         patiently(lambda: cluster.in_step(before), "the old master as a replica in step")  # noqa: B023
     workload.finish(*workers, via=cluster.url)
-    patiently(lambda: at_owner(workload, cluster), "the slot's master")
     print(f"{failovers} failovers; {workload.produced - workload.length('in'):,} records were lost with their masters")
     workload.verify(survivors(workload))
 
@@ -63,7 +65,7 @@ def test_a_slot_that_moves_takes_its_pipeline_along(
     make_cluster: Callable[..., Cluster], make_workload: Callable[..., Workload], flavour: str
 ) -> None:
     cluster = make_cluster(flavour)
-    workload = make_workload(f"redis://127.0.0.1:{cluster.owner(KEY)}", via=cluster.url)
+    workload = on(cluster, make_workload)
     workers = workload.pair_at_work()
     moves = 0
     for _ in range(4):
@@ -71,7 +73,7 @@ def test_a_slot_that_moves_takes_its_pipeline_along(
         patiently(workload.at_work, "work in hand")
         before = cluster.owner(KEY)
         cluster.move(KEY, cluster.after(before))
-        patiently(lambda: cluster.owner(KEY) != before and at_owner(workload, cluster), "the move")  # noqa: B023
+        patiently(lambda: cluster.owner(KEY) != before and is_master(workload.where), "the move")  # noqa: B023
         moves += 1
         produced = workload.length("out")
         patiently(lambda: workload.length("out") > produced or not workload.pending(), "going on")  # noqa: B023

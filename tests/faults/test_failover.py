@@ -80,26 +80,27 @@ def sentinels(tmp_path: Path, local_server: Callable[..., LocalServer]) -> Itera
 
 def test_failover_by_sentinel(sentinels: Watched, make_workload: Callable[..., Workload]) -> None:
     watched, servers = sentinels
-    workload = make_workload(f"redis://127.0.0.1:{watched.master()}", via=watched.url)
+
+    def find() -> str:
+        return f"redis://127.0.0.1:{watched.master()}"
+
+    workload = make_workload(find(), via=watched.url, find=find)
     workers = workload.pair_at_work()
     failovers = 0
-    workload.produce(RECORDS // 4)
+    workload.produce_through(RECORDS // 4)
     for _ in range(3):
-        before = watched.master()
-        workload.produce(RECORDS // 4)
+        workload.produce_through(RECORDS // 4)
         patiently(workload.at_work, "work in hand")
+        before = watched.master()
         servers[before].kill()
         patiently(lambda: watched.master() != before, "a failover")  # noqa: B023
         failovers += 1
-        workload.url = f"redis://127.0.0.1:{watched.master()}"
-        patiently(lambda: is_master(workload.url), "the new master")
+        patiently(lambda: is_master(workload.where), "the new master")
         servers[before].start()
         with servers[before].client as plain:  # sooner than the sentinels would
             plain.replicaof("127.0.0.1", watched.master())
         patiently(lambda: in_step(servers[before]), "the old master as a replica in step")  # noqa: B023
-    workload.finish(*workers, via=watched.url)  # they may have chosen once more, on a machine that is busy
-    workload.url = f"redis://127.0.0.1:{watched.master()}"
-    patiently(lambda: is_master(workload.url), "the master that is left")
+    workload.finish(*workers, via=watched.url)
     print(f"{failovers} failovers; {workload.produced - workload.length('in'):,} records were lost with their masters")
     workload.verify(survivors(workload))
 

@@ -195,6 +195,8 @@ class Workload:
     url: str
     seed: int = SEED
     via: str | None = None
+    find: Callable[[], str] | None = None
+    """Where the server is just now, if it is not always at `url`."""
     form: str = "json"
     pipeline: str = ""
     calm: bool = False
@@ -214,7 +216,12 @@ class Workload:
 
     @property
     def server(self) -> redis.Redis:
-        return client(self.url)
+        return client(self.where)
+
+    @property
+    def where(self) -> str:
+        """The server's address, as it is just now."""
+        return self.find() if self.find is not None else self.url
 
     @property
     def steps(self) -> str:
@@ -232,6 +239,18 @@ class Workload:
                     pipe.xadd("{f}:in", {"data": json.dumps({"n": n})})
                 pipe.execute()
             self.produced += count
+
+    def produce_through(self, count: int) -> None:
+        """As `produce`, through failovers.
+
+        What broke in the middle is put in again: then its numbers are there twice, and have to come out twice.
+        """
+
+        def produced() -> bool:
+            self.produce(count)
+            return True
+
+        patiently(produced, "records that are put in")
 
     def in_background(self, total: int, chunk: int = 1000) -> threading.Thread:
         """Put records in while something else goes on."""

@@ -11,7 +11,8 @@ from tests.harness.servers import LocalServer, client, eventually, program_of
 
 SLOTS = 16384
 MASTERS = 3
-NODE_TIMEOUT_MS = 2000
+FAILOVER_MS, NO_FAILOVER_MS = 2000, 30_000
+"""How long a node may say nothing: short where a replica is to take its place, long where nobody could."""
 
 
 class Cluster:
@@ -19,12 +20,13 @@ class Cluster:
 
     def __init__(self, flavour: str, folder: Path, *, replicas: bool = False) -> None:
         self._buses = [free_port() for _ in range(MASTERS * (2 if replicas else 1))]
+        timeout = FAILOVER_MS if replicas else NO_FAILOVER_MS
         self.nodes: dict[int, LocalServer] = {}
         """By their ports, the first masters first."""
         for bus in self._buses:
             port = free_port()
             options = (
-                "--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT_MS), "--appendonly", "yes",
+                "--cluster-enabled", "yes", "--cluster-node-timeout", str(timeout), "--appendonly", "yes",
                 "--cluster-port", str(bus), "--repl-diskless-sync-delay", "0",
             )  # fmt: skip
             self.nodes[port] = LocalServer(program_of(flavour), folder / str(port), options, port)
