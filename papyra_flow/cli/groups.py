@@ -37,7 +37,7 @@ def groups(file: File, redis: Redis = None, set_: Set = None, json: Json = False
         async def ask(server: Server) -> Positions:
             return await look(server.wire, keys)
 
-        positions = found.ask(ask, about=keys[0])
+        positions = found.ask(ask, about=keys)
     rows = [
         {"stream": key, "group": group.name, "consumers": group.consumers, "pending": group.pending,
          "last_delivered_id": group.last_delivered, "lag": group.lag}
@@ -72,7 +72,7 @@ def consumers(
         async def ask(server: Server) -> list[tuple[Membership, ConsumerInfo]]:
             return [(m, consumer) for m in members for consumer in await consumers_of(server.wire, m.key, m.group)]
 
-        listed = found.ask(ask, about=members[0].key if members else None)
+        listed = found.ask(ask, about=(m.key for m in members))
     rows = [
         {"stream": m.key, "group": m.group, "consumer": c.name, "pending": c.pending, "idle_ms": int(c.idle * 1000)}
         for m, c in listed
@@ -115,7 +115,7 @@ def pending(
                 listed += [(member.key, entry) for entry in entries]
             return listed
 
-        listed = found.ask(ask, about=members[0].key if members else None)
+        listed = found.ask(ask, about=(m.key for m in members))
     rows = [
         {"stream": key, "id": entry.id.decode(), "consumer": entry.consumer, "idle_ms": int(entry.idle * 1000),
          "deliveries": entry.deliveries}

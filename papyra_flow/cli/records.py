@@ -48,9 +48,9 @@ def add(
         form = spec.config.format if spec is not None else "json"
         if given is not None:
             checked = [_record(text, f"argument {number}", 0) for number, text in enumerate(given, start=1)]
-            added, last = found.ask(lambda server: _add(server, key, iter([checked]), form), about=key)
+            added, last = found.ask(lambda server: _add(server, key, iter([checked]), form), about=(key,))
         else:
-            added, last = found.ask(lambda server: _add(server, key, _from_stdin(), form), about=key)
+            added, last = found.ask(lambda server: _add(server, key, _from_stdin(), form), about=(key,))
     if json:
         print_json({"stream": stream, "key": key, "added": added, "last_id": last})
     else:
@@ -91,7 +91,7 @@ def tap(
         raise UsageError("--from latest goes with --follow")
     with session(file, redis, set_) as found:
         key = found.key_of(stream)
-        found.ask(lambda server: _tap(server, key, first, count, follow, show), about=key)
+        found.ask(lambda server: _tap(server, key, first, count, follow, show), about=(key,))
     if gather:
         from papyra_flow.cli.console import print_json
 

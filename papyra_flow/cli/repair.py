@@ -64,7 +64,7 @@ def claim(
         async def give(server: Server) -> int:
             return sum([await hand_over(server.wire, member, entries, to=to) for member, entries in chosen])
 
-        given = found.ask(give, about=chosen[0][0].key if chosen else None)
+        given = found.ask(give, about=(m.key for m, _ in chosen))
     _say({"claimed": given}, f"claimed {counted(given)}", json=json)
 
 
@@ -97,7 +97,7 @@ def ack(
         async def acknowledge_all(server: Server) -> int:
             return sum([await acknowledge(server.wire, m, [entry.id for entry in entries]) for m, entries in chosen])
 
-        acked = found.ask(acknowledge_all, about=chosen[0][0].key if chosen else None)
+        acked = found.ask(acknowledge_all, about=(m.key for m, _ in chosen))
     _say({"acked": acked}, f"acknowledged {counted(acked)}", json=json)
 
 
@@ -118,9 +118,9 @@ def delete(
     _checked(ids)
     with session(file, redis, set_) as found:
         key = found.key_of(stream)
-        unacked = found.ask(lambda server: upkeep.unacked_among(server.wire, key, ids), about=key)
+        unacked = found.ask(lambda server: upkeep.unacked_among(server.wire, key, ids), about=(key,))
         consent(f"Delete {counted(len(ids))} of {key}", losing=_losing(unacked), yes=yes, force=force, json=json)
-        deleted = found.ask(lambda server: upkeep.delete(server.wire, key, ids), about=key)
+        deleted = found.ask(lambda server: upkeep.delete(server.wire, key, ids), about=(key,))
     _say({"deleted": deleted}, f"deleted {counted(deleted)} of {key}", json=json)
 
 
@@ -160,7 +160,7 @@ def trim(
 
         if before is None and keep is None:
             consent(f"Trim what all groups of {len(keys)} streams have acked", yes=yes, force=force, json=json)
-            done = found.ask(trim_all, about=keys[0] if keys else None)
+            done = found.ask(trim_all, about=keys)
         else:
             done = _trim_before(found, keys[0], _bound(found, keys[0], before, keep), yes=yes, force=force, json=json)
     _say({"trimmed": done}, f"trimmed {counted(sum(done.values()))}", json=json)
@@ -171,9 +171,9 @@ def _trim_before(found: Session, key: str, bound: str | None, *, yes: bool, forc
 
     if bound is None:
         return {key: 0}
-    unacked = found.ask(lambda server: upkeep.unacked_before(server.wire, key, bound), about=key)
+    unacked = found.ask(lambda server: upkeep.unacked_before(server.wire, key, bound), about=(key,))
     consent(f"Trim {key} before {bound}", losing=_losing(unacked), yes=yes, force=force, json=json)
-    return {key: found.ask(lambda server: upkeep.trim_before(server.wire, key, bound), about=key)}
+    return {key: found.ask(lambda server: upkeep.trim_before(server.wire, key, bound), about=(key,))}
 
 
 def reset(
@@ -209,12 +209,12 @@ def reset(
             for move in moves:
                 await upkeep.move(server.wire, move.member, move.to)
 
-        moves = found.ask(weigh, about=members[0].key if members else None)
+        moves = found.ask(weigh, about=(m.key for m in members))
         skipped, again = sum(move.skipped for move in moves), sum(move.again for move in moves)
         losing = f"{counted(skipped)} would be skipped and never processed" if skipped else None
         doing = f"Move {members[0].group!r} to {to}: {counted(again)} come again, {skipped:,} are skipped"
         consent(doing, losing=losing, yes=yes, force=force, json=json)
-        found.ask(move_all, about=members[0].key if members else None)
+        found.ask(move_all, about=(m.key for m in members))
     document = [
         {"stream": move.member.key, "group": move.member.group, "from": move.at, "to": move.to, "again": move.again,
          "skipped": move.skipped, "pending": move.pending}
@@ -243,7 +243,7 @@ def _chosen(
                 chosen.append((member, entries))
         return chosen
 
-    return found.ask(choose, about=members[0].key if members else None)
+    return found.ask(choose, about=(m.key for m in members))
 
 
 def _shifted(stage: str | None, ids: list[str] | None, group: str | None) -> tuple[str | None, list[str] | None]:
@@ -259,7 +259,7 @@ def _bound(found: Session, key: str, before: str | None, keep: int | None) -> st
 
     if before is not None:
         return entry_id(before, "--before")
-    return found.ask(lambda server: upkeep.id_at_length(server.wire, key, keep or 0), about=key)
+    return found.ask(lambda server: upkeep.id_at_length(server.wire, key, keep or 0), about=(key,))
 
 
 def _losing(unacked: dict[str, int]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +29,14 @@ class Session:
     topology: Topology
     url: str
 
-    def ask(self, question: Callable[[Server], Awaitable[T]], *, about: str | None = None) -> T:
+    def ask(self, question: Callable[[Server], Awaitable[T]], *, about: Iterable[str] = ()) -> T:
         """Run one coroutine against the server, which is checked first; raises ServerErrors.
 
-        `about` is the key that is asked about, where it may be another than the pipeline's own.
+        `about` are the keys that are asked about, where they may be others than the pipeline's own.
         """
 
         async def asked() -> T:
-            server = Server(self.url, key=about or self.topology.keys.applied)
+            server = Server(self.url, key=next(iter(about), self.topology.keys.applied))
             try:
                 await server.check()
                 return await question(server)

@@ -52,6 +52,11 @@ class Route:
     points: tuple[tuple[float, float], ...]
 
     @property
+    def condition(self) -> str:
+        """The condition, as far as it fits."""
+        return cut(self.edge.when or "")
+
+    @property
     def label(self) -> tuple[float, float]:
         """Where the condition ends: before the first piece does, on the side from which the curve does not come."""
         (_, from_y), (x, y) = self.points[:2]
@@ -169,7 +174,7 @@ def _shifts(layers: int, edges: Sequence[tuple[int, str | None]]) -> list[float]
     room = [0.0] * layers
     for rank, when in edges:
         if when is not None:
-            room[rank] = max(room[rank], min(len(when), WIDEST) * SMALL_CHARACTER)
+            room[rank] = max(room[rank], len(cut(when)) * SMALL_CHARACTER)
     return [sum(room[:rank]) for rank in range(layers)]
 
 

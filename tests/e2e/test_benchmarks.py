@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 BROKEN = ("Traceback", "Error")
 
 
-def test_every_kind_of_row_runs_to_its_end(tmp_path: Path) -> None:
+def test_every_kind_of_row_runs_to_its_end() -> None:
     """Rows with a floor of their own, which speaks the commit's script without papyra-flow."""
     rows = ("hop", "latency", "tables", "server")
     command = [sys.executable, "-m", "benchmarks", *rows, "--runs", "1", "--scale", "0.02"]
