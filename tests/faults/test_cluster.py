@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.faults.test_failover import is_master
-from tests.faults.test_server_crashes import survivors
+from tests.faults.test_failover import fail_over
 from tests.faults.workload import RECORDS, Workload, patiently
 from tests.harness.cluster import Cluster
 from tests.harness.servers import REDIS, VALKEY
@@ -43,21 +42,7 @@ def test_failover_of_the_slots_master(
 ) -> None:
     cluster = make_cluster(VALKEY, replicas=True)
     workload = on(cluster, make_workload)
-    workers = workload.pair_at_work()
-    failovers = 0
-    workload.produce_through(RECORDS // 4)
-    for _ in range(3):
-        workload.produce_through(RECORDS // 4)
-        patiently(workload.at_work, "work in hand")
-        before = cluster.owner(KEY)
-        cluster.nodes[before].kill()
-        patiently(lambda: cluster.owner(KEY) != before and is_master(workload.where), "a failover")  # noqa: B023
-        failovers += 1
-        cluster.nodes[before].start()
-        patiently(lambda: cluster.in_step(before), "the old master as a replica in step")  # noqa: B023
-    workload.finish(*workers, via=cluster.url)
-    print(f"{failovers} failovers; {workload.produced - workload.length('in'):,} records were lost with their masters")
-    workload.verify(survivors(workload))
+    fail_over(workload, lambda: cluster.owner(KEY), cluster.nodes)
 
 
 @pytest.mark.parametrize("flavour", [VALKEY, REDIS])
@@ -73,7 +58,7 @@ def test_a_slot_that_moves_takes_its_pipeline_along(
         patiently(workload.at_work, "work in hand")
         before = cluster.owner(KEY)
         cluster.move(KEY, cluster.after(before))
-        patiently(lambda: cluster.owner(KEY) != before and is_master(workload.where), "the move")  # noqa: B023
+        patiently(lambda: cluster.owner(KEY) != before and cluster.nodes[cluster.owner(KEY)].is_master(), "the move")  # noqa: B023
         moves += 1
         produced = workload.length("out")
         patiently(lambda: workload.length("out") > produced or not workload.pending(), "going on")  # noqa: B023

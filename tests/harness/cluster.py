@@ -45,7 +45,7 @@ class Cluster:
         for master, replica in zip(ports, ports[MASTERS:], strict=False):
             self.ask(replica, "CLUSTER", "REPLICATE", self.id_of(master))
         eventually(lambda: all(self.is_ok(port) for port in ports), "a cluster that is up")
-        eventually(lambda: all(self.in_step(port) for port in ports[MASTERS:]), "replicas in step")
+        eventually(lambda: all(self.nodes[port].in_step() for port in ports[MASTERS:]), "replicas in step")
         return self
 
     @property
@@ -69,11 +69,6 @@ class Cluster:
     def is_ok(self, port: int) -> bool:
         """Whether a node thinks that all slots are served."""
         return b"cluster_state:ok" in self.ask(port, "CLUSTER", "INFO")
-
-    def in_step(self, port: int) -> bool:
-        """Whether a node is a replica that has all that its master has."""
-        facts = self.ask(port, "INFO", "replication")
-        return bool(facts["role"] == "slave" and facts["master_link_status"] == "up")
 
     def owner(self, key: str) -> int:
         """The port of the node that has a key's slot, as most of the others see it."""

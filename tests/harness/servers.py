@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -86,6 +87,20 @@ class LocalServer:
             return True
         except (redis.RedisError, OSError):
             return False
+
+    def is_master(self) -> bool:
+        """Whether it may be written to, as far as it knows."""
+        return bool(self._replication()["role"] == "master")
+
+    def in_step(self) -> bool:
+        """Whether it is a replica that has all that its master has."""
+        facts = self._replication()
+        return bool(facts["role"] == "slave" and facts["master_link_status"] == "up")
+
+    def _replication(self) -> dict[str, Any]:
+        with self.client as plain:
+            facts: Any = plain.info("replication")
+            return dict(facts)
 
     def kill(self) -> None:
         """End it as a power failure would."""
