@@ -67,8 +67,6 @@ class Caretaker:
             _log.warning("the embedded server has ended; starting it again")
             try:
                 self._revive()
-            except (EmbeddedServerError, OSError) as exc:
-                _log.error("%s", exc)
-                return
-            with suppress(OSError):  # else it has ended already, which the connection that is closed says as well
                 self._connection = self._connected()
+            except (EmbeddedServerError, OSError) as exc:
+                _log.warning("%s", exc)  # it has ended once more, as the connection says that stays closed
