@@ -21,7 +21,8 @@ from papyra_flow.connectors.base import (
     SourceConfig,
     SourceItem,
 )
-from papyra_flow.connectors.jsonl_files import json_item, json_line
+from papyra_flow.connectors.jsonl_sink import json_line
+from papyra_flow.connectors.jsonl_source import json_item
 from papyra_flow.errors import ConnectorError
 from papyra_flow.stdout import write_whole
 from papyra_flow.streams.entries import Record

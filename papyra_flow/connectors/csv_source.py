@@ -1,4 +1,4 @@
-"""`csv`: reading and writing comma-separated files (RFC 4180) with a header.
+"""`csv` as a source: reading comma-separated files (RFC 4180) with a header.
 
 Values are strings unless `types` says otherwise; `null_values` names the spellings that mean null. A row that
 does not fit goes to the stage's dead letters, with its file and line.
@@ -7,25 +7,17 @@ does not fit goes to the stage's dead letters, with its file and line.
 from __future__ import annotations
 
 import csv
-import io
 import math
 from collections.abc import Callable, Iterator
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import (
-    BadRecord,
-    ConnectorContext,
-    Sink,
-    SinkConfig,
-    Source,
-    SourceConfig,
-    SourceItem,
-)
-from papyra_flow.connectors.files import FileSink, FileSource, Lines
-from papyra_flow.errors import ConnectorError, RecordError
-from papyra_flow.streams.entries import Record, Value, encode_json
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceConfig, SourceItem
+from papyra_flow.connectors.file_source import FileSource
+from papyra_flow.connectors.lines import Lines
+from papyra_flow.errors import ConnectorError
+from papyra_flow.streams.entries import Value, encode_json
 
 ColumnType = Literal["str", "int", "float", "bool"]
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -98,6 +90,7 @@ class _Rows:
         rows = self._reader(lines)
         while True:
             line = lines.number + 1
+            lines.begin()
             try:
                 row = next(rows)
             except StopIteration:
@@ -126,50 +119,3 @@ class _Rows:
     def _reader(self, lines: Lines) -> Iterator[list[str]]:
         encoding = self._config.encoding
         return csv.reader((line.decode(encoding) for line in lines), delimiter=self._config.delimiter)
-
-
-class CsvSink(SinkConfig):
-    """Write records as rows of a CSV file."""
-
-    name: ClassVar[str] = "csv"
-    main: ClassVar[str] = "path"
-    because: ClassVar[str] = "the file is cut back to its checkpoint, which moves with the acks"
-
-    path: str = Field(min_length=1, description="The file; `.gz` is compressed.")
-    columns: list[str] | None = Field(None, min_length=1, description="The columns (the fields of the first record).")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="What separates columns.")
-    fsync: bool = Field(True, description="Wait until the disk has a batch before it is acknowledged.")
-    overwrite: bool = Field(False, description="Empty the file when the stage has no checkpoint yet.")
-
-    def open(self, context: ConnectorContext) -> Sink:
-        """The sink."""
-        columns: list[str] = list(self.columns or [])
-
-        def line(values: list[object]) -> bytes:
-            text = io.StringIO()
-            csv.writer(text, delimiter=self.delimiter, lineterminator="\n").writerow(values)
-            return text.getvalue().encode()
-
-        def encode(record: Record, _raw: bytes | None) -> bytes:
-            if not columns:
-                columns.extend(record)
-            if extra := record.keys() - set(columns):
-                raise RecordError(f"the file {self.path} has no column {sorted(extra)[0]!r}")
-            return line([_cell(record.get(column)) for column in columns])
-
-        def head() -> bytes:
-            return line(list(columns))
-
-        def adopt(lines: Iterator[bytes]) -> None:
-            # What is appended has to stand under the header that is there, whatever the next record's order.
-            there = next(csv.reader((text.decode() for text in lines), delimiter=self.delimiter), [])
-            if self.columns is not None and there != self.columns:
-                raise ConnectorError(f"{self.path} has the columns {', '.join(there)}, not {', '.join(self.columns)}")
-            columns[:] = there
-
-        path = context.folder / self.path
-        return FileSink(path, encode, fsync=self.fsync, overwrite=self.overwrite, head=head, adopt=adopt)
-
-
-def _cell(value: object) -> object:
-    return encode_json({"v": value})[5:-1].decode() if isinstance(value, dict | list | bool) else value
