@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 
 from papyra_flow.streams.server import Server
 from papyra_flow.streams.wire import Wire
@@ -14,6 +15,10 @@ from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import CONTAINER, FLAVOURS, VALKEY, LocalServer, client, docker_refusal, program_of
 
 ROOT = Path(__file__).parent.parent
+
+# A deadline is a timed assertion: a busy machine would break promises that hold.
+settings.register_profile("papyra-flow", deadline=None)
+settings.load_profile("papyra-flow")
 
 
 @pytest.fixture(scope="session")

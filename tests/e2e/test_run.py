@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from papyra_flow.streams.caretaker import OFTEN
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import client, eventually
 
@@ -96,7 +97,7 @@ def test_a_signal_stops_in_an_orderly_way(endless: PipelineFolder, number: signa
     process = endless.start("run", "pipeline.yml", "--json")
     eventually((endless.path / "begun").exists)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == 0, err
     assert '"outcome": "stopped"' in out
     document = endless.cli("status", "pipeline.yml", "--json").json
@@ -125,7 +126,7 @@ def test_a_second_signal_ends_at_once(endless: PipelineFolder, number: signal.Si
     assert process.stderr is not None
     assert "again to end at once" in process.stderr.readline()
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == code, err
     assert "Traceback" not in err
 
@@ -225,7 +226,7 @@ def test_shares_on_two_machines_end_together(chain: PipelineFolder) -> None:
     first = chain.start("run", "pipeline.yml", "--stage", "a", "--stage", "c", "--json")
     second = chain.start("run", "pipeline.yml", "--stage", "b", "--json")
     for process in (first, second):
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANGS_SECONDS)
         assert process.returncode == 0, err
     assert len(chain.output("out.jsonl")) == 50
 
@@ -239,7 +240,7 @@ def test_an_embedded_server_is_found_again_and_stopped_by_the_last(endless: Pipe
     during: Any = client(f"unix://{socket}").info("server")
     assert before["process_id"] == during["process_id"]
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANGS_SECONDS)
     assert not _runs(before["process_id"])
 
 
@@ -262,7 +263,7 @@ def test_an_embedded_server_that_is_killed_is_started_again(folder: PipelineFold
         info: Any = client(f"unix://{socket}").info("server")
         os.kill(info["process_id"], signal.SIGKILL)
         deaths += process.poll() is None
-    _, err = process.communicate(timeout=100)
+    _, err = process.communicate(timeout=HANGS_SECONDS)
     assert (process.returncode, deaths) == (0, 2), err
     assert err.count("the embedded server has ended; starting it again") == 2
     assert numbers(folder) == Counter(range(20_000))
@@ -352,7 +353,7 @@ def test_a_second_run_at_the_same_time_does_no_harm(folder: PipelineFolder) -> N
     )
     processes: list[subprocess.Popen[str]] = [folder.start("run", "pipeline.yml", "-q") for _ in range(3)]
     for process in processes:
-        _, err = process.communicate(timeout=90)
+        _, err = process.communicate(timeout=HANGS_SECONDS)
         assert process.returncode == 0, err
     assert numbers(folder) == Counter(range(20_000))
 

@@ -14,6 +14,7 @@ import redis
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import eventually
 
@@ -150,7 +151,7 @@ def test_what_no_worker_knows_is_exported_by_the_page_that_looks(
         assert {"papyra_flow.backlog", "papyra_flow.dead_letters", "redis.stream.group.lag"} <= collector.metrics.keys()
     finally:
         serve.terminate()
-        serve.communicate(timeout=20)
+        serve.communicate(timeout=HANGS_SECONDS)
 
 
 def test_nothing_is_carried_or_imported_when_nobody_asks(

@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from tests.faults.workload import RECORDS, Worker, Workload, patiently
+from tests.harness import HANGS_SECONDS
 from tests.harness.ports import free_port
 from tests.harness.servers import LocalServer
 
@@ -161,7 +162,7 @@ def test_a_server_out_of_memory_is_waited_for_and_said(workload: Workload) -> No
     length = workload.length("out")
     patiently(lambda: workload.length("out") > length, "going on")
     worker.process.send_signal(signal.SIGTERM)
-    _, err = worker.process.communicate(timeout=60)
+    _, err = worker.process.communicate(timeout=HANGS_SECONDS)
     assert "OOM" in err
     workload.drain()
     workload.verify()

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pytest
 import redis
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import client
 
@@ -179,7 +180,7 @@ class Worker:
         """Stop in an orderly way; returns the document that `run --json` ends with."""
         if self.runs:
             self.process.send_signal(signal.SIGTERM)
-        out, err = self.process.communicate(timeout=100)
+        out, err = self.process.communicate(timeout=HANGS_SECONDS)
         if self.process.returncode == -signal.SIGTERM:
             return {"stages": {}}  # it had not begun yet
         assert self.process.returncode in {0, 3}, err
@@ -411,7 +412,7 @@ def wait(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def patiently(condition: Callable[[], object], what: str, seconds: float = 100.0) -> None:
+def patiently(condition: Callable[[], object], what: str, seconds: float = HANGS_SECONDS) -> None:
     """Wait for a condition that may be answered by errors while the server is being harmed."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.harness import HANGS_SECONDS
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+expect.set_options(timeout=1000 * HANGS_SECONDS)
 
 
 def program() -> str:
@@ -26,8 +29,9 @@ def open_page(width: int = 1500, height: int = 800) -> Iterator[Page]:
     """An empty page; an error in its scripts fails the test."""
     path = program()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS, timeout=1000 * HANGS_SECONDS)
         page = browser.new_page(viewport={"width": width, "height": height})
+        page.set_default_timeout(1000 * HANGS_SECONDS)
         errors: list[str] = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         try:

@@ -23,6 +23,7 @@ from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import Topology
+from tests.harness import HANGS_SECONDS
 
 COMMAND = (sys.executable, "-m", "papyra_flow")
 
@@ -85,7 +86,7 @@ class PipelineFolder:
     def cli(self, *arguments: str, code: int | None = 0, stdin: str = "", **environment: str) -> Finished:
         """Run the command in this folder; fails unless it ends with `code`, if one is given."""
         found = subprocess.run(
-            [*COMMAND, *arguments], cwd=self.path, input=stdin, capture_output=True, text=True, timeout=100,
+            [*COMMAND, *arguments], cwd=self.path, input=stdin, capture_output=True, text=True, timeout=HANGS_SECONDS,
             env={**_clean_environment(), **environment}, check=False,
         )  # fmt: skip
         finished = Finished(found.returncode, found.stdout, found.stderr)
@@ -150,7 +151,7 @@ class Running:
         await self.server.close()
 
 
-async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = HANGS_SECONDS) -> None:
     """Let the loop go on until a condition holds."""
     async with asyncio.timeout(seconds):
         while not condition():

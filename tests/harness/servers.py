@@ -23,15 +23,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from papyra_flow.streams.embedded import find_server
+from tests.harness import HANGS_SECONDS
 
 VALKEY = "valkey"
 REDIS = "redis"
 CONTAINER = "redis8"
 FLAVOURS = (VALKEY, REDIS, CONTAINER)
-PATIENCE_SECONDS = 60.0
 
 
-def eventually(condition: Callable[[], object], what: str = "the condition", seconds: float = PATIENCE_SECONDS) -> None:
+def eventually(condition: Callable[[], object], what: str = "the condition", seconds: float = HANGS_SECONDS) -> None:
     """Wait until a condition holds; fails the test if it never does."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
@@ -42,7 +42,7 @@ def eventually(condition: Callable[[], object], what: str = "the condition", sec
 
 def client(url: str) -> redis.Redis:
     """A plain client for a test's own look at a server; it never repeats a command."""
-    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=20)
+    return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=HANGS_SECONDS)
 
 
 @dataclass

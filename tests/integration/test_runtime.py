@@ -21,6 +21,7 @@ from papyra_flow.streams.commit import Commit, Committed, Committer
 from papyra_flow.streams.dead import DeadLetter, find_dead
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.server import Server
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder, Running, until
 from tests.harness.servers import client
 
@@ -606,7 +607,7 @@ async def test_suspects_are_not_forgotten_when_the_connection_breaks_while_they_
         return await take(claimer, ids)
 
     monkeypatch.setattr(Claimer, "take", breaks_once)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANGS_SECONDS):
         await folder.run(url)
     assert broken == [30]
     assert redis_client.xlen("{p}:t") == 50

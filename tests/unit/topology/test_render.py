@@ -234,9 +234,12 @@ def mermaid_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("mermaid cannot be fetched: npm does not come to an end")
     if packed.returncode:
         pytest.skip(f"mermaid cannot be fetched: {packed.stderr.strip().splitlines()[0]}")
+    script = place / "mermaid.min.js"
     with tarfile.open(next(place.glob("*.tgz"))) as archive:
-        archive.extract("package/dist/mermaid.min.js", place, filter="data")
-    return place / "package" / "dist" / "mermaid.min.js"
+        found = archive.extractfile("package/dist/mermaid.min.js")
+        assert found is not None
+        script.write_bytes(found.read())
+    return script
 
 
 def test_mermaid_draws_what_is_written_for_it(folder: PipelineFolder, mermaid_script: Path) -> None:
