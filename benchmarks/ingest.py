@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from papyra_flow.topology.build import build_topology
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples" / "nycflights13"
 FLIGHTS = Path(os.environ.get("FLIGHTS", EXAMPLES / "flights-2013-01.csv.gz")).resolve()
+BRANCHES = ("late", "on_time", "unknown_airport")
 INTEGERS = ("dep_delay", "arr_delay", "distance")
 
 
@@ -38,7 +40,7 @@ def _papyra_flow(processes: int) -> Callable[[str, int], Work]:
     def set_up(path: str, _: int) -> Work:
         os.environ["FLIGHTS"] = str(FLIGHTS)
         place = tempfile.TemporaryDirectory()
-        out = [f"stages.export_{name}.write.jsonl={place.name}/{name}.jsonl" for name in ("late", "on_time")]
+        out = [f"stages.export_{name}.write.jsonl={place.name}/{name}.jsonl" for name in BRANCHES]
         topology = build_topology(load_pipeline(ROOT / "pipelines" / "flights.yml", overrides=out))
 
         def work() -> Figures:
@@ -75,13 +77,11 @@ def _plain(_: str, __: int) -> Work:
         airports = _table("airports.csv", "faa", ("name", "lat", "lon"))
         for airport in airports.values():
             airport["lat"], airport["lon"] = float(airport["lat"]), float(airport["lon"])
-        read = dead = 0
-        with (
-            tempfile.TemporaryDirectory() as place,
-            (Path(place) / "late").open("w") as late,
-            (Path(place) / "on_time").open("w") as on_time,
-            gzip.open(FLIGHTS, "rt", encoding="utf-8", newline="") as file,
-        ):
+        read = 0
+        with ExitStack() as stack:
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            out = {branch: stack.enter_context((place / branch).open("w")) for branch in BRANCHES}
+            file = stack.enter_context(gzip.open(FLIGHTS, "rt", encoding="utf-8", newline=""))
             for row in csv.DictReader(file):
                 read += 1
                 flight: dict[str, Any] = {
@@ -89,9 +89,6 @@ def _plain(_: str, __: int) -> Work:
                     for name, value in row.items()
                 }
                 if flight["arr_delay"] is None:
-                    continue
-                if flight["dest"] not in airports or flight["origin"] not in airports:
-                    dead += 1
                     continue
                 record = great_circle(
                     {
@@ -101,12 +98,16 @@ def _plain(_: str, __: int) -> Work:
                         "miles": flight["distance"],
                         "airline": airlines[flight["carrier"]]["name"],
                         "from_airport": airports[flight["origin"]],
-                        "airport": airports[flight["dest"]],
+                        "airport": airports.get(flight["dest"]),
                     }
                 )
-                record["airport"] = record["airport"]["name"]
+                branch = "late" if record["arr_delay"] > 60 else "on_time"
+                if record["airport"] is None:
+                    branch = "unknown_airport"
+                else:
+                    record["airport"] = record["airport"]["name"]
                 del record["from_airport"]
-                print(json.dumps(record), file=late if record["arr_delay"] > 60 else on_time)
+                print(json.dumps(record), file=out[branch])
         return {"read": read, "mb": _peak_mb()}
 
     return work

@@ -9,8 +9,10 @@ EARTH_RADIUS_KM = 6371.0088  # the mean radius, by IUGG
 
 
 def great_circle(flight: dict[str, Any]) -> dict[str, Any]:
-    """Add `great_circle_km`, by the haversine formula on a sphere of the mean radius."""
+    """Add `great_circle_km`, by the haversine formula on a sphere of the mean radius; None to an unknown airport."""
     start, end = flight["from_airport"], flight["airport"]
+    if end is None:
+        return {**flight, "great_circle_km": None}
     latitude_1, latitude_2 = radians(start["lat"]), radians(end["lat"])
     half_chord = (
         sin((latitude_2 - latitude_1) / 2) ** 2

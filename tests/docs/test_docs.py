@@ -14,13 +14,14 @@ from types import ModuleType
 import pytest
 
 import papyra_flow.cli
+from papyra_flow.cli.start import TEMPLATES
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.connectors.redis_stream import StreamSource
 from papyra_flow.testing.cases import run_cases
 from tests.harness.pipelines import PipelineFolder
 
 ROOT = Path(__file__).parents[2]
-STARTER = Path(papyra_flow.cli.__file__).parent / "starter"
+STARTER = Path(papyra_flow.cli.__file__).parent / "templates" / "orders"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -57,11 +58,10 @@ def test_the_reference_is_what_the_code_declares(generate: ModuleType) -> None:
 
 @pytest.fixture
 def place(folder: PipelineFolder) -> PipelineFolder:
-    """A folder with the files that pipelines in the docs name: those of `init`, and a part of the flights."""
-    for file in STARTER.iterdir():
-        if file.is_file():
-            folder.write(file.name, file.read_text())
-    flights = ROOT / "examples" / "nycflights13"
+    """A folder with the files that pipelines in the docs name: those of `init`, of both templates."""
+    for template in TEMPLATES:
+        folder.cli("init", "--template", template)
+    flights = folder.path / "nycflights13"
     shutil.copy(flights / "airports.csv", folder.path)
     shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
     return folder
@@ -91,6 +91,36 @@ async def test_every_pipeline_in_the_docs_runs_and_passes_its_own_tests(
 @pytest.mark.parametrize("text", blocks("python"))
 def test_every_python_block_in_the_docs_runs(text: str) -> None:
     exec(compile(text, "<docs>", "exec"), {"__name__": "docs"})
+
+
+def test_init_writes_exactly_what_the_readme_shows() -> None:
+    readme = (ROOT / "README.md").read_text()
+    shown = {match[1]: match[2] for match in FENCE.finditer(readme) if match[1] in {"yaml", "python"}}
+    assert (STARTER / "pipeline.yml").read_text().partition("\n# papyra-flow test")[0] == shown["yaml"]
+    assert (STARTER / "steps.py").read_text().endswith(shown["python"])
+
+
+def test_the_tutorial_can_be_followed(folder: PipelineFolder) -> None:
+    """Its commands, up to where screens and pages are opened, with the exit codes that it names."""
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    commands = [
+        line.partition("  #")[0].split()
+        for match in FENCE.finditer(text)
+        if match[1] == "sh"
+        for line in match[2].splitlines()
+    ]
+    codes: list[tuple[str, int]] = []
+    for command in commands:
+        if command[0] == "cd":
+            folder = PipelineFolder((folder.path / command[1]).resolve())
+        elif command[0] == "papyra-flow" and command[1] not in {"top", "serve"}:
+            if command[1:3] == ["dead", "replay"]:
+                steps = folder.path / "steps.py"
+                steps.write_text(steps.read_text().replace("<= 0", "== 0"))
+            codes.append((command[1], folder.cli(*command[1:], code=None).code))
+    assert [code for verb, code in codes if verb == "run"] == [3, 0, 0]
+    assert [verb for verb, code in codes if verb != "run" and code] == []
+    assert (folder.path / "flights.html").exists()
 
 
 def test_tests_in_the_docs_pass(place: PipelineFolder) -> None:

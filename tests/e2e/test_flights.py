@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ def flown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PipelineFo
         ignore = shutil.ignore_patterns("out", ".papyra-flow", "__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=ignore)
     folder = PipelineFolder(copy)
-    yield folder, folder.cli("run", "pipelines/flights.yml", "--json", code=3)
+    yield folder, folder.cli("run", "pipelines/flights.yml", "--json")
     folder.cli("destroy", "pipelines/flights.yml", "--yes", "--force")
 
 
@@ -54,8 +53,13 @@ def test_every_branch_has_as_many_records_as_the_csv_says(flown: tuple[PipelineF
     stages = finished.json["stages"]
     assert stages["ingest"]["emitted"] == {"raw": len(flights())} == {"raw": 27_004}
     assert (stages["clean"]["emitted"], stages["clean"]["dropped"]) == ({"clean": len(rows)}, 27_004 - len(rows))
-    assert stages["enrich"]["emitted"] == {"late": len(late), "on_time": len(known) - len(late)}
-    assert stages["enrich"]["dead"] == len(rows) - len(known) > 0
+    unknown = len(rows) - len(known)
+    assert unknown > 0
+    assert stages["enrich"]["emitted"] == {
+        "late": len(late), "on_time": len(known) - len(late), "unknown_airport": unknown
+    }  # fmt: skip
+    assert {stage["dead"] for stage in stages.values()} == {0}
+    assert stages["export_unknown_airport"]["written"] == unknown
     assert stages["export_late"]["written"] == len(late) == len(folder.output("pipelines/out/late.jsonl"))
     assert stages["export_on_time"]["written"] == len(known) - len(late)
     assert all(stream["backlog"] == 0 for stream in finished.json["streams"].values())
@@ -68,12 +72,15 @@ def key_of(record: dict[str, Any]) -> tuple[str, ...]:
 def test_every_flight_is_where_it_belongs_once(flown: tuple[PipelineFolder, Finished]) -> None:
     folder, _ = flown
     airports = table("airports.csv", "faa")
-    expected: dict[str, Counter[tuple[str, ...]]] = {"late": Counter(), "on_time": Counter()}
+    expected: dict[str, Counter[tuple[str, ...]]] = {
+        branch: Counter() for branch in ("late", "on_time", "unknown_airport")
+    }
     for row in arrived():
+        date = f"{row['year']}-{int(row['month']):02}-{int(row['day']):02}"
+        branch = "unknown_airport"
         if row["dest"] in airports:
-            date = f"{row['year']}-{int(row['month']):02}-{int(row['day']):02}"
             branch = "late" if int(row["arr_delay"]) > 60 else "on_time"
-            expected[branch][date, row["carrier"] + row["flight"], row["origin"], row["dest"], row["arr_delay"]] += 1
+        expected[branch][date, row["carrier"] + row["flight"], row["origin"], row["dest"], row["arr_delay"]] += 1
     for branch, counts in expected.items():
         assert Counter(map(key_of, folder.output(f"pipelines/out/{branch}.jsonl"))) == counts
 
@@ -91,17 +98,17 @@ def test_airline_airport_and_distance_are_right(flown: tuple[PipelineFolder, Fin
         assert record["great_circle_km"] == pytest.approx(6371.0088 * angle, abs=0.2)
 
 
-def test_dead_letters_are_the_destinations_that_the_table_does_not_know(
+def test_flights_to_airports_that_the_table_does_not_know_are_kept_without_a_distance(
     flown: tuple[PipelineFolder, Finished],
 ) -> None:
     folder, _ = flown
     airports = table("airports.csv", "faa")
-    letters = folder.cli("dead", "list", "pipelines/flights.yml", "enrich", "--json", "-n", "100000").json
-    found = Counter(json.loads(letter["fields"]["data"])["dest"] for letter in letters)
-    assert found == Counter(row["dest"] for row in arrived() if row["dest"] not in airports)
-    assert set(found) == {"SJU", "BQN", "STT", "PSE"}
-    assert {letter["stage"] for letter in letters} == {"enrich"}
-    assert all("has no row for dest" in letter["error"] for letter in letters)
+    kept = folder.output("pipelines/out/unknown_airport.jsonl")
+    assert Counter(record["dest"] for record in kept) == Counter(
+        row["dest"] for row in arrived() if row["dest"] not in airports
+    )
+    assert {record["dest"] for record in kept} == {"SJU", "BQN", "STT", "PSE"}
+    assert {(record["airport"], record["great_circle_km"]) for record in kept} == {(None, None)}
 
 
 def test_a_second_run_adds_nothing(flown: tuple[PipelineFolder, Finished]) -> None:

@@ -24,7 +24,9 @@ def validator() -> Any:
 
 
 @pytest.mark.parametrize(
-    "file", [ROOT / "pipelines/flights.yml", ROOT / "papyra_flow/cli/starter/pipeline.yml"], ids=lambda p: p.name
+    "file",
+    [ROOT / "pipelines/flights.yml", ROOT / "papyra_flow/cli/templates/orders/pipeline.yml"],
+    ids=lambda p: p.name,
 )
 def test_shipped_pipelines_fit_the_schema(validator: Any, file: Path) -> None:
     assert [error.message for error in validator.iter_errors(load_pipeline(file).document.tree)] == []

@@ -164,12 +164,12 @@ def test_the_page_works_in_a_browser_and_asks_the_network_for_nothing(tmp_path: 
         page.on("request", lambda request: asked.append(request.url))
         page.goto(file.as_uri())
         svg = page.locator("#stage svg")
-        assert page.locator(".node.stage").count() == 5
+        assert page.locator(".node.stage").count() == 6
         page.locator('[data-id="stage:enrich"] .label').click()
         details = page.locator("#details")
         assert details.locator("h2").inner_text() == "stage enrich"
         assert "run: flights.steps:great_circle" in details.locator("pre").inner_text()
-        assert page.locator(".edge.near").count() == 3
+        assert page.locator(".edge.near").count() == 4
         before = svg.get_attribute("viewBox")
         svg.hover()
         page.mouse.wheel(0, -300)

@@ -1,0 +1,1 @@
+"""What `init` writes: pipelines that run as they are, each in a folder of its own."""
