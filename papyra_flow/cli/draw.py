@@ -68,7 +68,7 @@ def _still(file: Path, redis: str | None, overrides: list[str] | None) -> Pictur
     from papyra_flow.topology.picture import picture
 
     loaded = load(file, redis, overrides)
-    return picture(build_topology(loaded), loaded.document)
+    return picture(build_topology(loaded, code=False), loaded.document)
 
 
 def _live(file: Path, redis: str | None, overrides: list[str] | None) -> Picture:

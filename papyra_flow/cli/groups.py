@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,6 +74,7 @@ def consumers(
             return [(m, consumer) for m in members for consumer in await consumers_of(server.wire, m.key, m.group)]
 
         listed = found.ask(ask, about=(m.key for m in members))
+        note_missing(found, members)
     rows = [
         {"stream": m.key, "group": m.group, "consumer": c.name, "pending": c.pending, "idle_ms": int(c.idle * 1000)}
         for m, c in listed
@@ -97,14 +99,14 @@ def pending(
     idle: Annotated[str, typer.Option("--idle", metavar="DURATION", help="Only if idle for so long, as 30s.")] = "0",
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="At the most so many.")] = 100,
 ) -> None:
-    """Show what is pending in a stage: id, consumer, idle time, deliveries, as XPENDING does."""
+    """Show pending entries, of a stage or of all: id, consumer, idle time, deliveries, as XPENDING does."""
     from papyra_flow.cli.console import print_json, print_table
     from papyra_flow.cli.session import session
     from papyra_flow.streams.upkeep import pending_of
 
     least = duration(idle, "--idle")
     with session(file, redis, set_) as found:
-        members = members_of(found, stage, stream, group, needs_one=True)
+        members = members_of(found, stage, stream, group)
 
         async def ask(server: Server) -> list[tuple[str, Pending]]:
             listed: list[tuple[str, Pending]] = []
@@ -116,6 +118,7 @@ def pending(
             return listed
 
         listed = found.ask(ask, about=(m.key for m in members))
+        note_missing(found, members)
     rows = [
         {"stream": key, "id": entry.id.decode(), "consumer": entry.consumer, "idle_ms": int(entry.idle * 1000),
          "deliveries": entry.deliveries}
@@ -127,10 +130,23 @@ def pending(
         print_table(("stream", "id", "consumer", "idle ms", "deliveries"), [list(row.values()) for row in rows])
 
 
+def note_missing(found: Session, members: list[Membership]) -> None:
+    """Say on stderr which of these groups are not there: an empty list would hide a wrong name."""
+    from papyra_flow.streams.upkeep import missing_groups
+
+    for member in found.ask(lambda server: missing_groups(server.wire, members), about=(m.key for m in members)):
+        stream = found.stream(member.key)
+        if stream is None or not stream.replay:  # that one is made together with the stage's own
+            print(f"there is no group {member.group!r} on {member.key}; `run` and `apply` create it", file=sys.stderr)
+
+
 def members_of(
     found: Session, stage: str | None, stream: str | None, group: str | None, *, needs_one: bool = False
 ) -> list[Membership]:
-    """The groups that a verb is about: a stage's, or `--group` on `--stream`, or those of all stages."""
+    """The groups that a verb is about: a stage's, or `--group` on `--stream`, or those of all stages.
+
+    With `needs_one` a stage has to be named where there is more than one.
+    """
     from papyra_flow.streams.upkeep import Membership
 
     if group is not None:
@@ -139,9 +155,10 @@ def members_of(
         return [Membership(found.key_of(stream), group)]
     if stage is None and stream is not None:
         raise UsageError("--stream goes with --group, or with a stage that reads several")
-    if stage is None and needs_one:
-        raise UsageError("which stage? Or say --stream KEY --group NAME")
-    specs = [found.stage(stage)] if stage else list(found.topology.stages.values())
+    specs = [found.stage(stage)] if stage else [spec for spec in found.topology.stages.values() if spec.inputs]
+    if needs_one and len(specs) != 1:
+        named = ", ".join(spec.name for spec in specs)
+        raise UsageError(f"name a stage ({named}), or a group with --stream KEY --group NAME")
     members = [Membership(found.topology.streams[name].key, spec.group) for spec in specs for name in spec.inputs]
     if stage is not None and not members:
         raise UsageError(f"{stage!r} is only a source: it has no group")

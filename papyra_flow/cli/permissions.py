@@ -35,7 +35,7 @@ def acl(
 
     loaded = load(file, redis, set_)
     declared = frozenset(stream.key for stream in assemble(loaded).streams.values())
-    needed = users(build_topology(loaded, existing=declared), name=user, operate=operate)
+    needed = users(build_topology(loaded, existing=declared, code=False), name=user, operate=operate)
     if json:
         print_json([asdict(found) for found in needed])
         return

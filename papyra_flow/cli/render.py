@@ -26,7 +26,7 @@ def grafana(file: File, redis: Redis = None, set_: Set = None, output: Output = 
     from papyra_flow.observe.alerts import dashboard
     from papyra_flow.topology.build import build_topology
 
-    made = dashboard(build_topology(load(file, redis, set_)))
+    made = dashboard(build_topology(load(file, redis, set_), code=False))
     write_out(orjson.dumps(made, option=orjson.OPT_INDENT_2).decode() + "\n", output)
 
 
@@ -40,5 +40,5 @@ def alerts(file: File, redis: Redis = None, set_: Set = None, output: Output = N
     from papyra_flow.observe.alerts import rules
     from papyra_flow.topology.build import build_topology
 
-    made = rules(build_topology(load(file, redis, set_)))
+    made = rules(build_topology(load(file, redis, set_), code=False))
     write_out(yaml.safe_dump(made, sort_keys=False, allow_unicode=True, width=1000), output)

@@ -54,7 +54,7 @@ def run(
     from papyra_flow.runtime.options import RunOptions
     from papyra_flow.runtime.run import run_async, run_pipeline
 
-    with session(file, redis, set_) as found:
+    with session(file, redis, set_, code=True) as found:
         topology = found.topology
         prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
         if json and prints_records:

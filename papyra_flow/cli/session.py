@@ -79,10 +79,10 @@ def load(file: Path, redis: str | None, overrides: Sequence[str] | None) -> Load
 
 
 @contextmanager
-def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> Iterator[Session]:
-    """A session; an embedded server is started if need be, and left at the end."""
+def session(file: Path, redis: str | None, overrides: Sequence[str] | None, *, code: bool = False) -> Iterator[Session]:
+    """A session; an embedded server is started if need be, and left at the end. Only `code` imports step functions."""
     loaded = load(file, redis, overrides)
-    _refuse_early(loaded)
+    _refuse_early(loaded, code=code)
     embedded: EmbeddedServer | None = None
     url = loaded.config.redis
     if url == EMBEDDED:
@@ -92,7 +92,7 @@ def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> I
     hide_in_logs(loaded.document.secrets)
     try:
         found = Session(loaded, assemble(loaded), url)
-        found.topology = build_topology(loaded, existing=_existing(found))
+        found.topology = build_topology(loaded, existing=_existing(found), code=code)
         yield found
     except PapyraFlowError as exc:
         exc.args = tuple(found.topology.public(part) if isinstance(part, str) else part for part in exc.args)
@@ -102,10 +102,10 @@ def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> I
             embedded.leave()
 
 
-def _refuse_early(loaded: LoadedPipeline) -> None:
+def _refuse_early(loaded: LoadedPipeline, *, code: bool) -> None:
     """Raise for problems that no server could cure, before one is started."""
     try:
-        build_topology(loaded)
+        build_topology(loaded, code=code)
     except InvalidPipelineError as exc:
         lasting = [problem for problem in exc.problems if problem.code != "unwritten-stream"]
         if lasting:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from papyra_flow.errors import CommandRefusedError
+from papyra_flow.errors import CommandRefusedError, GroupGoneError
 from papyra_flow.streams.claiming import HANDED_BACK_MS, Claimer, Pending
 from papyra_flow.streams.entries import parse_id
 from papyra_flow.streams.positions import StreamPosition, look
@@ -30,12 +30,18 @@ class Membership:
 async def pending_of(
     wire: Wire, member: Membership, *, count: int, consumer: str = "", idle: float = 0.0
 ) -> list[Pending]:
-    """Pending entries in order, of all consumers or one, idle for so many seconds at least."""
+    """Pending entries in order, of all consumers or one, idle for at least `idle` seconds.
+
+    None where there is no such group.
+    """
     claimer = Claimer(wire, key=member.key, group=member.group, consumer=consumer)
     found: list[Pending] = []
     start = "-"
     while len(found) < count:
-        page = await claimer.pending(min(PORTION, count - len(found)), consumer=consumer, start=start, idle=idle)
+        try:
+            page = await claimer.pending(min(PORTION, count - len(found)), consumer=consumer, start=start, idle=idle)
+        except GroupGoneError:
+            break
         if not page:
             break
         found += page
@@ -70,6 +76,12 @@ async def hand_over(wire: Wire, member: Membership, entries: Sequence[Pending], 
                 await wire.call("XCLAIM", member.key, member.group, owner, 0, *part, "IDLE", idle, "JUSTID")
             )
     return given
+
+
+async def missing_groups(wire: Wire, members: Sequence[Membership]) -> list[Membership]:
+    """Those of these groups that are not there."""
+    positions = await look(wire, list({member.key: None for member in members}))
+    return [member for member in members if member.group not in positions.streams[member.key].groups]
 
 
 async def acknowledge(wire: Wire, member: Membership, ids: Sequence[bytes]) -> int:

@@ -20,14 +20,15 @@ from papyra_flow.topology.checks import check
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
 
 
-def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozenset()) -> Topology:
+def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozenset(), code: bool = True) -> Topology:
     """The topology of a file, checked.
 
-    `existing` are keys that the server has, for streams that others fill. Raises InvalidPipelineError with
-    all problems.
+    `existing` are keys that the server has, for streams that others fill. Without `code` the steps are not built, so
+    that no step function is imported and no lookup is read: who only looks at a pipeline need not have them. Raises
+    InvalidPipelineError with all problems.
     """
     topology = assemble(loaded)
-    if problems := check(topology, loaded, existing):
+    if problems := check(topology, loaded, existing, code=code):
         raise InvalidPipelineError(problems)
     return topology
 

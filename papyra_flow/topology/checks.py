@@ -24,8 +24,8 @@ from papyra_flow.topology.tables import mixtures
 Finding = tuple[Path, str, str, str | None]
 
 
-def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str]) -> list[Problem]:
-    """All problems of a topology, in the order of the file."""
+def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
+    """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
         _cycles,
         lambda topology: _unfed(topology, existing),
@@ -36,9 +36,8 @@ def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str]) 
         _routes,
         _sinks,
         mixtures,
-        _steps,
-        mismatches,
         lambda topology: misnamed(topology, loaded.config),
+        *((_steps, mismatches) if code else ()),
     ]
     document = loaded.document
     found = [document.problem(*finding) for examine in checks for finding in examine(topology)]

@@ -125,7 +125,7 @@ def test_reset_plays_a_stage_again_and_skips_only_by_force(chain: PipelineFolder
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("pending",), "which stage?"),
+        (("claim",), "name a stage ("),
         (("pending", "nowhere"), "there is no stage 'nowhere'"),
         (("pending", "a"), "'a' is only a source: it has no group"),
         (("pending", "b", "--idle", "soon"), "--idle: expected a duration"),
