@@ -12,6 +12,7 @@ import multiprocessing
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import TypeAlias
@@ -30,6 +31,8 @@ DEATHS_BEFORE_START = 3
 DEATHS_WITHOUT_PROGRESS = 100
 LONGEST_PAUSE_SECONDS = 5.0
 STARTED = "started"
+OURS = (signal.SIGINT, signal.SIGTERM)
+"""Signals that are for the parent alone."""
 
 Message: TypeAlias = RunCounters | str | PapyraFlowError
 """From a child: that it has started, its counters so far, its outcome, or the error that ended it."""
@@ -126,7 +129,14 @@ class Supervisor:
         share = Share(index, self._options.processes)
         arguments = (self._topology, self._url, self._options, share, theirs)
         process = context.Process(target=_child_main, args=arguments, name=f"papyra-flow-{index}", daemon=True)
-        process.start()
+        # It begins with these signals blocked, so that a Ctrl-C while it imports is not its own either; the tracker,
+        # which multiprocessing starts with the first child, would unblock them.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         child = _Child(share, process, ours, RunCounters({}), deaths)
         self._children[index] = child
@@ -169,8 +179,9 @@ class Supervisor:
 def _child_main(topology: Topology, url: str, options: RunOptions, share: Share, pipe: Connection) -> None:
     from papyra_flow.runtime.run import run_async
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in OURS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
     set_up_logging(logging.WARNING)
     bind(pipeline=topology.pipeline)
     hide_in_logs(topology.secrets)
@@ -204,20 +215,19 @@ async def _child(
         worker.stop()
 
     async def report() -> None:
-        while True:
-            await asyncio.sleep(REPORT_SECONDS)
-            pipe.send(counters)
+        with suppress(OSError):  # the parent is gone, which `told` takes care of
+            await worker.started.wait()
+            pipe.send(STARTED)
+            while True:
+                await asyncio.sleep(REPORT_SECONDS)
+                pipe.send(counters)
 
     loop.add_reader(pipe.fileno(), told)
-
-    async def tell_start() -> None:
-        await worker.started.wait()
-        pipe.send(STARTED)
-
-    reporting = asyncio.gather(report(), tell_start())
+    reporting = asyncio.create_task(report())
     try:
         return await worker.run()
     finally:
         reporting.cancel()
+        await asyncio.wait([reporting])
         loop.remove_reader(pipe.fileno())
         await server.close()
