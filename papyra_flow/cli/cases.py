@@ -9,6 +9,7 @@ import typer
 
 from papyra_flow.cli.options import Json
 from papyra_flow.errors import EXIT_FAILED, UsageError
+from papyra_flow.escapes import visible_lines
 
 if TYPE_CHECKING:
     from papyra_flow.testing.cases import Verdict
@@ -75,7 +76,7 @@ def _found() -> list[Path]:
 def _print(verdict: Verdict) -> None:
     print(f"{'passed' if verdict.passed else 'FAILED'}  {verdict.file}:{verdict.line}  {verdict.name}")
     for problem in verdict.problems:
-        print("".join(f"        {line}\n" for line in problem.splitlines()), end="")
+        print("".join(f"        {line}\n" for line in visible_lines(problem).split("\n")), end="")
 
 
 def _write_junit(out: Path, verdicts: list[Verdict]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem, UsageError
+from papyra_flow.escapes import visible, visible_json, visible_lines
 from papyra_flow.observe.logs import set_up_logging
 from papyra_flow.stdout import write_whole
 
@@ -48,7 +49,7 @@ def print_json(document: object) -> None:
     import orjson
 
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
-    write_whole(text + b"\n")
+    write_whole(visible_json(text) + b"\n")
 
 
 def write_out(text: str, output: Path | None) -> None:
@@ -81,11 +82,15 @@ def print_table(
         numeric = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric and rows else "left", overflow="fold")
     for row in rows:
-        table.add_row(
-            *(Text("-" if cell is None else f"{cell:,}" if isinstance(cell, int) else str(cell)) for cell in row)
-        )
+        table.add_row(*(Text(_cell(cell)) for cell in row))
     width = None if stream.isatty() else 160
     Console(file=stream, no_color=not has_colour(stream), highlight=False, width=width).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else visible(str(value))
 
 
 def print_error(error: PapyraFlowError) -> None:
@@ -96,20 +101,20 @@ def print_error(error: PapyraFlowError) -> None:
         count = len(error.problems)
         print(f"{count} problem{'s' if count != 1 else ''} found", file=sys.stderr)
     else:
-        print(f"papyra-flow: {error}", file=sys.stderr)
+        print(f"papyra-flow: {visible_lines(str(error))}", file=sys.stderr)
 
 
 def format_problem(problem: Problem, *, colour: bool = False) -> str:
     """A problem as compilers show it: place and sentence, the line, a caret below it, and a hint."""
     red, bold, reset = ("\033[31m", "\033[1m", "\033[0m") if colour else ("", "", "")
     place = f"{problem.file}:{problem.line}:{problem.column}"
-    lines = [f"{bold}{place}:{reset} {red}{problem.message}{reset} [{problem.code}]"]
+    lines = [f"{bold}{visible(place)}:{reset} {red}{visible(problem.message)}{reset} [{problem.code}]"]
     if problem.excerpt is not None:
-        excerpt = problem.excerpt.replace("\t", " ")
+        excerpt = visible(problem.excerpt.replace("\t", " "))
         start = max(0, problem.column - 60)
         number = f"{problem.line} | "
         lines.append(f"  {number}{excerpt[start : start + 100]}")
         lines.append(" " * (len(number) + 1 + problem.column - start) + f"{red}^{reset}")
     if problem.hint:
-        lines.append(f"  hint: {problem.hint}")
+        lines.append(f"  hint: {visible(problem.hint)}")
     return "\n".join(lines)

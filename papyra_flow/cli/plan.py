@@ -9,6 +9,7 @@ import typer
 
 from papyra_flow.cli.consent import consent
 from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
+from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
     from papyra_flow.streams.server import Server
@@ -99,4 +100,4 @@ def _print(made: Plan) -> None:
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
     for key in made.unknown_keys:
-        print(f"? {key}: not in the file")
+        print(f"? {visible(key)}: not in the file")

@@ -10,6 +10,7 @@ import typer
 
 from papyra_flow.cli.options import File, Json, Redis, Set, StreamName
 from papyra_flow.errors import UsageError
+from papyra_flow.escapes import visible_json
 from papyra_flow.stdout import write_whole
 
 if TYPE_CHECKING:
@@ -215,4 +216,4 @@ def _shown(entry: Entry) -> dict[str, object]:
 def _print_line(document: dict[str, object]) -> None:
     import orjson
 
-    write_whole(orjson.dumps(document, default=str) + b"\n")
+    write_whole(visible_json(orjson.dumps(document, default=str)) + b"\n")

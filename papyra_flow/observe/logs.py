@@ -16,6 +16,8 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import IO
 
+from papyra_flow.escapes import visible_lines
+
 VARIABLE = "PAPYRA_FLOW_LOG"
 _facts: ContextVar[Mapping[str, str]] = ContextVar("papyra_flow_facts", default=MappingProxyType({}))
 """What is bound in the task at work. Not structlog's own, which would have to be imported for it by every run."""
@@ -31,9 +33,17 @@ def set_up_logging(level: int, stream: IO[str] | None = None) -> None:
     """Log to a stream (stderr): papyra-flow's own from `level` on, warnings of everybody else."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter() if as_json(stream) else logging.Formatter("%(message)s"))
+    handler.setFormatter(JsonFormatter() if as_json(stream) else TextFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("papyra_flow").setLevel(level)
+
+
+class TextFormatter(logging.Formatter):
+    """A sentence a record, which may have a traceback below it; nothing in it moves the cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record's text."""
+        return visible_lines(super().format(record))
 
 
 class JsonFormatter(logging.Formatter):

@@ -28,12 +28,19 @@ SCHEMES = (*PLAIN, *SENTINEL, *CLUSTER)
 
 def names_cluster(url: str) -> bool:
     """Whether an address is that of a cluster, whose keys have to lie in one slot to be used together."""
-    return urlsplit(url).scheme in CLUSTER
+    return url.partition("://")[0].lower() in CLUSTER
 
 
 def redacted(url: str) -> str:
-    """An address that may be shown: the password, and secrets in the query, replaced."""
-    parts = urlsplit(url)
+    """An address that may be shown: the password, and secrets in the query, replaced.
+
+    Of one that is not well formed only the scheme is shown: where its password ends is anybody's guess.
+    """
+    try:
+        parts = _split(url)
+    except ValueError:
+        scheme, found, _ = url.partition("://")
+        return f"{scheme}://***" if found else "***"
     if parts.scheme == "unix" and not parts.netloc:
         return f"unix://{parts.path}"
     netloc = parts.netloc
@@ -53,7 +60,10 @@ def pool_of(url: str, key: str) -> ConnectionPool:
 
     Raises UsageError for what is no address.
     """
-    parts = urlsplit(url)
+    try:
+        parts = _split(url)
+    except ValueError as exc:
+        raise UsageError(f"{redacted(url)} is no address of a server: {exc}") from None
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"{known}://" for known in SCHEMES)
         raise UsageError(f"{redacted(url)!r} is no address of a server: expected {known} or embedded")
@@ -79,6 +89,24 @@ def pool_of(url: str, key: str) -> ConnectionPool:
         return ConnectionPool.from_url(url, **options)
     except (ValueError, TypeError) as exc:
         raise UsageError(f"{redacted(url)!r} is no address of a server: {exc}") from exc
+
+
+def _split(url: str) -> SplitResult:
+    """An address in its parts; raises ValueError, without a piece of it, where it cannot be told what they are.
+
+    A `/`, `?`, `#` or `@` within user or password ends what urlsplit takes for them (RFC 3986, 3.2).
+    """
+    encode = "percent-encode @ / ? # [ ] in user, password and options (@ is %40, / is %2F, # is %23)"
+    scheme, _, rest = url.partition("://")
+    before, found, _ = rest.rpartition("@")
+    if found and not rest.startswith("/") and any(mark in before for mark in "/?#@"):
+        raise ValueError(encode)
+    if scheme.lower() in SCHEMES and "#" in rest:
+        raise ValueError(encode)
+    try:
+        return urlsplit(url)
+    except ValueError:  # its message may have a piece of the password
+        raise ValueError(encode) from None
 
 
 def _sentinel_pool(parts: SplitResult, options: dict[str, Any]) -> ConnectionPool:

@@ -7,7 +7,8 @@ fields that start with `@`. What does not live here: when a record is dead (`pap
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from papyra_flow.streams.commit import MAX_FIELDS
@@ -22,6 +23,10 @@ _PACKED = b"@packed"
 """Holds the fields of an entry that has too many for a commit; such a dead letter cannot be put back."""
 MAX_TEXT = 16 * 1024
 PORTION = 200
+PAGE = 50
+"""Letters read at once: each may weigh as much as `max_record` allows."""
+MAX_GROUPS = 1000
+_DIFFERS = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|[-+]?\d[\w.,:-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,50 +79,126 @@ def original_fields(entry: Entry) -> list[bytes]:
     """The flat fields that the entry had before it died."""
     fields: list[bytes] = []
     for index in range(0, len(entry.fields), 2):
-        name = entry.fields[index]
+        name, value = entry.fields[index], entry.fields[index + 1]
         if name == _PACKED:
-            fields += (base64.b64decode(part) for part in base64.b64decode(entry.fields[index + 1]).split(b"\0"))
+            fields += _unpacked(value)
         elif name.startswith(_MARK * 2):
-            fields += (name[1:], entry.fields[index + 1])
+            fields += (name[1:], value)
         elif not name.startswith(_MARK):
-            fields += (name, entry.fields[index + 1])
+            fields += (name, value)
     return fields
 
 
+def _unpacked(value: bytes) -> list[bytes]:
+    """The fields in `@packed`; one that is damaged stays as it is, under its own name."""
+    try:
+        found = [base64.b64decode(part, validate=True) for part in base64.b64decode(value, validate=True).split(b"\0")]
+    except ValueError:
+        return [_PACKED, value]
+    return found if len(found) % 2 == 0 else [_PACKED, value]
+
+
 def read_dead_letter(entry: Entry) -> DeadLetter:
-    """A dead letter from its entry; facts that are missing are empty."""
+    """A dead letter from its entry; facts that are missing or damaged are empty, whoever wrote it."""
     facts = {entry.fields[i]: entry.fields[i + 1] for i in range(0, len(entry.fields), 2)}
 
     def fact(name: bytes) -> str:
         return facts.get(_MARK + name, b"").decode(errors="replace")
 
-    original = original_fields(entry)
+    original, deliveries = original_fields(entry), fact(b"deliveries")
     return DeadLetter(
         id=entry.id.decode(),
-        error=fact(b"error"),
+        error=fact(b"error") or "not written by papyra-flow",
         traceback=fact(b"traceback"),
         stage=fact(b"stage"),
         origin=fact(b"stream"),
         origin_id=fact(b"id"),
-        deliveries=int(fact(b"deliveries") or 0),
+        deliveries=int(deliveries) if deliveries.isascii() and deliveries.isdigit() and len(deliveries) < 20 else 0,
         fields={original[i].decode(errors="replace"): text_of(original[i + 1]) for i in range(0, len(original), 2)},
     )
 
 
 async def find_dead(
-    wire: Wire, key: str, *, ids: Sequence[str] = (), match: str | None = None, limit: int | None = None
+    wire: Wire,
+    key: str,
+    *,
+    ids: Sequence[str] | None = None,
+    match: str | None = None,
+    limit: int | None = None,
+    before: str = "+",
 ) -> list[DeadLetter]:
-    """Dead letters in order: only those with one of `ids`, or with `match` in their error; at most `limit`."""
+    """Dead letters, the newest first: those with one of `ids` where they are given, with `match` in their error.
+
+    At most `limit`, and only those older than `before`.
+    """
     letters: list[DeadLetter] = []
-    start = "-"
-    while limit is None or len(letters) < limit:
-        reply = await wire.call("XRANGE", key, start, "+", "COUNT", PORTION)
-        page = [read_dead_letter(entry) for entry in entries_of([[key.encode(), reply]])]
-        if not page:
+    async for letter in each_dead(wire, key, ids=ids, before=before):
+        if limit is not None and len(letters) >= limit:
             break
-        start = f"({page[-1].id}"
-        letters += [x for x in page if (not ids or x.id in ids) and (match is None or match in x.error)]
-    return letters[:limit]
+        if match is None or match in letter.error:
+            letters.append(letter)
+    return letters
+
+
+async def each_dead(
+    wire: Wire, key: str, *, ids: Sequence[str] | None = None, before: str = "+"
+) -> AsyncIterator[DeadLetter]:
+    """Dead letters one by one, the newest first, a page of them in memory at a time."""
+    if ids is not None:
+        for id_ in dict.fromkeys(ids):
+            for entry in entries_of([[key.encode(), await wire.call("XRANGE", key, id_, id_)]]):
+                yield read_dead_letter(entry)
+        return
+    end = before if before == "+" else f"({before}"
+    while page := entries_of([[key.encode(), await wire.call("XREVRANGE", key, end, "-", "COUNT", PAGE)]]):
+        for entry in page:
+            yield read_dead_letter(entry)
+        end = f"({page[-1].id.decode()}"
+
+
+async def dead_ids(wire: Wire, key: str, *, ids: Sequence[str] | None = None, match: str | None = None) -> list[str]:
+    """Ids of dead letters, the oldest first, chosen as `find_dead` does."""
+    found = [letter.id async for letter in each_dead(wire, key, ids=ids) if match is None or match in letter.error]
+    return found if ids is not None else found[::-1]
+
+
+async def count_dead(wire: Wire, keys: Sequence[str]) -> list[int]:
+    """How many dead letters there are under each key."""
+    replies = await wire.call_many([("XLEN", key) for key in keys])
+    return [reply if isinstance(reply, int) else 0 for reply in replies]
+
+
+@dataclass(slots=True)
+class DeadGroup:
+    """Dead letters that failed alike: their error with what differs left out, and one of them as an example."""
+
+    stage: str
+    error: str
+    count: int
+    first: str
+    last: str
+    """Ids of the oldest and the newest: their milliseconds are when they died, by the server's clock."""
+    example: str
+
+
+def alike(error: str) -> str:
+    """An error without what differs from record to record: numbers, and what stands in quotes."""
+    return _DIFFERS.sub("…", error[:MAX_TEXT])
+
+
+async def group_dead(wire: Wire, key: str, *, match: str | None = None) -> list[DeadGroup]:
+    """Dead letters by their errors, the most frequent first; beyond `MAX_GROUPS` kinds the rest is one group."""
+    groups: dict[str, DeadGroup] = {}
+    async for letter in each_dead(wire, key):
+        if match is not None and match not in letter.error:
+            continue
+        error = alike(letter.error)
+        if error not in groups and len(groups) >= MAX_GROUPS:
+            error = "other errors"
+        found = groups.setdefault(error, DeadGroup(letter.stage, error, 0, letter.id, letter.id, letter.error))
+        found.count += 1
+        found.first = letter.id
+    return sorted(groups.values(), key=lambda group: -group.count)
 
 
 async def replay(wire: Wire, dead_key: str, replay_key: str, ids: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import orjson
 
-from papyra_flow.streams.dead import find_dead, replay
+from papyra_flow.streams.dead import dead_ids, replay
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.pauses import pause, resume
 from papyra_flow.streams.reading import entries_of
@@ -47,7 +47,7 @@ async def replay_stage(server: Server, topology: Topology, stage: StageSpec) -> 
     """Put all of a stage's dead letters back."""
     if stage.replay is None:
         return f"{stage.name} is only a source: its dead letters are input that is no record"
-    ids = [letter.id for letter in await find_dead(server.wire, stage.dead_key)]
+    ids = await dead_ids(server.wire, stage.dead_key)
     done = await replay(server.wire, stage.dead_key, topology.streams[stage.replay].key, ids)
     return f"{done:,} dead letters of {stage.name} were put back"
 

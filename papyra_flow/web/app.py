@@ -15,6 +15,7 @@ from importlib.resources import files
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -32,6 +33,7 @@ from papyra_flow.streams.server import Server
 from papyra_flow.streams.shown import rows_in, text_of
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.render import parts
+from papyra_flow.web import inputs
 from papyra_flow.web.live import EVERY_SECONDS, Live
 from papyra_flow.web.security import Guard
 
@@ -86,7 +88,9 @@ def build_app(
             await server.close()
 
     guard = Middleware(Guard, token=token, host=host)
-    errors: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {PapyraFlowError: _failed}
+    errors: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+        PapyraFlowError: _failed, HTTPException: _refused
+    }  # fmt: skip
     return Starlette(routes=routes, middleware=[guard], lifespan=lifespan, exception_handlers=errors)
 
 
@@ -94,6 +98,12 @@ async def _failed(_: Request, exc: Exception) -> Response:
     statuses = {ServerError: 503, UsageError: 404, RefusedError: 403}
     status = next((code for kind, code in statuses.items() if isinstance(exc, kind)), 500)
     return _json({"error": str(exc)}, status)
+
+
+async def _refused(_: Request, exc: Exception) -> Response:
+    if not isinstance(exc, HTTPException):
+        raise exc
+    return _json({"error": exc.detail}, exc.status_code)
 
 
 def _json(document: object, status: int = 200) -> Response:
@@ -154,7 +164,7 @@ class _Site:
         if stream is None or stream.hidden:
             raise UsageError("there is no such stream")
         before = request.query_params.get("before")
-        end = f"({before}" if before else "+"
+        end = f"({inputs.entry_id(before)}" if before else "+"
         reply = await self._server.wire.call("XREVRANGE", stream.key, end, "-", "COUNT", PAGE)
         entries = []
         for entry in entries_of([[stream.key.encode(), reply]]):
@@ -177,12 +187,11 @@ class _Site:
         """Put dead letters back: those with the ids that are named, each once."""
         self._allowed()
         stage = self._stage(request)
-        ids = orjson.loads(await request.body() or b"{}").get("ids", [])
+        ids = await inputs.ids(request)
         if stage.replay is None:
             raise UsageError(f"{stage.name!r} is only a source: its dead letters are input that is no record")
         target = self._topology.streams[stage.replay].key
-        known = [letter.id for letter in await find_dead(self._server.wire, stage.dead_key, ids=[str(i) for i in ids])]
-        return _json({"replayed": await replay(self._server.wire, stage.dead_key, target, known)})
+        return _json({"replayed": await replay(self._server.wire, stage.dead_key, target, ids)})
 
     async def act(self, request: Request) -> Response:
         """Pause or resume a stage."""

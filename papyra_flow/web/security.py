@@ -81,7 +81,7 @@ class Guard:
         elif request.url.path not in OPEN:
             given = request.query_params.get("token")
             if given is not None and request.method == "GET" and self._fits(given):
-                answer = RedirectResponse(request.url.path, 303)
+                answer = RedirectResponse(_own(request.url.path), 303)
                 answer.set_cookie(COOKIE, given, httponly=True, samesite="strict")
                 return answer
             bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -96,17 +96,27 @@ class Guard:
         origin = request.headers.get("origin")
         if request.headers.get(ACTION_HEADER) != "1":
             return _told(403, f"an action needs the header {ACTION_HEADER}: 1")
-        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             return _told(403, "an action has to come from this page")
         return None
 
     def _fits(self, given: str) -> bool:
-        return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
+        return self._token is not None and hmac.compare_digest(
+            given.encode(errors="surrogatepass"), self._token.encode()
+        )
 
 
 def _name(host: str) -> str:
-    """A Host header without its port."""
-    return (urlsplit(f"//{host}").hostname or "").lower()
+    """A Host header without its port; empty for what is no host."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _own(path: str) -> str:
+    """A path that a browser takes for one here: `//name` and `/\\name` would be another host's."""
+    return "/" + path.lstrip("/\\")
 
 
 def _told(status: int, words: str) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -181,3 +182,65 @@ def test_a_port_that_is_taken_is_one_sentence(shop: PipelineFolder, url: str) ->
         port = address.rstrip("/").rsplit(":", 1)[1]
         err = shop.cli("serve", "pipeline.yml", "--redis", url, "--port", port, code=2).err
         assert "cannot listen on 127.0.0.1" in err
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body", "status"),
+    [
+        ("api/streams/s?before=xyz", "GET", None, 400),
+        ("api/streams/s?before=1-0-0", "GET", None, 400),
+        ("api/streams/s?before=%ff%00", "GET", None, 400),
+        ("api/dead/b/replay", "POST", b"{bad", 400),
+        ("api/dead/b/replay", "POST", b"[]", 400),
+        ("api/dead/b/replay", "POST", b"{}", 400),
+        ("api/dead/b/replay", "POST", b'{"ids": "1-0"}', 400),
+        ("api/dead/b/replay", "POST", b'{"ids": [1]}', 400),
+        ("api/dead/b/replay", "POST", b'{"ids": ["+"]}', 400),
+        ("api/dead/b/replay", "POST", b"\xff\xfe", 400),
+        ("api/dead/b/replay", "POST", b"x" * 2_000_000, 413),
+        ("api/dead/b/replay", "DELETE", b"{}", 405),
+        ("api/dead/%ff/replay", "POST", b"{}", 404),
+        ("api/stages/b/explode", "POST", b"", 404),
+        ("nowhere", "GET", None, 404),
+    ],
+)
+def test_no_bad_input_is_a_failure_of_the_page(
+    shop: PipelineFolder, url: str, redis_client: redis.Redis, path: str, method: str, body: bytes | None, status: int
+) -> None:
+    with served(shop, url, "--allow-actions") as address:
+        request = urllib.request.Request(address + path, body, {"x-papyra-flow": "1"}, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            DIRECTLY.open(request, timeout=HANGS_SECONDS)
+        assert refused.value.code == status
+        assert json.loads(refused.value.read())["error"]
+    assert redis_client.xlen("{p}:@dead:b") == 4
+
+
+def test_an_empty_list_of_ids_replays_nothing(shop: PipelineFolder, url: str, redis_client: redis.Redis) -> None:
+    with served(shop, url, "--allow-actions") as address:
+        status, text = ask(address + "api/dead/b/replay", method="POST", body={"ids": []}, x_papyra_flow="1")
+    assert (status, json.loads(text)) == (200, {"replayed": 0})
+    assert redis_client.xlen("{p}:@dead:b") == 4
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "a]b", "", "127.0.0.1:port", "\xff"])
+def test_a_host_that_is_none_is_refused(shop: PipelineFolder, url: str, host: str) -> None:
+    with served(shop, url) as address:
+        place = address.removeprefix("http://").rstrip("/").rsplit(":", 1)
+        with socket.create_connection((place[0], int(place[1])), timeout=HANGS_SECONDS) as asked:
+            asked.sendall(f"GET /api/figures HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+            answer = asked.makefile("rb").read()
+    status = int(answer.split(b" ", 2)[1])
+    assert status in ({200} if host == "127.0.0.1:port" else {400, 421})
+
+
+@pytest.mark.parametrize("path", ["//elsewhere.example/", "/\\elsewhere.example/", "///elsewhere.example"])
+def test_a_token_in_an_address_leads_nowhere_else(shop: PipelineFolder, url: str, path: str) -> None:
+    with served(shop, url, "--token", "secret") as address:
+        host, port = address.partition("?")[0].removeprefix("http://").rstrip("/").rsplit(":", 1)
+        with socket.create_connection((host, int(port)), timeout=HANGS_SECONDS) as asked:
+            asked.sendall(f"GET {path}?token=secret HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            answer = asked.makefile("rb").read().decode("latin-1").lower()
+    location = answer.partition("location: ")[2].partition("\r\n")[0]
+    assert location.startswith("/")
+    assert location[1] not in "/\\"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from papyra_flow.errors import (
     CommandRefusedError,
@@ -52,6 +56,36 @@ def test_a_shown_address_has_no_password(url: str, shown: str) -> None:
 def test_what_is_no_address_is_a_usage_error(url: str) -> None:
     with pytest.raises(UsageError, match="is no address of a server"):
         Server(url)
+
+
+OF_PASSWORDS = "XYZé"
+"""Letters that stand nowhere else in what is shown."""
+PASSWORDS = st.text(OF_PASSWORDS + "@/#?:%[] ,", min_size=1, max_size=12).filter(lambda text: set(text) & set("XYZé"))
+
+
+@given(PASSWORDS, st.sampled_from(["redis", "rediss", "redis+sentinel", "redis+cluster", "unix"]), st.booleans())
+def test_no_piece_of_a_password_is_shown_whatever_is_in_it(password: str, scheme: str, user: bool) -> None:
+    """Not encoded, it may end an address' login before its time; it is then refused with what to do."""
+    place = "/tmp/socket" if scheme == "unix" else "host:6379/0"
+    url = f"{scheme}://{'ada' if user else ''}:{password}@{place}"
+    texts = [redacted(url)]
+    try:
+        Server(url)
+    except UsageError as exc:
+        texts.append(str(exc))
+    assert [text for text in texts if set(text) & set(OF_PASSWORDS)] == []
+
+
+@given(PASSWORDS)
+def test_an_encoded_password_is_taken_whole(password: str) -> None:
+    server = Server(f"redis://ada:{quote(password, safe='')}@host:6379/0")
+    assert server._pool.connection_kwargs["password"] == password
+
+
+@pytest.mark.parametrize("mark", ["@", "/", "?", "#"])
+def test_a_password_that_is_not_encoded_is_refused_with_what_to_do(mark: str) -> None:
+    with pytest.raises(UsageError, match=r"percent-encode .*@ is %40"):
+        Server(f"redis://:p{mark}ss@host:6379")
 
 
 def test_versions_tell_redis_from_valkey() -> None:

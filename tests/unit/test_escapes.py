@@ -1,0 +1,50 @@
+"""Nothing that a record or an error holds is acted on by a terminal."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from papyra_flow.escapes import visible, visible_json, visible_lines
+
+ANY = st.text(st.characters())
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+
+
+def acts(char: str) -> bool:
+    """By Unicode's own properties: controls, surrogates, and what changes the direction of others."""
+    return unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or unicodedata.bidirectional(char) in BIDI
+
+
+@given(ANY)
+def test_a_line_holds_nothing_that_acts(text: str) -> None:
+    shown = visible(text)
+    assert [char for char in shown if acts(char)] == []
+    assert (
+        shown == text
+        or any(map(acts, text))
+        or "\u200e" in text
+        or "\u200f" in text
+        or "\u061c" in text
+        or tagged(text)
+    )
+
+
+def tagged(text: str) -> bool:
+    return any("\U000e0000" <= char <= "\U000e007f" for char in text)
+
+
+@given(ANY)
+def test_a_page_keeps_its_lines_and_tabs_only(text: str) -> None:
+    assert {char for char in visible_lines(text) if acts(char)} <= {"\n", "\t"}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_json_means_the_same_and_holds_nothing_that_acts(text: str) -> None:
+    shown = visible_json(orjson.dumps({"text": text}))
+    assert json.loads(shown) == {"text": text}
+    assert [char for char in shown.decode() if acts(char)] == []
