@@ -32,6 +32,7 @@ from papyra_flow.cli import (
 )
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
+from papyra_flow.escapes import visible
 from papyra_flow.stdout import mend_stdout
 
 app = typer.Typer(
@@ -96,7 +97,8 @@ def main() -> NoReturn:
         if verbosity.debug:
             raise
         print(
-            f"papyra-flow: a bug of ours: {type(exc).__name__}: {exc} (--debug shows where)",
+            f"papyra-flow: internal error: {type(exc).__name__}: {visible(str(exc)[:1000])} "
+            "(rerun with --debug for the traceback)",
             file=sys.stderr,
         )
         code = EXIT_FAILED
