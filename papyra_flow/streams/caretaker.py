@@ -21,14 +21,18 @@ OFTEN = 3
 OFTEN_SECONDS = 30.0
 """A server that ends more than `OFTEN` times in so many seconds would end again: it is left alone."""
 
+LOOK_SECONDS = 1.0
+
 _log = logging.getLogger("papyra_flow.server")
 
 
 class Caretaker:
     """Looks after the server at a Unix socket: `begin`, and `end` before it is stopped on purpose."""
 
-    def __init__(self, path: Callable[[], Path], revive: Callable[[], None]) -> None:
+    def __init__(self, path: Callable[[], Path], revive: Callable[[], None], is_there: Callable[[], bool]) -> None:
+        """`is_there` says whether the server's folder is still what it was."""
         self._path = path
+        self._is_there = is_there
         self._revive = revive
         self._connection: socket.socket | None = None
         self._ending = threading.Event()
@@ -52,11 +56,25 @@ class Caretaker:
         connection.connect(str(self._path()))
         return connection
 
+    def _wait(self, connection: socket.socket) -> None:
+        """Until the server ends, or we are to: it says nothing of its own accord."""
+        connection.settimeout(LOOK_SECONDS)
+        told = False
+        while True:
+            try:
+                connection.recv(1)
+            except TimeoutError:
+                if not told and not self._is_there():
+                    _log.error("the embedded server's folder was deleted: what the pipeline holds ends with this run")
+                    told = True
+            else:
+                return
+
     def _run(self) -> None:
         revivals: deque[float] = deque(maxlen=OFTEN)
         while (connection := self._connection) is not None and not self._ending.is_set():
             with connection, suppress(OSError):
-                connection.recv(1)  # the server says nothing of its own accord: this is its end, or ours
+                self._wait(connection)
             if self._ending.is_set():
                 return
             now = time.monotonic()

@@ -35,7 +35,7 @@ def test_a_server_that_ends_again_is_started_again_but_not_for_ever(
         if not starts:
             raise EmbeddedServerError("the embedded server did not start")
 
-    caretaker = Caretaker(lambda: tmp_path / "s.sock", revive)
+    caretaker = Caretaker(lambda: tmp_path / "s.sock", revive, lambda: True)
     with caplog.at_level(logging.WARNING, "papyra_flow.server"):
         caretaker.begin()
         for _ in range(OFTEN + 1 if starts else 1):
@@ -47,7 +47,7 @@ def test_a_server_that_ends_again_is_started_again_but_not_for_ever(
 
 def test_a_server_that_is_left_to_itself_is_not_started(listening: socket.socket, tmp_path: Path) -> None:
     calls: list[int] = []
-    caretaker = Caretaker(lambda: tmp_path / "s.sock", lambda: calls.append(1))
+    caretaker = Caretaker(lambda: tmp_path / "s.sock", lambda: calls.append(1), lambda: True)
     caretaker.begin()
     caretaker.end()
     assert calls == []
