@@ -14,6 +14,7 @@ from papyra_flow.escapes import visible_json
 from papyra_flow.stdout import write_whole
 
 if TYPE_CHECKING:
+    from papyra_flow.cli.session import Session
     from papyra_flow.streams.entries import Entry, Format, Record
     from papyra_flow.streams.server import Server
 
@@ -80,7 +81,11 @@ def tap(
     shown: list[dict[str, object]] = []
     gather = json and not follow
 
+    seen = 0
+
     def show(entries: Sequence[Entry]) -> None:
+        nonlocal seen
+        seen += len(entries)
         for entry in entries:
             if gather:
                 shown.append(_shown(entry))
@@ -93,10 +98,27 @@ def tap(
     with session(file, redis, set_) as found:
         key = found.key_of(stream)
         found.ask(lambda server: _tap(server, key, first, count, follow, show), about=(key,))
+        if not seen:
+            _say_why_empty(found, key)
     if gather:
         from papyra_flow.cli.console import print_json
 
         print_json(shown)
+
+
+def _say_why_empty(found: Session, key: str) -> None:
+    """On stderr: whether there never was anything, or it is gone."""
+    from papyra_flow.streams.positions import look
+
+    position = found.ask(lambda server: look(server.wire, [key]), about=(key,)).streams[key]
+    if position.kind == "none" or not position.added:
+        why = f"nothing was ever added to {key}"
+    elif position.length:
+        why = f"{key} has {position.length:,} entries, none of them in this range"
+    else:
+        why = f"{key} is empty: all of the {position.added:,} entries that were added are acknowledged and trimmed"
+        why += ", or deleted (`retain` keeps them)"
+    print(why, file=sys.stderr)
 
 
 async def _tap(server: Server, key: str, first: str, count: int | None, follow: bool, show: object) -> None:

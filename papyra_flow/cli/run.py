@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from papyra_flow.cli.options import File, Json, Redis, Set
-from papyra_flow.errors import EXIT_DEAD_LETTERS, UsageError
+from papyra_flow.errors import EXIT_DEAD_LETTERS, ServerError, UsageError
 
 if TYPE_CHECKING:
     from papyra_flow.observe.counters import RunCounters
+    from papyra_flow.observe.failures import Failures
     from papyra_flow.runtime.options import RunOptions, RunResult
     from papyra_flow.runtime.watch import WatchedRun
     from papyra_flow.streams.server import Server
@@ -48,8 +49,11 @@ def run(
     ] = False,
 ) -> None:
     """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
+    import asyncio
+
     from papyra_flow.cli.session import session
     from papyra_flow.connectors.stdio import StdoutSink
+    from papyra_flow.observe.failures import failures, follow_failures
     from papyra_flow.observe.progress import Progress
     from papyra_flow.runtime.options import RunOptions
     from papyra_flow.runtime.run import run_async, run_pipeline
@@ -60,36 +64,75 @@ def run(
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
         options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name)
-        make = _watched(file, redis, set_, options) if watch else None
-        progress = Progress(topology, sys.stderr)
-        shown = progress.watch if progress.wanted and not watch else None
-        result = run_async(run_pipeline(topology, found.url, options, shown, make))
+        followed = _Followed(file, redis, set_, options, topology) if watch else None
+        now = followed.topology if followed is not None else lambda: topology
+        progress = Progress(now, sys.stderr)
+
+        async def shown(counters: RunCounters, server: Server) -> None:
+            shows = [progress.watch(counters, server)] if progress.wanted else []
+            if watch:
+                shows.append(follow_failures(now, counters, server))
+            await asyncio.gather(*shows)
+
+        watching = shown if progress.wanted or watch else None
+        result = run_async(run_pipeline(topology, found.url, options, watching, followed.make if followed else None))
+        failed: list[Failures] = []
+        if result.counters.dead and not json:
+            dead = {name: one.dead for name, one in result.counters.stages.items()}
+            with suppress(ServerError):
+                failed = found.ask(lambda server: failures(server, now(), dead))
     if json:
         from papyra_flow.cli.console import print_json
 
         print_json(as_json(topology, result))
     else:
         _print_summary(result, to_stderr=prints_records)
+        _print_failures(failed, file)
     if result.error is not None:
         raise result.error
     if result.counters.dead:
         raise typer.Exit(EXIT_DEAD_LETTERS)
 
 
-def _watched(
-    file: Path, redis: str | None, overrides: list[str] | None, options: RunOptions
-) -> Callable[[Topology, Server, RunCounters], WatchedRun]:
-    from papyra_flow.cli.console import print_error
-    from papyra_flow.cli.session import load
-    from papyra_flow.runtime.watch import WatchedRun
+class _Followed:
+    """What `--watch` makes instead of a worker; `topology` says what it runs at the moment."""
 
-    if options.processes > 1 or options.stages:
-        raise UsageError("--watch runs all stages in one process")
+    def __init__(
+        self, file: Path, redis: str | None, overrides: list[str] | None, options: RunOptions, first: Topology
+    ) -> None:
+        if options.processes > 1 or options.stages:
+            raise UsageError("--watch runs all stages in one process")
+        self._given = (file, redis, overrides)
+        self._options = options
+        self._first = first
+        self._run: WatchedRun | None = None
 
-    def make(topology: Topology, server: Server, counters: RunCounters) -> WatchedRun:
-        return WatchedRun(lambda: load(file, redis, overrides), topology, server, options, counters, print_error, file)
+    def make(self, topology: Topology, server: Server, counters: RunCounters) -> WatchedRun:
+        from papyra_flow.cli.console import print_error
+        from papyra_flow.cli.session import load
+        from papyra_flow.runtime.watch import WatchedRun
 
-    return make
+        file = self._given[0]
+        self._run = WatchedRun(lambda: load(*self._given), topology, server, self._options, counters, print_error, file)
+        return self._run
+
+    def topology(self) -> Topology:
+        return self._run.topology if self._run is not None else self._first
+
+
+def _print_failures(failed: list[Failures], file: Path) -> None:
+    """What failed, how often, and what to do next, on stderr: the summary alone is the run's output."""
+    from papyra_flow.escapes import visible
+    from papyra_flow.observe.failures import told
+
+    for one in failed:
+        print("\n".join(map(visible, told(one))), file=sys.stderr)
+    if failed:
+        print(
+            f"next: papyra-flow dead show {file} {failed[0].stage}\n"
+            f"      papyra-flow dead replay {file} {failed[0].stage}, once it can succeed",
+            file=sys.stderr,
+        )
 
 
 def as_json(topology: Topology, result: RunResult) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import IO
 
 from papyra_flow.observe.counters import RunCounters
@@ -17,7 +18,8 @@ EVERY_SECONDS = 0.5
 class Progress:
     """A live table on a stream; only `wanted` where that is a terminal."""
 
-    def __init__(self, topology: Topology, stream: IO[str]) -> None:
+    def __init__(self, topology: Callable[[], Topology], stream: IO[str]) -> None:
+        """`topology` is what runs at the moment: an edit may change it."""
         self._topology = topology
         self._stream = stream
         self._last: dict[str, tuple[float, int]] = {}
@@ -49,7 +51,7 @@ class Progress:
         for column in ("records", "records/s", "backlog", "dead"):
             table.add_column(column, justify="right")
         now = asyncio.get_running_loop().time()
-        for stage in self._topology.in_order():
+        for stage in self._topology().in_order():
             if stage.name not in counters.stages:
                 continue
             counted = counters.stages[stage.name]
@@ -57,12 +59,12 @@ class Progress:
             rate = (counted.read - count) / (now - before) if now > before else 0.0
             self._last[stage.name] = (now, counted.read)
             dead = Text(f"{counted.dead:,}", style="bold red" if counted.dead else "")
-            waiting = f"{backlog[stage.name]:,}" if stage.inputs else "-"
+            waiting = f"{backlog.get(stage.name, 0):,}" if stage.inputs else "-"
             table.add_row(stage.name, f"{counted.read:,}", f"{rate:,.0f}", waiting, dead)
         return table
 
     async def _backlog(self, server: Server) -> dict[str, int]:
-        topology = self._topology
+        topology = self._topology()
         positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
         return {
             stage.name: sum(

@@ -66,6 +66,11 @@ class WatchedRun:
         self._suspecting = asyncio.Lock()
         self._running: dict[str, _Running] = {}
 
+    @property
+    def topology(self) -> Topology:
+        """What runs at the moment."""
+        return self._topology
+
     def stop(self) -> None:
         """Ask the run to end."""
         self._stopping.set()

@@ -7,6 +7,7 @@ import json
 import pytest
 import redis
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 
 HOSTILE = "\x1b]0;TITLE\x07\x1b[2J \x9b31m \u202e"
@@ -109,3 +110,42 @@ def test_no_record_and_no_error_acts_on_the_terminal(folder: PipelineFolder, url
         assert [char for char in out if char in "\x1b\x07\x9b\u202e"] == []
         if "--json" in parts:
             json.loads(out)
+
+
+def test_a_run_that_ends_with_dead_letters_says_what_failed_and_what_to_do(failed: PipelineFolder, url: str) -> None:
+    failed.cli("dead", "replay", "pipeline.yml", "--redis", url)
+    err = failed.cli("run", "pipeline.yml", "--redis", url, code=3).err
+    assert "b: 30 dead letters" in err
+    assert [int(line.split(" x ")[0]) for line in err.splitlines() if " x " in line] == [20, 10]
+    assert "next: papyra-flow dead show pipeline.yml b" in err
+    assert "papyra-flow dead replay pipeline.yml b" in err
+
+
+def test_a_watched_run_says_what_fails(failed: PipelineFolder, url: str) -> None:
+    run = failed.start("run", "pipeline.yml", "--watch", "--redis", url, PAPYRA_FLOW_LOG="text")
+    try:
+        failed.cli("dead", "replay", "pipeline.yml", "--redis", url)
+        assert run.stderr is not None
+        lines: list[str] = []
+        while not any("by zero" in line for line in lines):
+            lines.append(run.stderr.readline())
+            assert lines[-1], lines
+        assert any("dead letter" in line for line in lines)
+    finally:
+        run.terminate()
+        run.communicate(timeout=HANGS_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("t",), "nothing was ever added to {p}:t"),
+        (("s",), "{p}:s is empty: all of the 30 entries that were added are acknowledged and trimmed"),
+        (("dead:b", "--from", "9999999999999"), "{p}:@dead:b has 30 entries, none of them in this range"),
+        (("dead:a",), "nothing was ever added to {p}:@dead:a"),
+    ],
+)
+def test_a_tap_that_shows_nothing_says_why(failed: PipelineFolder, url: str, words: tuple[str, ...], why: str) -> None:
+    tapped = failed.cli("tap", "pipeline.yml", *words, "--redis", url)
+    assert tapped.out == ""
+    assert why in tapped.err
