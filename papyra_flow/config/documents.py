@@ -178,14 +178,19 @@ class _Builder:
         return items
 
     def scalar(self, node: yaml.ScalarNode) -> object:
-        text = node.value
-        if "${" in text:
-            try:
-                text = self.variables.substitute(text)
-            except VariableError as exc:
-                self.refuse(node, "variable", str(exc))
-                return None
-        return resolve_scalar(text) if not node.style else text
+        if "${" in node.value:
+            return self.filled(node)
+        return resolve_scalar(node.value) if not node.style else node.value
+
+    def filled(self, node: yaml.ScalarNode) -> object:
+        """A scalar with references: a plain one may be a number, but `007` in a variable stays the text that it is."""
+        try:
+            text = self.variables.substitute(node.value)
+        except VariableError as exc:
+            self.refuse(node, "variable", str(exc))
+            return None
+        resolved = resolve_scalar(str(text)) if not node.style else text
+        return text if isinstance(resolved, str) or text.is_padded_number() else resolved
 
     def refuse(self, node: yaml.Node, code: str, message: str) -> None:
         self.document.problems.append(self.document.problem_at(_start(node), code, message, None))
