@@ -119,9 +119,9 @@ def plus(left: Operand, right: Operand) -> Operand:
 
 def power(base: Operand, exponent: Operand) -> Operand:
     """`base ** exponent`."""
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * abs(exponent) > MAX_BITS:
+    if isinstance(base, int) and isinstance(exponent, int) and (base.bit_length() - 1) * abs(exponent) > MAX_BITS:
         raise _too_long("the power", MAX_BITS, "bits")
-    return base**exponent
+    return times(base**exponent, 1)
 
 
 def modulo(left: Operand, right: Operand) -> Operand:

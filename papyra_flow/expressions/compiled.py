@@ -14,6 +14,7 @@ from papyra_flow.expressions import bounds, times
 from papyra_flow.expressions.catalogue import FUNCTIONS, METHODS
 from papyra_flow.expressions.check import HEADERS, RECORD, RECORDS, WORK, checked, names_in
 from papyra_flow.expressions.loops import Work
+from papyra_flow.expressions.parse import silent
 
 Record: TypeAlias = dict[str, Any]
 MAX_SHOWN = 400
@@ -84,7 +85,8 @@ def _parameters(name: str) -> ast.arguments:
 def _lambda(parameter: str, body: ast.expr) -> Callable[[Any], Any]:
     tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(_parameters(parameter), body)))
     try:
-        code = compile(tree, "<expression>", "eval")
+        with silent():
+            code = compile(tree, "<expression>", "eval")
     except (SyntaxError, RecursionError, MemoryError, ValueError) as exc:
         raise ValueError(f"not a usable expression: {exc}") from exc
     function: Callable[[Any], Any] = eval(code, _GLOBALS)  # noqa: S307 - of checked syntax only

@@ -10,6 +10,8 @@ import ast
 import io
 import tokenize
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from papyra_flow.expressions.template import Text, as_written, fill
 
@@ -34,11 +36,10 @@ def parse(text: str) -> tuple[ast.expr, str]:
     try:
         try:
             tree = _parsed(source)
-        except SyntaxError:
+        except SyntaxError as exc:
             if "\n" not in source:
                 raise
-            source, above = _in_brackets(source), above - 1
-            tree = _parsed(source)
+            tree, source = _over_lines(source, exc)
         body = fill(tree.body, text.values)
     except SyntaxError as exc:
         raise _told(exc, above, text) from exc
@@ -50,14 +51,36 @@ def parse(text: str) -> tuple[ast.expr, str]:
 
 
 def _parsed(source: str) -> ast.Expression:
-    with warnings.catch_warnings():  # Python's opinion on '\d' and the like would go to the user's terminal
-        warnings.simplefilter("ignore")
+    with silent():
         return ast.parse(source, mode="eval")
 
 
-def _in_brackets(source: str) -> str:
-    """The source as one expression over many lines; raises SyntaxError if it closes a bracket that it did not open."""
+@contextmanager
+def silent() -> Iterator[None]:
+    """Python's opinion on '\\d' and the like would go to the user's terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _over_lines(source: str, first: SyntaxError) -> tuple[ast.Expression, str]:
+    """The tree of a source that is one expression over many lines, and the source with brackets around it.
+
+    Raises SyntaxError, the first one where the brackets are what is wrong.
+    """
     bracketed = f"(\n{source}\n)"
+    try:
+        _refuse_unmatched(bracketed)
+        return _parsed(bracketed), bracketed
+    except SyntaxError as exc:
+        of_brackets = exc.lineno == 1 or "closed" in exc.msg or "does not match" in exc.msg
+        told = first if of_brackets else exc
+        told.lineno = (told.lineno or 1) - (told is exc)
+        raise told from None
+
+
+def _refuse_unmatched(bracketed: str) -> None:
+    """Raise SyntaxError for a bracket that closes the one around it all."""
     depth = 0
     last = bracketed.count("\n") + 1
     try:
@@ -68,7 +91,6 @@ def _in_brackets(source: str) -> str:
                     raise SyntaxError(f"unmatched '{token.string}'", ("", token.start[0], token.start[1] + 1, ""))
     except tokenize.TokenError:
         pass  # a bracket or a string is never closed: the parser says which
-    return bracketed
 
 
 def _lines_above(source: str) -> int:
@@ -76,7 +98,8 @@ def _lines_above(source: str) -> int:
 
 
 def _told(exc: SyntaxError, above: int, text: Text) -> ValueError:
-    line, column = (exc.lineno or 1) + above, exc.offset or 1
+    line = (exc.lineno or 1) + above
+    column = exc.offset or len(text.strip().splitlines()[-1]) + 1 if text.strip() else 1  # 0 stands for its end
     place = f"line {line}, character {column}" if "\n" in text.strip() else f"character {column}"
     message = as_written(exc.msg, text).replace("'(' was never closed on line 1", "a bracket was never closed")
     return NotAnExpressionError(f"not a Python expression: {message} at {place}", line, column)

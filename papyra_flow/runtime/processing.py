@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from papyra_flow.errors import RecordError, ServerError
+from papyra_flow.errors import ExpressionError, RecordError, ServerError
 from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.rows import Failures, Note, Rows
@@ -136,7 +136,8 @@ def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
         try:
             outcomes.append(apply(record))
         except Exception as exc:  # noqa: BLE001 - a step may raise anything; it is the record's failure
-            outcomes.append(explain(exc) if explain and not isinstance(exc, RecordError) else exc)
+            told = isinstance(exc, RecordError) and not isinstance(exc, ExpressionError)
+            outcomes.append(explain(exc) if explain and not told else exc)
     return outcomes
 
 
