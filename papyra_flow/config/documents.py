@@ -54,6 +54,21 @@ class Document:
         place = self.places.get(self.nearest(path), Place((1, 1), (1, 1)))
         return self.problem_at(place.key if at_key else place.value, code, message, hint)
 
+    def inside(self, path: Path, text: str, line: int, column: int) -> tuple[int, int] | None:
+        """Where a character of a scalar's text stands in the file; None where the file has the text in another form."""
+        above, left = self.places.get(self.nearest(path), Place((1, 1), (1, 1))).value
+        begins = self.lines[above - 1][left - 1 :] if above <= len(self.lines) else ""
+        if begins.startswith("|"):
+            content = [row for row in self.lines[above:] if row.strip()]
+            above, left = above + 1, len(content[0]) - len(content[0].lstrip()) + 1 if content else 1
+        elif begins[:1] in {"'", '"'}:
+            left += 1
+        place = above + line - 1, left + (column - 1)
+        rows = text.splitlines()
+        if not 0 < line <= len(rows) or place[0] > len(self.lines):
+            return None
+        return place if self.lines[place[0] - 1][left - 1 :].startswith(rows[line - 1]) else None
+
     def nearest(self, path: Path) -> Path:
         """The path in the file that a model's location stands for.
 

@@ -46,11 +46,44 @@ _GLOBALS: dict[str, object] = {
     "_Work": Work,
     "_attribute": _attribute,
     "_modulo": bounds.modulo,
+    "_numbers": frozenset({int, float}),
     "_plus": bounds.plus,
     "_power": bounds.power,
+    "_product": bounds.times,
     "_times": bounds.times,
     "_weighed": bounds.weighed,
 }
+
+
+def _with_products_inline(body: ast.expr) -> ast.expr:
+    """The tree with products of fields and constants that need no call where they are numbers: it costs twice as much.
+
+    Not by a visitor: a long product is nested as deeply as it is long.
+    """
+    root = ast.Expression(body)
+    for node in ast.walk(root):
+        for name, value in ast.iter_fields(node):
+            if isinstance(value, list):
+                value[:] = map(_inline, value)
+            elif isinstance(value, ast.Call):
+                setattr(node, name, _inline(value))
+    return root.body
+
+
+def _inline(node: ast.AST) -> ast.AST:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_times"):
+        return node
+    left, right = node.args
+    fields = [side for side in node.args if not isinstance(side, ast.Constant)]
+    if not fields or not all(isinstance(side, ast.Subscript) and isinstance(side.value, ast.Name) for side in fields):
+        return node
+    numbers = ast.Name("_numbers", ast.Load())
+    known: list[ast.expr] = [
+        ast.Compare(ast.Attribute(side, "__class__", ast.Load()), [ast.In()], [numbers]) for side in fields
+    ]
+    otherwise = ast.Call(ast.Name("_product", ast.Load()), [left, right], [])
+    return ast.IfExp(ast.BoolOp(ast.And(), known) if len(known) > 1 else known[0],
+                     ast.BinOp(left, ast.Mult(), right), otherwise)  # fmt: skip
 
 
 class Compiled:
@@ -62,6 +95,7 @@ class Compiled:
     __slots__ = ("needs_headers", "one", "over")
 
     def __init__(self, body: ast.expr) -> None:
+        body = _with_products_inline(body)
         names = names_in(body)
         if WORK in names:
             counted = ast.Lambda(_parameters(WORK), body)

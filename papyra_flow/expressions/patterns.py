@@ -124,9 +124,9 @@ def _reason(exc: Exception) -> str:
     kind, _, what = text.partition(": ")
     what = what.strip()
     if kind == "invalid perl operator" and what.startswith(("(?=", "(?!", "(?<")):
-        return f"lookaround ({what}...) takes more than linear time, which expressions are bounded to"
+        return f"lookaround `{what}` is not supported, because patterns are matched in linear time"
     if kind == "invalid escape sequence" and what[1:].isdigit():
-        return f"backreferences ({what}) take more than linear time, which expressions are bounded to"
+        return f"backreferences like `{what}` are not supported, because patterns are matched in linear time"
     if kind.startswith("pattern too large"):
         return f"it takes more than {MAX_MEMORY // 1024**2} MiB of memory"
     return f"{kind} {what}".strip()

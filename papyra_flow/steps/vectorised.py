@@ -33,10 +33,10 @@ class TableExpression:
     def __init__(self, text: str) -> None:
         body = checked(text)
         self._explain = explain(text)
-        self._compiled = Compiled(body)
         self._columns = _columns_in(body)
         self._value = _compiled(_value, body)
         self._truth = _compiled(_truth, body)
+        self._compiled = Compiled(body)  # last: it changes the tree
 
     def values(self, table: pa.Table, headers: Headers | None = None) -> pa.Array:
         """The expression's value for each row; raises ExpressionError if it fails on one, or they are no column."""

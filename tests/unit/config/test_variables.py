@@ -100,3 +100,31 @@ def test_what_is_not_a_file_or_too_large_is_refused_at_once(tmp_path: Path, kind
 def test_a_size_that_grows_while_it_is_read_is_still_bounded() -> None:
     with pytest.raises(VariableError, match="cannot read"):
         Variables({}, Path("/proc/self")).substitute("${file:mem}")
+
+
+@pytest.mark.parametrize(
+    ("expression", "line", "column"),
+    [
+        ("filter: a > and b", 7, 21),
+        ("filter: 'a > and b'", 7, 22),
+        ('filter: "a > and b"', 7, 22),
+        ("filter: |\n          a > 1\n          and and b", 9, 15),
+        ("filter: |\n\n            # why\n            a > 1\n              and (and b)", 11, 20),
+        ("filter: |-\n          a > 1\n          and ${A} and and", 9, 24),
+        ("filter: ${A} > and b", 7, 24),
+        ("set: {x: a > and b}", 7, 22),
+        ("set:\n          x: n\n          y: a > and b", 9, 18),
+        ("filter: >\n          a > 1\n          and and b", 7, 17),  # folded: only where it begins
+        ('filter: "a > 1\\nand and b"', 7, 17),
+    ],
+)
+def test_an_error_in_an_expression_is_told_where_it_stands_in_the_file(
+    folder: PipelineFolder, expression: str, line: int, column: int
+) -> None:
+    folder.file.write_text(
+        f"pipeline: p\nstages:\n  a:\n    from: in\n    write: stdout\n    process:\n      - {expression}\n"
+    )
+    with pytest.raises(InvalidPipelineError) as caught:
+        drive(folder.file, environment={"A": "1"})
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == (line, column), problem
