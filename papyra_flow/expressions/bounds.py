@@ -148,6 +148,15 @@ def total(values: Iterable[Operand], start: Operand = 0) -> Operand:
     return sum(values, start)
 
 
+def integer_of(value: Operand = 0, base: int = 10) -> Operand:
+    """`int(value, base)`: Python's own limit is on digits of base 10 alone."""
+    if isinstance(value, str):
+        if len(value) > MAX_BITS // 5:
+            raise _too_long("the integer", MAX_BITS, "bits")
+        return int(value, base)
+    return int(value)
+
+
 def text_of(value: object = "") -> str:
     """`str(value)`: written out, a text among others may get longer (quotes, escapes)."""
     made = str(value if isinstance(value, str) else weighed(value))

@@ -82,7 +82,7 @@ FUNCTIONS: dict[str, Function] = {
     "has": Function("has(name)", "Whether the record has a field.", "has('n') and not has('m')", True, _has),
     "int": Function(
         "int(value)", "A whole number, of text or of a number, whose fraction is cut off.",
-        "int('12') + int(2.9)", 14, int,
+        "int('12') + int(2.9)", 14, int, bounds.integer_of,
     ),
     "len": Function("len(value)", "The length of text, a list, a set or an object.", "len(name)", 12, len),
     "list": Function("list(values)", "A list of values.", "list(airport)", ["iata", "lat"], list, bounds.list_of),

@@ -95,7 +95,7 @@ def is_plain_call(name: str, node: ast.Call) -> bool:
         return False
     if name == "round":
         return len(arguments) == 1 or _is_constant(arguments[1], 100)
-    if name == "sum":
+    if name in {"int", "sum"}:
         return len(arguments) == 1
     return name == "str" and len(arguments) == 1 and (is_path(arguments[0]) or _is_number(arguments[0]))
 

@@ -17,7 +17,7 @@ from papyra_flow.expressions.compiled import compile_expression
 LONG = "x" * 1_000_000
 RECORD: dict[str, Any] = {
     "n": 7, "big": 10**400, "name": "Ada", "long": LONG, "items": list(range(2000)), "texts": ["a"] * 2000,
-    "nested": [[1, 2], [3]], "nothing": None, "spaces": " " * 5_000_000, "same": LONG,
+    "nested": [[1, 2], [3]], "nothing": None, "ones": "1" * 2_000_000, "spaces": " " * 5_000_000, "same": LONG,
 }  # fmt: skip
 
 TOO_MUCH = [
@@ -28,6 +28,7 @@ TOO_MUCH = [
     ("+".join(["long"] * 100), "characters"), ("f'" + "{long}" * 100 + "'", "characters"),
     ("[" + "long," * 100 + "]", "characters"), ("{'a': [" + "long," * 100 + "]}", "characters"),
     ("round(n, 10 ** 9)", "places"), ("round(n, -(10 ** 9))", "places"), ("round(n, -big)", "places"),
+    ("int(ones, 2)", "bits"), ("int(ones, base=16)", "bits"), ("[int(ones, 36) for t in texts]", "bits"),
     ("sum(nested, [])", "adds numbers"), ("sum(texts, '')", "adds numbers"), ("sum(nested, start=[])", "adds numbers"),
     ("long.replace('x', long)", "characters"), ("name.replace('', long * 5)", "characters"),
     ("long.join(texts)", "characters"), ("','.join(long for t in texts)", "characters"),
@@ -81,6 +82,7 @@ def test_a_format_is_at_most_999_wide(text: str) -> None:
         ("'-' * 1000", "-" * 1000), ("len(','.join(texts))", 3999), ("len(long.replace('x', 'yz'))", 2_000_000),
         ("round(n, -1)", 10), ("len([t + u for t in texts[:200] for u in texts[:200]])", 40_000),
         ("len(spaces.strip())", 0), ("max(len(t) for t in texts)", 1), ("2 ** 64", 2**64),
+        ("int('ff', 16) + int(2.5) + int('7')", 264),
     ],
 )  # fmt: skip
 def test_what_is_within_the_bounds_is_done(text: str, value: object) -> None:
