@@ -12,13 +12,10 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from papyra_flow.config.components import Component
 from papyra_flow.streams.entries import Record
-
-if TYPE_CHECKING:  # pyarrow is there only where a pipeline has tables
-    pass
 
 
 @dataclass(frozen=True, slots=True)
