@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from papyra_flow.cli.main import app
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, components
 from papyra_flow.config.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
-from papyra_flow.observe import catalogue
+from papyra_flow.expressions import bounds, catalogue, loops, parse, patterns
+from papyra_flow.observe import catalogue as metrics
 
 REFERENCE = Path(__file__).parent / "reference"
 GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
@@ -63,11 +65,37 @@ TEMPLATE = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_block
 )
 
 
+INTRODUCTION = """\
+`filter`, `map`, `set`, `lookup`'s `on` and a route's `when` take expressions: Python over the record's fields, checked
+when the file is loaded. The same text means the same on records and on tables. A field that a record does not have, or
+a comparison of a number with null, is a failure of that record.
+
+`${VAR}` stands for a value, never for a piece of the program: between quotes it is the variable's text, whatever quotes
+are in that; elsewhere it is the number, `true`, `false` or `null` that the text is in JSON, else a text. So
+`n > ${LIMIT}`, `name == ${WHO}` and `f"{n} ${UNIT}"` mean what they look like; a field whose name is in a variable is
+`record[${FIELD}]`.
+
+`headers` is always the entry's headers, also where the record has a field of that name, which is `record["headers"]`.
+`filter`, `map`, `set` and `when` have them; streams with `format: fields` have none, and neither has the table that
+`batch` makes.
+
+The examples are about this record, and an entry with the header `topic: orders`:"""
+
+PATTERNS = """\
+`\\w`, `\\d` and `\\s` know all of Unicode. `\\b` and `\\B` do too if the pattern is ASCII and has no `_`, no range over
+it and no `\\x..`; else they fail on a text with other letters. `\\W` and `\\S` cannot stand inside `[...]`. A pattern
+that is constant is checked when the file is loaded, one from a field when it is used."""
+
+BOUNDS = """\
+No expression takes its stage down, whatever a record holds: beyond these bounds the record fails with the bound's name,
+and the others go on."""
+
+
 def pages() -> dict[str, str]:
     """Every page of the reference, by its path below docs/reference."""
     found = {
         "pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page(),
-        "metrics.md": metrics_page(),
+        "metrics.md": metrics_page(), "expressions.md": expressions_page(),
     }  # fmt: skip
     for folder, group in GROUPS.items():
         for name, component in components(group).items():
@@ -77,14 +105,54 @@ def pages() -> dict[str, str]:
 
 def metrics_page() -> str:
     """The page of the metrics."""
-    lines = ["# Metrics", "", inspect.cleandoc(catalogue.__doc__ or "").partition("\n\n")[2], ""]
+    lines = ["# Metrics", "", inspect.cleandoc(metrics.__doc__ or "").partition("\n\n")[2], ""]
     lines += ["| OpenTelemetry | Prometheus | kind | labels | meaning |", "| --- | --- | --- | --- | --- |"]
     suffixes = {"counter": "_total", "gauge": "", "histogram": ""}
-    for metric in catalogue.METRICS:
+    for metric in metrics.METRICS:
         labels = ", ".join(f"`{name}`" for name in metric.labels)
         name = metric.prometheus + suffixes[metric.kind]
         lines.append(f"| `{metric.name}` | `{name}` | {metric.kind} | {labels} | {metric.help} |")
     return "\n".join(lines) + "\n"
+
+
+def expressions_page() -> str:
+    """The page of expressions: syntax, types, functions, methods, attributes, bounds."""
+    lines = ["# Expressions", "", *INTRODUCTION.splitlines(), "", "```json", json.dumps(catalogue.SAMPLE), "```", ""]
+    groups = {
+        "Syntax": catalogue.SYNTAX, "Types": catalogue.TYPES, "Functions": catalogue.FUNCTIONS.values(),
+        "Methods": catalogue.METHODS.values(), "Attributes": catalogue.ATTRIBUTES.values(),
+    }  # fmt: skip
+    for heading, documented in groups.items():
+        lines += [f"## {heading}", "", "| what | meaning | example | result |", "| --- | --- | --- | --- |"]
+        for one in documented:
+            example = " ".join(part.strip() for part in one.example.split("\n"))
+            if "#" in example:
+                example = one.example.replace("\n", " ⏎ ")
+            cells = [f"`{one.call}`", one.text, f"`{example}`", f"`{one.result!r}`"]
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    lines += ["## Patterns", "", inspect.cleandoc(patterns.__doc__ or ""), "", *PATTERNS.splitlines(), ""]
+    lines += ["## Bounds", "", *BOUNDS.splitlines(), "", "| bound | at the most |", "| --- | --- |"]
+    lines += [f"| {text} | {most:,} |" for text, most in expression_bounds().items()]
+    return "\n".join([*lines, ""])
+
+
+def expression_bounds() -> dict[str, int]:
+    """Every bound of an expression, in words."""
+    return {
+        "characters of an expression": parse.MAX_LENGTH,
+        "characters of a text that is made": bounds.MAX_TEXT,
+        "items of a list, set or object that is made, with all that is in it": bounds.MAX_ITEMS,
+        "bits of an integer that is made": bounds.MAX_BITS,
+        "digits of an integer that is read from text or written": sys.get_int_max_str_digits(),
+        "places that `round` rounds to": bounds.MAX_DIGITS,
+        "width of a format": 999,
+        "characters that `strip` takes away": bounds.MAX_STRIPPED,
+        "steps of all loops, for one record": loops.MAX_STEPS,
+        "characters made in all loops, for one record": loops.LOOP_TEXT,
+        "characters of a pattern": patterns.MAX_PATTERN,
+        "bytes that a compiled pattern takes": patterns.MAX_MEMORY,
+    }
 
 
 def component_page(kind: str, name: str, component: type[Component]) -> str:

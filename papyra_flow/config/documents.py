@@ -54,6 +54,21 @@ class Document:
         place = self.places.get(self.nearest(path), Place((1, 1), (1, 1)))
         return self.problem_at(place.key if at_key else place.value, code, message, hint)
 
+    def inside(self, path: Path, text: str, line: int, column: int) -> tuple[int, int] | None:
+        """Where a character of a scalar's text stands in the file; None where the file has the text in another form."""
+        above, left = self.places.get(self.nearest(path), Place((1, 1), (1, 1))).value
+        begins = self.lines[above - 1][left - 1 :] if above <= len(self.lines) else ""
+        if begins.startswith("|"):
+            content = [row for row in self.lines[above:] if row.strip()]
+            above, left = above + 1, len(content[0]) - len(content[0].lstrip()) + 1 if content else 1
+        elif begins[:1] in {"'", '"'}:
+            left += 1
+        place = above + line - 1, left + (column - 1)
+        rows = text.splitlines()
+        if not 0 < line <= len(rows) or place[0] > len(self.lines):
+            return None
+        return place if self.lines[place[0] - 1][left - 1 :].startswith(rows[line - 1]) else None
+
     def nearest(self, path: Path) -> Path:
         """The path in the file that a model's location stands for.
 
@@ -178,14 +193,19 @@ class _Builder:
         return items
 
     def scalar(self, node: yaml.ScalarNode) -> object:
-        text = node.value
-        if "${" in text:
-            try:
-                text = self.variables.substitute(text)
-            except VariableError as exc:
-                self.refuse(node, "variable", str(exc))
-                return None
-        return resolve_scalar(text) if not node.style else text
+        if "${" in node.value:
+            return self.filled(node)
+        return resolve_scalar(node.value) if not node.style else node.value
+
+    def filled(self, node: yaml.ScalarNode) -> object:
+        """A scalar with references: a plain one may be a number, but `007` in a variable stays the text that it is."""
+        try:
+            text = self.variables.substitute(node.value)
+        except VariableError as exc:
+            self.refuse(node, "variable", str(exc))
+            return None
+        resolved = resolve_scalar(str(text)) if not node.style else text
+        return text if isinstance(resolved, str) or text.is_padded_number() else resolved
 
     def refuse(self, node: yaml.Node, code: str, message: str) -> None:
         self.document.problems.append(self.document.problem_at(_start(node), code, message, None))

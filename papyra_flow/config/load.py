@@ -23,6 +23,8 @@ from papyra_flow.config.documents import Document, read_document, resolve_scalar
 from papyra_flow.config.models import PipelineConfig
 from papyra_flow.config.variables import Variables
 from papyra_flow.errors import InvalidPipelineError, Problem, UsageError
+from papyra_flow.expressions.parse import NotAnExpressionError
+from papyra_flow.expressions.template import Template
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 
@@ -163,7 +165,19 @@ def _problem(document: Document, details: ErrorDetails) -> Problem:
         message = f"{message[:1].lower()}{message[1:]}"
         if isinstance(details["input"], str | int | float | None):
             message += f", not {details['input']!r}"
-    return document.problem(location, _CODES.get(kind, "wrong-value"), message, hint)
+    code = _CODES.get(kind, "wrong-value")
+    if (place := _inside(document, details)) is not None:
+        return document.problem_at(place, code, message, hint)
+    return document.problem(location, code, message, hint)
+
+
+def _inside(document: Document, details: ErrorDetails) -> tuple[int, int] | None:
+    """The place in an expression where it stops being one."""
+    error, text = (details.get("ctx") or {}).get("error"), details["input"]
+    if not isinstance(error, NotAnExpressionError) or not isinstance(text, str):
+        return None
+    written = text.as_expression() if isinstance(text, Template) else text
+    return document.inside(details["loc"], written, error.line, error.column)
 
 
 def _words(location: tuple[str | int, ...]) -> str:

@@ -27,6 +27,7 @@ from papyra_flow.config.cases import Case
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, OneOf
 from papyra_flow.config.forms import OneOrMany
 from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, parse_duration
+from papyra_flow.expressions.fields import WrittenExpression
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
@@ -102,7 +103,9 @@ class Route(Model):
     """One way out of a stage: a stream, and the condition under which a record goes there."""
 
     stream: Name = Field(description="The stream to forward to.")
-    when: str | None = Field(None, description="An expression over the record's fields; without one, every record.")
+    when: WrittenExpression | None = Field(
+        None, description="An expression over the record's fields; without one, every record."
+    )
 
 
 class StageConfig(Tuning):

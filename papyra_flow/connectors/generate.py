@@ -10,7 +10,8 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from papyra_flow.connectors.base import BadRecord, ConnectorContext, Portion, Source, SourceConfig, SourceItem
-from papyra_flow.steps.expressions import Expression, compile_expression, compile_fields, explain
+from papyra_flow.expressions.compiled import compile_expression, compile_fields, explain
+from papyra_flow.expressions.fields import Expression
 from papyra_flow.streams.entries import Record, encode_json
 
 _DEFAULT_FIELDS = {"n": "n", "value": "round(random * 100, 3)"}
@@ -34,8 +35,11 @@ class GenerateSource(SourceConfig):
     @classmethod
     def _known_names(cls, fields: dict[str, str]) -> dict[str, str]:
         for name, text in fields.items():
+            compiled = compile_expression(text)
+            if compiled.needs_headers:
+                raise ValueError(f"{name}: there is no 'headers' here, only `n` and `random`")
             try:
-                compile_expression(text).one({"n": 0, "random": 0.5})
+                compiled.one({"n": 0, "random": 0.5})
             except KeyError as exc:
                 raise ValueError(f"{name}: there is no {exc.args[0]!r} here, only `n` and `random`") from exc
             except Exception:  # noqa: BLE001, S112 - what fails for one record need not for the others

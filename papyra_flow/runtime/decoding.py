@@ -5,12 +5,15 @@ What does not live here: the formats themselves (`papyra_flow.streams.entries`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 
 from papyra_flow.errors import RecordError
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.streams.batch import Batch
-from papyra_flow.streams.entries import Record, decode_fields, decode_json, refuse_large
+from papyra_flow.streams.entries import Record, decode_fields, decode_json, headers_of, refuse_large
 from papyra_flow.topology.model import StreamSpec
 
 
@@ -36,6 +39,12 @@ class Decoder:
             except RecordError as exc:
                 failures[place] = exc
         return Rows(records, origins)
+
+    def headers(self, batch: Batch) -> Callable[[int], Headers]:
+        """The headers of an entry, by its place; where an entry's fields are the record there are none."""
+        if batch.key in self._fields:
+            return lambda _: Headers()
+        return lambda place: Headers.of(headers_of(batch.fields[place]))
 
     def _at_once(self, batch: Batch) -> list[Record] | None:
         data = batch.plain()

@@ -79,7 +79,7 @@ class MergingProcessor:
         types = self._types_of(rows)
 
         async def attempt(places: Sequence[int]) -> Routed:
-            parts, dropped = await self._steps.run(table_of([rows.records[place] for place in places], types))
+            parts, dropped = await self._steps.run(table_of([rows.records[place] for place in places], types), {})
             routed = self._router.route(parts, {})
             routed.dropped += dropped
             return routed

@@ -6,13 +6,14 @@ one place. What does not live here: where rows go (`routing`) and what becomes o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from papyra_flow.errors import RecordError, ServerError
+from papyra_flow.errors import ExpressionError, RecordError, ServerError
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.rows import Failures, Note, Rows
 from papyra_flow.steps.base import Each, Step, Whole
@@ -91,7 +92,7 @@ class Processor:
         for step in self._steps:
             if not rows:
                 break
-            rows = await stepped(step, rows, failures)
+            rows = await stepped(step, rows, failures, self._decoder.headers(batch))
         return Processed(rows, failures, raw=self._raw)
 
     def give_up(self, batch: Batch, exc: Exception) -> Processed:
@@ -113,13 +114,16 @@ async def close_steps(steps: Iterable[object]) -> None:
             await step.close()
 
 
-async def stepped(step: Step, rows: Rows, failures: Failures) -> Rows:
-    """The rows after a step; `failures` gets what it could not process."""
-    outcomes = _of_each(step, rows.records) if isinstance(step, Each) else await _of_whole(step, rows.records)
+async def stepped(step: Step, rows: Rows, failures: Failures, headers: Callable[[int], Headers]) -> Rows:
+    """The rows after a step; `failures` gets what it could not process; `headers` of an entry, by its place."""
+    if isinstance(step, Each):
+        outcomes = _of_each(step, rows.with_headers(headers) if step.needs_headers else rows.records)
+    else:
+        outcomes = await _of_whole(step, rows.records)
     return _sorted_out(rows, outcomes, failures)
 
 
-def _of_each(step: Each, records: Sequence[Record]) -> Sequence[object]:
+def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
     """What became of each record, or the exception that it met."""
     if step.over is not None:
         try:
@@ -132,7 +136,8 @@ def _of_each(step: Each, records: Sequence[Record]) -> Sequence[object]:
         try:
             outcomes.append(apply(record))
         except Exception as exc:  # noqa: BLE001 - a step may raise anything; it is the record's failure
-            outcomes.append(explain(exc) if explain and not isinstance(exc, RecordError) else exc)
+            told = isinstance(exc, RecordError) and not isinstance(exc, ExpressionError)
+            outcomes.append(explain(exc) if explain and not told else exc)
     return outcomes
 
 

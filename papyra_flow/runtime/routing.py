@@ -13,9 +13,10 @@ from typing import Literal, TypeAlias
 import orjson
 
 from papyra_flow.errors import RecordError, UnknownTargetError
+from papyra_flow.expressions.compiled import Compiled, compile_choice, compile_expression, explain
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.processing import Processed
 from papyra_flow.runtime.rows import Failures, Note, Rows
-from papyra_flow.steps.expressions import Compiled, compile_choice, compile_expression, explain
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import NOWHERE, Commit
 from papyra_flow.streams.entries import DATA, Format, Record, encode_fields, encode_json, headers_of, value_of
@@ -47,6 +48,7 @@ class Router:
             for route in routes
         ]
         self._choice = compile_choice([(self._index[route.stream], route.when) for route in routes], NOWHERE)
+        self._needs_headers = self._choice.needs_headers
         plain = len(self._routes) == 1 and self._routes[0][1] is None
         self._only = self._routes[0][0] if plain else None
 
@@ -108,7 +110,7 @@ class Router:
         if self._copy_all or rows is None:
             return None
         try:
-            return self._choice.over(rows.records)
+            return self._choice.over([(r, Headers()) for r in rows.records] if self._needs_headers else rows.records)
         except Exception:  # noqa: BLE001 - the condition does not fit one of them: found one by one
             return None
 
@@ -132,13 +134,13 @@ class Router:
                         self._emitted(batch.fields[place], rows.records[row], note, target, raw=processed.raw)
                         for row in of_entry.get(place, ())
                         for note in (rows.notes[row] if rows.notes is not None else None,)
-                        for target in self._targets(rows.records[row], note)
+                        for target in self._targets(rows.records[row], note, batch.fields[place])
                     ],
                 )
             except RecordError as exc:
                 failures[place] = exc
 
-    def _targets(self, record: Record, note: Note | None) -> Sequence[int]:
+    def _targets(self, record: Record, note: Note | None, original: Sequence[bytes]) -> Sequence[int]:
         if note is not None and note.to is not None:
             if note.to not in self._index:
                 raise UnknownTargetError(f"a step emitted to {note.to!r}, which the stage's `to` does not name")
@@ -146,9 +148,10 @@ class Router:
         if self._only is not None:
             return (self._only,)
         found = []
+        pair = (record, self._headers(note, original)) if self._needs_headers else None
         for target, when, text in self._routes:
             try:
-                fits = when is None or when.one(record)
+                fits = when is None or when.one(pair if when.needs_headers else record)
             except Exception as exc:
                 raise explain(text)(exc) from exc
             if fits:
@@ -156,6 +159,10 @@ class Router:
                 if not self._copy_all:
                     break
         return found
+
+    def _headers(self, note: Note | None, original: Sequence[bytes]) -> Headers:
+        own = headers_of(original) if self._raw_allowed else {}
+        return Headers.of(own).over(note.headers if note is not None else None)
 
     def _emitted(
         self, original: Sequence[bytes], record: Record, note: Note | None, target: int, *, raw: bool

@@ -6,10 +6,11 @@ of it fails, the entry fails as a whole and nothing of it is forwarded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import compress
 from typing import NamedTuple, TypeAlias
 
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.streams.entries import Record
 
 Failures: TypeAlias = dict[int, Exception]
@@ -42,6 +43,15 @@ class Rows:
     def one_each(self) -> bool:
         """Whether no entry has become more than one row."""
         return isinstance(self.origins, range) or len(set(self.origins)) == len(self.origins)
+
+    def with_headers(self, headers: Callable[[int], Headers]) -> list[tuple[Record, Headers]]:
+        """Each record with the headers of its entry, and over them what is noted on it."""
+        if self.notes is None:
+            return [(record, headers(origin)) for record, origin in zip(self.records, self.origins, strict=True)]
+        return [
+            (record, headers(origin).over(note.headers) if note and note.headers else headers(origin))
+            for record, origin, note in zip(self.records, self.origins, self.notes, strict=True)
+        ]
 
     def only(self, keep: Sequence[bool]) -> Rows:
         """The rows that are kept."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from papyra_flow.errors import UnknownTargetError
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.routing import Emitted
 from papyra_flow.steps.vectorised import TableExpression
 from papyra_flow.streams.entries import DATA, Record, encode_fields, encode_json, refuse_large
@@ -59,14 +60,15 @@ class TableRouter:
         for table, note in parts:
             to, added = note or (None, None)
             carried = {**headers, **(added or {})}
+            asked = Headers.of(carried)
             if not self._formats:
                 routed.records += records_of(table)
             elif to is not None:
                 self._put(routed, self._named(to), table, carried)
             elif self._copy_all:
-                self._to_all(routed, table, carried)
+                self._to_all(routed, table, carried, asked)
             else:
-                self._to_first(routed, table, carried)
+                self._to_first(routed, table, carried, asked)
         return routed
 
     def _named(self, name: str) -> int:
@@ -74,21 +76,21 @@ class TableRouter:
             raise UnknownTargetError(f"a step emitted to {name!r}, which the stage's `to` does not name")
         return self._index[name]
 
-    def _to_first(self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes]) -> None:
+    def _to_first(self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], asked: Headers) -> None:
         """Each row goes to the first route that it fits; the ones behind are not asked about it."""
         for target, when in self._routes:
             if when is None:
                 self._put(routed, target, table, headers)
                 return
-            mask = when.mask(table)
+            mask = when.mask(table, asked)
             self._put(routed, target, table.filter(mask), headers)
             table = table.filter(pc.invert(mask))
         routed.dropped += table.num_rows
 
-    def _to_all(self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes]) -> None:
+    def _to_all(self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], asked: Headers) -> None:
         missed = pa.repeat(pa.scalar(True), table.num_rows)
         for target, when in self._routes:
-            mask = when.mask(table) if when is not None else pa.repeat(pa.scalar(True), table.num_rows)
+            mask = when.mask(table, asked) if when is not None else pa.repeat(pa.scalar(True), table.num_rows)
             self._put(routed, target, table.filter(mask), headers)
             missed = pc.and_(missed, pc.invert(mask))
         routed.dropped += pc.sum(missed).as_py() or 0

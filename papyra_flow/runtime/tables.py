@@ -8,12 +8,13 @@ A row that cannot be processed is split off from its table and goes to the dead 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
 from papyra_flow.errors import RecordError
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.processing import Aside, Processed, close_steps, start_steps, stepped
@@ -65,31 +66,36 @@ class TableSteps:
         """Close what the steps opened."""
         await close_steps(self._steps)
 
-    async def run(self, table: pa.Table) -> tuple[list[Part], int]:
-        """What a table became, and how many rows were dropped; raises what a step met."""
+    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes]) -> tuple[list[Part], int]:
+        """What a table whose entry has these headers became, and how many rows were dropped; raises what a step met."""
         parts, dropped = [Part(table)], 0
         for step in self._steps:
             before, parts = parts, []
             for part in before:
-                made = await _made_of(step, part)
+                made = await _made_of(step, part, headers)
                 if not made or (isinstance(step, OfTable) and step.drops):
                     dropped += part.table.num_rows - sum(one.table.num_rows for one in made)
                 parts += made
         return parts, dropped
 
 
-async def _made_of(step: OfTable | Step, part: Part) -> list[Part]:
+async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes]) -> list[Part]:
     if isinstance(step, OfTable):
-        outcome = step.apply(part.table)
+        more = (_headers(part, headers),) if step.needs_headers else ()
+        outcome = step.apply(part.table, *more)
         if inspect.isawaitable(outcome):
             outcome = await outcome
         return [made for made in _parts(outcome, part.note) if made.table.num_rows]
     failures: Failures = {}
     records = records_of(part.table)
-    rows = await stepped(step, Rows(records, range(len(records))), failures)
+    rows = await stepped(step, Rows(records, range(len(records))), failures, lambda _: _headers(part, headers))
     for exc in failures.values():
         raise exc
     return _as_tables(rows, part.note)
+
+
+def _headers(part: Part, headers: Mapping[bytes, bytes]) -> Headers:
+    return Headers.of(headers).over(part.note.headers if part.note is not None else None)
 
 
 def _parts(outcome: object, note: Note | None) -> Iterator[Part]:
@@ -207,7 +213,7 @@ class TableProcessor:
         return routed, aside
 
     async def _through(self, table: pa.Table, headers: dict[bytes, bytes]) -> Routed:
-        parts, dropped = await self._steps.run(table)
+        parts, dropped = await self._steps.run(table, headers)
         routed = self._router.route(parts, headers)
         routed.dropped += dropped
         return routed

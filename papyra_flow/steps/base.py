@@ -12,13 +12,10 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 
 from papyra_flow.config.components import Component
 from papyra_flow.streams.entries import Record
-
-if TYPE_CHECKING:  # pyarrow is there only where a pipeline has tables
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +40,12 @@ class Each:
     exception into one that a user understands.
     """
 
-    apply: Callable[[Record], object]
-    over: Callable[[Sequence[Record]], Sequence[object]] | None = None
+    apply: Callable[[Any], object]
+    over: Callable[[Sequence[Any]], Sequence[object]] | None = None
     unchanged: bool = False
     explain: Callable[[Exception], Exception] | None = None
+    needs_headers: bool = False
+    """Whether `apply` and `over` take pairs of a record and its entry's headers in place of records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,10 @@ class OfTable:
     not come out were dropped, so that they are counted as that.
     """
 
-    apply: Callable[[pa.Table], object]
+    apply: Callable[..., object]
     drops: bool = False
+    needs_headers: bool = False
+    """Whether `apply` takes the headers of the table's entry as well."""
 
 
 class StepConfig(Component):

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from papyra_flow.expressions.compiled import compile_filter, explain
+from papyra_flow.expressions.fields import Condition
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
-from papyra_flow.steps.expressions import Expression, compile_filter, explain
 
 
 class Filter(StepConfig):
@@ -16,19 +17,29 @@ class Filter(StepConfig):
     name: ClassVar[str] = "filter"
     main: ClassVar[str] = "expression"
 
-    expression: Expression = Field(description="An expression over the record's fields.")
+    expression: Condition = Field(description="An expression over the record's fields.")
 
     def build(self, context: StepContext) -> Step:
         """The filter."""
         kept = compile_filter(self.expression)
-        return Each(kept.one, over=kept.over, unchanged=True, explain=explain(self.expression))
+        return Each(
+            kept.one,
+            over=kept.over,
+            unchanged=True,
+            explain=explain(self.expression),
+            needs_headers=kept.needs_headers,
+        )
 
     def build_table(self, context: StepContext) -> OfTable:
         """The filter, as a mask over the table's rows."""
         from papyra_flow.steps.vectorised import TableExpression
 
         kept = TableExpression(self.expression)
-        return OfTable(lambda table: table.filter(kept.mask(table)), drops=True)
+        return OfTable(
+            lambda table, headers: table.filter(kept.mask(table, headers)),
+            drops=True,
+            needs_headers=True,
+        )
 
     @property
     def keeps_shape(self) -> bool:

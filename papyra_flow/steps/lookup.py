@@ -16,8 +16,9 @@ import orjson
 from pydantic import Field, model_validator
 
 from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError
+from papyra_flow.expressions.compiled import compile_expression, explain
+from papyra_flow.expressions.fields import Expression
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
-from papyra_flow.steps.expressions import Expression, compile_expression, explain
 from papyra_flow.streams.entries import Record, Value
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.server import Server
@@ -45,6 +46,8 @@ class Lookup(StepConfig):
             raise ValueError("a lookup needs one table: `csv`, `jsonl` or `hash`")
         if self.hash is None and self.key is None and not self.on.isidentifier():
             raise ValueError("`key` has to name the table's column when `on` is an expression")
+        if compile_expression(self.on).needs_headers:
+            raise ValueError("`on` cannot ask for headers: `set` a field to the header first")
         return self
 
     def describe(self) -> str:

@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from papyra_flow.expressions.compiled import compile_fields, explain
+from papyra_flow.expressions.fields import Expression
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
-from papyra_flow.steps.expressions import Expression, compile_fields, explain
 
 
 class MapFields(StepConfig):
@@ -51,16 +53,16 @@ def _table_step(fields: dict[str, str], *, keep: bool) -> OfTable:
 
     made = {name: TableExpression(text) for name, text in fields.items()}
 
-    def apply(table: pa.Table) -> pa.Table:
+    def apply(table: pa.Table, headers: Headers) -> pa.Table:
         before = dict(zip(table.column_names, table.columns, strict=True)) if keep else {}
-        return pa.table({**before, **{name: expression.values(table) for name, expression in made.items()}})
+        return pa.table({**before, **{name: expression.values(table, headers) for name, expression in made.items()}})
 
-    return OfTable(apply)
+    return OfTable(apply, needs_headers=True)
 
 
 def _step(fields: dict[str, str], *, keep: bool) -> Step:
     made = compile_fields(fields, keep=keep)
-    return Each(made.one, over=made.over, explain=explain(_shown(fields)))
+    return Each(made.one, over=made.over, explain=explain(_shown(fields)), needs_headers=made.needs_headers)
 
 
 def _shown(fields: dict[str, str]) -> str:

@@ -3,7 +3,7 @@
 The same text means the same on records and on tables. A kernel is used only where its answer is Python's: where a
 null, a type or a division by zero would make a difference, the rows concerned, or all of them, go through the
 compiled expression. What does not live here: the kernels for each operation (`kernels`), what an expression may
-say and the compiled one (`expressions`).
+say and the compiled one (`papyra_flow.expressions`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from papyra_flow.expressions.check import RECORD, checked
+from papyra_flow.expressions.compiled import Compiled, explain
+from papyra_flow.expressions.headers import Headers
 from papyra_flow.steps import kernels
 from papyra_flow.steps.datums import Datum, NotTheSameError, as_array, column
-from papyra_flow.steps.expressions import RECORD, Compiled, checked, explain
 from papyra_flow.streams.entries import Record
 
 Evaluate: TypeAlias = Callable[[pa.Table], Datum]
@@ -31,12 +33,12 @@ class TableExpression:
     def __init__(self, text: str) -> None:
         body = checked(text)
         self._explain = explain(text)
-        self._over = Compiled(body).over
         self._columns = _columns_in(body)
         self._value = _compiled(_value, body)
         self._truth = _compiled(_truth, body)
+        self._compiled = Compiled(body)  # last: it changes the tree
 
-    def values(self, table: pa.Table) -> pa.Array:
+    def values(self, table: pa.Table, headers: Headers | None = None) -> pa.Array:
         """The expression's value for each row; raises ExpressionError if it fails on one, or they are no column."""
         if self._value is not None:
             try:
@@ -44,11 +46,11 @@ class TableExpression:
             except _OTHERWISE:
                 pass
         try:
-            return pa.array(self._over(self._rows(table)))
+            return pa.array(self._over(table, headers))
         except Exception as exc:
             raise self._explain(exc) from exc
 
-    def mask(self, table: pa.Table) -> pa.BooleanArray:
+    def mask(self, table: pa.Table, headers: Headers | None = None) -> pa.BooleanArray:
         """Whether the expression holds, for each row; raises ExpressionError if it fails on one."""
         if self._truth is not None:
             try:
@@ -56,9 +58,17 @@ class TableExpression:
             except _OTHERWISE:
                 pass
         try:
-            return pa.array(list(map(bool, self._over(self._rows(table)))), pa.bool_())
+            return pa.array(list(map(bool, self._over(table, headers))), pa.bool_())
         except Exception as exc:
             raise self._explain(exc) from exc
+
+    def _over(self, table: pa.Table, headers: Headers | None) -> list[object]:
+        """The value for each row; the headers are those of the table's entry, and the same for all."""
+        rows = self._rows(table)
+        if self._compiled.needs_headers:
+            same = headers if headers is not None else Headers()
+            return self._compiled.over([(row, same) for row in rows])
+        return self._compiled.over(rows)
 
     def _rows(self, table: pa.Table) -> list[Record]:
         """The records, with no more fields than are looked at."""

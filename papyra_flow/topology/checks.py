@@ -15,7 +15,8 @@ import networkx as nx
 from papyra_flow.config.documents import Path
 from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import ConnectorError, Problem, UsageError
-from papyra_flow.steps.expressions import compile_expression
+from papyra_flow.expressions.compiled import compile_expression
+from papyra_flow.expressions.fields import refuse_text_as_condition
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.model import StageSpec, Topology
@@ -134,6 +135,7 @@ def _routes(topology: Topology) -> Iterator[Finding]:
             if route.when is not None:
                 try:
                     compile_expression(route.when)
+                    refuse_text_as_condition(route.when)
                 except ValueError as exc:
                     yield (*path, "when"), "expression", str(exc), None
             if always is not None and stage.config.match == "first":

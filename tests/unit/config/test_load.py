@@ -62,7 +62,7 @@ def test_all_problems_of_a_file_are_told_at_once_in_its_order(tmp_path: Path) ->
         (2, 35, "wrong-value"),
         (5, 5, "unknown-key"),
         (7, 9, "unknown-component"),
-        (8, 17, "wrong-value"),
+        (8, 20, "wrong-value"),
         (10, 42, "wrong-value"),
     ]
     hints = {p.code: p.hint for p in found}

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papyra_flow.errors import ExpressionError
+from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.steps import vectorised
-from papyra_flow.steps.expressions import compile_expression
 from papyra_flow.steps.vectorised import TableExpression
 
 EXPRESSIONS = [

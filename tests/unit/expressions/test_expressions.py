@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from papyra_flow.errors import ExpressionError
-from papyra_flow.steps.expressions import compile_expression, compile_fields, explain
+from papyra_flow.expressions.compiled import compile_expression, compile_fields, explain
 from papyra_flow.streams.entries import Record
 
 RECORD: Record = {
@@ -36,7 +36,7 @@ RECORD: Record = {
         ("[t.upper() for t in tags if t != 'a']", ["B"]),
         ("{t: n for t in tags}", {"a": 7, "b": 7}),
         ("sum(x * 2 for x in [1, 2])", 6),
-        ("datetime(when).isoformat()", "2013-01-31T12:00:00"),
+        ("datetime(when).isoformat()", "2013-01-31T12:00:00+00:00"),
         ("date(when[:10]) > date('2013-01-01')", True),
         ("round(n / 3, 2)", 2.33),
         ("-n % 4 + 2 ** 3", 9),
