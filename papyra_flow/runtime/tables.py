@@ -24,7 +24,8 @@ from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.table_functions import as_arrow
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry, headers_of, refuse_large
-from papyra_flow.streams.tables import decode_table, records_of, table_entry, table_of
+from papyra_flow.streams.table_rows import records_of, refuse_unfit
+from papyra_flow.streams.tables import decode_table, table_entry, table_of
 
 PIECES = 32
 """Pieces of a table that ends its worker: each level of them costs a few more workers' ends."""
@@ -67,6 +68,7 @@ class TableSteps:
 
     async def run(self, table: pa.Table) -> tuple[list[Part], int]:
         """What a table became, and how many rows were dropped; raises what a step met."""
+        refuse_unfit(table)
         parts, dropped = [Part(table)], 0
         for step in self._steps:
             before, parts = parts, []
@@ -74,6 +76,9 @@ class TableSteps:
                 made = await _made_of(step, part)
                 if not made or (isinstance(step, OfTable) and step.drops):
                     dropped += part.table.num_rows - sum(one.table.num_rows for one in made)
+                if not (isinstance(step, OfTable) and step.drops):
+                    for one in made:
+                        refuse_unfit(one.table)
                 parts += made
         return parts, dropped
 

@@ -95,6 +95,12 @@ def iso_duration(months: int, days: int, nanoseconds: int) -> str:
     return f"{sign}P{found}" + (f"T{clock}" if clock else "") if found or clock else "PT0S"
 
 
+def iso_of_nanoseconds(count: int) -> str:
+    """A duration of days, hours, minutes and seconds, as ISO 8601 writes it."""
+    days, rest = _split(count, 86400 * _NANOSECONDS)
+    return iso_duration(0, days, rest)
+
+
 def decimal_form(value: Decimal, name: str = "") -> int | float | str:
     """An integer without a fraction, a float if that has the same digits, else text with all of them."""
     if not value.is_finite():
@@ -166,9 +172,7 @@ def _of_datetime(value: datetime, name: str) -> Value:
 def _of_duration(value: timedelta, name: str) -> Value:
     if value != value:  # noqa: PLR0124 - pandas' NaT
         raise RecordError(f"{_shown(name)} is {value}, which is not a duration")
-    whole = (value.days * 86400 + value.seconds) * _NANOSECONDS + value.microseconds * 1000
-    days, rest = _split(whole, 86400 * _NANOSECONDS)
-    return iso_duration(0, days, rest)
+    return iso_of_nanoseconds((value.days * 86400 + value.seconds) * _NANOSECONDS + value.microseconds * 1000)
 
 
 def _of_mapping(value: Mapping[Any, Any], name: str) -> Value:
@@ -227,8 +231,7 @@ def _of_nanoseconds(value: Any, name: str) -> Value:
         same = False
     if not same:
         raise RecordError(f"{_shown(name)} is {value}, which is not a number of nanoseconds")
-    days, rest = _split(int(exact.astype("int64")), 86400 * _NANOSECONDS)
-    return iso_duration(0, days, rest)
+    return iso_of_nanoseconds(int(exact.astype("int64")))
 
 
 _FORMS: Sequence[tuple[type | tuple[type, ...], Callable[[Any, str], Value]]] = (
