@@ -215,7 +215,9 @@ def _float(value: Datum) -> Datum:
     require(kind in {"int", "float", "text"} and not has_nulls(value))
     if kind == "text":
         require(not any_true(pc.invert(pc.match_substring_regex(value, pattern=r"\A[+-]?[0-9]+(\.[0-9]+)?\z"))))
-    return pc.cast(value, pa.float64())
+    found = pc.cast(value, pa.float64())
+    require(not any_true(pc.invert(pc.is_finite(found))))  # so many digits that it is infinite
+    return found
 
 
 def _coalesce(*values: Datum) -> Datum:

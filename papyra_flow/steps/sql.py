@@ -22,7 +22,7 @@ class Sql(StepConfig):
     """Make a new table by a query over each one: `SELECT ... FROM batch`, in DuckDB's SQL.
 
     Each table is a query of its own: what an aggregate counts are the rows of one entry. A query reaches nothing but
-    that table: no files, no network, no extensions.
+    that table: no files, no network, no extensions. Times without a zone are UTC, and sums of integers are integers.
     """
 
     name: ClassVar[str] = "sql"
