@@ -19,7 +19,7 @@ from papyra_flow.steps.base import Each, Step, Whole
 from papyra_flow.steps.emit import Emit
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Record
-from papyra_flow.streams.values import all_finite, refuse_non_finite
+from papyra_flow.streams.values import refuse_non_finite
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class Processor:
                 break
             rows = await stepped(step, rows, failures)
             if number < len(self._steps) and not (isinstance(step, Each) and step.unchanged):
-                _refuse_non_finite(rows, failures)
+                rows = _finite(rows, failures)
         return Processed(rows, failures, raw=self._raw)
 
     def give_up(self, batch: Batch, exc: Exception) -> Processed:
@@ -150,14 +150,14 @@ async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
         return [outcome for record in records for outcome in await _of_whole(step, [record])]
 
 
-def _refuse_non_finite(rows: Rows, failures: Failures) -> None:
-    """A NaN that a step made fails before the next step compares with it; behind the last step, encoding sees it."""
+def _finite(rows: Rows, failures: Failures) -> Rows:
+    """The rows without a NaN, which fails before the next step compares with it; after the last, encoding sees it."""
     for origin, record in zip(rows.origins, rows.records, strict=True):
-        if not all_finite(record.values()):
-            try:
-                refuse_non_finite(record)
-            except RecordError as exc:
-                failures[origin] = exc
+        try:
+            refuse_non_finite(record)
+        except RecordError as exc:
+            failures[origin] = exc
+    return rows.without(failures)
 
 
 def _sorted_out(rows: Rows, outcomes: Sequence[object], failures: Failures) -> Rows:

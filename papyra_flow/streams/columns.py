@@ -30,7 +30,7 @@ TYPES: dict[str, pa.DataType] = {
 }
 LONG_INTEGER = pa.decimal128(38, 0)
 """For integers beyond 64 bits: JSON and Python get integers again, and DuckDB reads it."""
-_TOO_LONG = 10**38
+_LONG, _TOO_LONG = 2**63, 10**38
 _MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError, RecordError)
 _NONE = type(None)
 _NUMBERS = frozenset({int, float, Decimal})
@@ -57,9 +57,8 @@ def column_of(name: str, values: Sequence[Any], wanted: pa.DataType | None = Non
         try:
             typed.append(_typed([value], wanted))
         except _MISFITS as exc:
-            raise RecordError(
-                f"the field {name!r} is {value!r:.80}, which does not fit its column of {wanted}"
-            ) from exc
+            told = f"the field {name!r} is {_shown(value)}, which does not fit its column of {wanted}"
+            raise RecordError(told) from exc
     return pa.concat_arrays(typed)
 
 
@@ -104,11 +103,29 @@ def _inferred(values: Sequence[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except OverflowError:
-        if kind is not int:
-            raise
-        if any(value is not None and abs(value) >= _TOO_LONG for value in values):
-            raise ValueError("an integer has more than 38 digits") from None
-        return pa.array(values, LONG_INTEGER)
+        return pa.array(values, _with_long_integers(pa.array(_cut(values)).type))
+
+
+def _cut(value: Any) -> Any:
+    """The values with a zero for each integer beyond 64 bits, to see what type is around it."""
+    if isinstance(value, list | tuple):
+        return [_cut(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _cut(item) for name, item in value.items()}
+    if type(value) is int and abs(value) >= _LONG:
+        if abs(value) >= _TOO_LONG:
+            raise ValueError("an integer has more than 38 digits")
+        return 0
+    return value
+
+
+def _with_long_integers(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_list(kind):
+        return pa.list_(_with_long_integers(kind.value_type))
+    if pa.types.is_struct(kind):
+        fields = (kind.field(number) for number in range(kind.num_fields))
+        return pa.struct([field.with_type(_with_long_integers(field.type)) for field in fields])
+    return LONG_INTEGER if pa.types.is_integer(kind) else kind
 
 
 def _refuse_zones(values: Sequence[time | None]) -> None:
@@ -132,7 +149,7 @@ def _numbers(values: Sequence[Any], kinds: set[type]) -> pa.Array:
     floats = [value if value is None else float(value) for value in values]
     for value, number in zip(values, floats, strict=True):
         if type(value) is int and value != number:
-            raise ValueError(f"there are floats among them, and {value} is not one")
+            raise ValueError(f"there are floats among them, and {_shown(value)} is not one")
     return pa.array(floats, pa.float64())
 
 
@@ -221,3 +238,10 @@ _CONVERSIONS: Sequence[
     (pa.types.is_date, _as_date),
 )
 """What text and numbers may become a column of a wanted type, and how; a type that is not here has Arrow's own cast."""
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # noqa: BLE001 - an integer of more than 4,300 digits, or an object of the user's
+        return f"a {type(value).__qualname__}"

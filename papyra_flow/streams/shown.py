@@ -46,4 +46,4 @@ def _shown(value: object) -> object:
     try:
         return json_form(value)
     except RecordError:
-        return ascii(value)
+        return str(value).encode(errors="replace").decode()

@@ -66,7 +66,7 @@ def _refuse_non_finite(name: str, column: pa.ChunkedArray | pa.Array) -> None:
         for part in column.chunks if isinstance(column, pa.ChunkedArray) else (column,):
             _refuse_non_finite(f"{name}[]", part.flatten())
     elif pa.types.is_map(kind):
-        refuse_non_finite(column.to_pylist(), name)
+        refuse_non_finite({name: column.to_pylist()})
 
 
 def _holds_items(kind: pa.DataType) -> bool:

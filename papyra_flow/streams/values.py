@@ -51,6 +51,8 @@ def all_finite(values: Iterable[object]) -> bool:
     """
     for value in values:
         kind = value.__class__
+        if kind in _PLAIN:
+            continue
         if kind is float:
             if not math.isfinite(value):  # type: ignore[arg-type]
                 return False
@@ -60,21 +62,27 @@ def all_finite(values: Iterable[object]) -> bool:
         elif kind is list:
             if not all_finite(value):  # type: ignore[arg-type]
                 return False
-        elif kind not in _PLAIN:
+        else:
             return False
     return True
 
 
-def refuse_non_finite(value: object, name: str = "") -> None:
-    """Raise RecordError for a NaN or an infinity in a record, however deep."""
+def refuse_non_finite(record: Mapping[str, object]) -> None:
+    """Raise RecordError for a NaN or an infinity in a record, however deep in lists and objects."""
+    if not all_finite(record.values()):
+        for name, value in record.items():
+            _refuse_non_finite(value, str(name))
+
+
+def _refuse_non_finite(value: object, name: str) -> None:
     if isinstance(value, float):
         _of_float(value, name)
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            refuse_non_finite(inner, _inside(name, str(key)))
+            _refuse_non_finite(inner, _inside(name, str(key)))
     elif isinstance(value, list | tuple):
         for place, inner in enumerate(value):
-            refuse_non_finite(inner, f"{name}[{place}]")
+            _refuse_non_finite(inner, f"{name}[{place}]")
 
 
 def iso_duration(months: int, days: int, nanoseconds: int) -> str:
@@ -126,9 +134,8 @@ def utc(value: datetime) -> datetime:
 
 def _form(value: Any, name: str) -> Value:
     kind = type(value)
-    if kind in {bool, type(None)}:
-        found: Value = value
-        return found
+    if (exactly := _EXACTLY.get(kind)) is not None:
+        return exactly(value, name)
     for types, form in _FORMS:
         if isinstance(value, types):
             return form(value, name)
@@ -251,6 +258,18 @@ _FORMS: Sequence[tuple[type | tuple[type, ...], Callable[[Any, str], Value]]] = 
     (Sequence, _of_items),
 )
 """In this order: an Enum may be text, too, and a datetime is a date."""
+
+
+_EXACTLY: Mapping[type, Callable[[Any, str], Value]] = {
+    type(None): lambda _value, _name: None,
+    bool: lambda value, _: bool(value),
+    dict: _of_mapping,
+    float: _of_float,
+    int: _of_integer,
+    list: _of_items,
+    str: _of_text,
+}
+"""The same for JSON's own types, which most values are."""
 
 
 def _split(number: int, size: int) -> tuple[int, int]:

@@ -84,7 +84,15 @@ def test_no_mixture_of_types_becomes_one_of_them(values: list[Any], place: str) 
     assert len(kinds) == 1 or kinds == {int, float}
 
 
-@pytest.mark.parametrize("bad", [time(1, tzinfo=UTC), 10**38, [[time(1, tzinfo=UTC)]], object(), {1: 2}])
+def test_long_integers_are_kept_inside_lists_and_dicts() -> None:
+    for value in ([2**70, None, 1], {"a": [2**63], "b": 1.5, "c": "x"}, [[-(2**63)], [-(2**63) - 1]]):
+        assert repr(through([value, None])) == repr([value, None])
+
+
+UNFIT = [time(1, tzinfo=UTC), 10**38, [[time(1, tzinfo=UTC)]], [10**38], 10**5000, object(), {1: 2}, [2**70, 1.5]]
+
+
+@pytest.mark.parametrize("bad", UNFIT, ids=lambda bad: type(bad).__name__)
 def test_what_arrow_has_no_type_for_is_refused(bad: object) -> None:
     with pytest.raises(RecordError, match="the values of the field 'v' do not fit one column"):
         through([bad])
