@@ -24,7 +24,7 @@ from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.table_functions import as_arrow
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry, headers_of, refuse_large
-from papyra_flow.streams.table_rows import records_of, refuse_unfit
+from papyra_flow.streams.table_rows import Fitness, records_of
 from papyra_flow.streams.tables import decode_table, table_entry, table_of
 
 PIECES = 32
@@ -57,6 +57,7 @@ class TableSteps:
 
     def __init__(self, steps: Sequence[OfTable | Step]) -> None:
         self._steps = steps
+        self._fitness = Fitness()
 
     async def start(self) -> None:
         """Start the steps that have something to start."""
@@ -68,7 +69,7 @@ class TableSteps:
 
     async def run(self, table: pa.Table) -> tuple[list[Part], int]:
         """What a table became, and how many rows were dropped; raises what a step met."""
-        refuse_unfit(table)
+        self._fitness.require(table)
         parts, dropped = [Part(table)], 0
         for step in self._steps:
             before, parts = parts, []
@@ -78,7 +79,7 @@ class TableSteps:
                     dropped += part.table.num_rows - sum(one.table.num_rows for one in made)
                 if not (isinstance(step, OfTable) and step.drops):
                     for one in made:
-                        refuse_unfit(one.table)
+                        self._fitness.require(one.table)
                 parts += made
         return parts, dropped
 

@@ -28,11 +28,11 @@ def column(table: pa.Table, name: str) -> pa.Array:
 def widened(value: pa.Array) -> pa.Array:
     """Numbers as wide as Python's: a sum of float32 is another one; raises ArrowInvalid beyond 64 bits with a sign."""
     kind = value.type
-    if pa.types.is_integer(kind) and kind != _INTEGER:
+    if kind in (_INTEGER, _FLOAT):
+        return value
+    if pa.types.is_integer(kind):
         return value.cast(_INTEGER)
-    if pa.types.is_floating(kind) and kind != _FLOAT:
-        return value.cast(_FLOAT)
-    return value
+    return value.cast(_FLOAT) if pa.types.is_floating(kind) else value
 
 
 def as_array(value: Datum, rows: int) -> pa.Array:

@@ -20,6 +20,9 @@ import pyarrow.compute as pc
 from papyra_flow.errors import RecordError
 from papyra_flow.streams.values import Value, decimal_form, iso_duration, iso_of_nanoseconds, refuse_non_finite, utc
 
+_SCHEMAS = 8
+"""A stage's steps make few different ones."""
+
 
 def records_of(table: pa.Table) -> list[dict[str, Value]]:
     """A table's rows as records; raises RecordError for what has no form in Python."""
@@ -32,11 +35,25 @@ def records_of(table: pa.Table) -> list[dict[str, Value]]:
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def refuse_unfit(table: pa.Table) -> None:
-    """Raise RecordError for a table with a NaN or an infinity, or two columns of one name: no record has such."""
-    refuse_repeated_names(table)
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        _refuse_non_finite(name, column)
+class Fitness:
+    """Whether tables hold only what records can; of each schema it knows the columns that it has to look at."""
+
+    def __init__(self) -> None:
+        self._known: list[tuple[pa.Schema, list[int]]] = []
+
+    def require(self, table: pa.Table) -> None:
+        """Raise RecordError for a table with a NaN or an infinity, or with two columns of one name."""
+        for number in self._to_look_at(table):
+            _refuse_non_finite(table.field(number).name, table.column(number))
+
+    def _to_look_at(self, table: pa.Table) -> list[int]:
+        for known, numbers in self._known:
+            if known == table.schema:
+                return numbers
+        refuse_repeated_names(table)
+        numbers = [number for number, kind in enumerate(table.schema.types) if _may_hold_floats(kind)]
+        self._known = [(table.schema, numbers), *self._known[: _SCHEMAS - 1]]
+        return numbers
 
 
 def refuse_repeated_names(table: pa.Table) -> None:
@@ -67,6 +84,10 @@ def _refuse_non_finite(name: str, column: pa.ChunkedArray | pa.Array) -> None:
             _refuse_non_finite(f"{name}[]", part.flatten())
     elif pa.types.is_map(kind):
         refuse_non_finite({name: column.to_pylist()})
+
+
+def _may_hold_floats(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_nested(kind) or pa.types.is_dictionary(kind))
 
 
 def _holds_items(kind: pa.DataType) -> bool:

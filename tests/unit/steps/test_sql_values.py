@@ -14,7 +14,7 @@ from papyra_flow.errors import RecordError
 from papyra_flow.steps.base import StepContext
 from papyra_flow.steps.sql import Sql
 from papyra_flow.streams.json_codec import read_json, write_json
-from papyra_flow.streams.table_rows import records_of, refuse_unfit
+from papyra_flow.streams.table_rows import Fitness, records_of
 from papyra_flow.streams.tables import table_of
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
@@ -25,7 +25,7 @@ CONTEXT: Any = StepContext.__new__(StepContext)
 def queried(query: str, *records: dict[str, Any]) -> list[dict[str, Any]]:
     """What a query makes of records, as JSON has it."""
     table = Sql(query=query).build_table(CONTEXT).apply(table_of(records or [{"n": 2}]))
-    refuse_unfit(table)
+    Fitness().require(table)
     found: list[dict[str, Any]] = read_json(write_json(records_of(table)))
     return found
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from papyra_flow.errors import RecordError
 from papyra_flow.streams.columns import TYPES
 from papyra_flow.streams.entries import encode_json
-from papyra_flow.streams.table_rows import records_of, refuse_unfit
+from papyra_flow.streams.table_rows import Fitness, records_of
 from papyra_flow.streams.tables import decode_table, encode_table, table_of, usual_types
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -193,20 +193,32 @@ def test_the_usual_type_fits_some_values_and_each_value_fits_or_is_refused_by_it
     ],
 )
 def test_a_table_with_what_is_not_a_number_is_refused_and_its_other_rows_are_not(array: pa.Array, place: str) -> None:
-    with pytest.raises(RecordError, match=f"the field {place}, which is not a number that JSON has"):
-        refuse_unfit(pa.table({"v": array}))
-    refuse_unfit(pa.table({"v": array}).slice(0, 0))
-    if len(array) > 2:
-        refuse_unfit(pa.table({"v": array}).slice(0, 2))
+    fitness = Fitness()
+    for _ in range(2):
+        with pytest.raises(RecordError, match=f"the field {place}, which is not a number that JSON has"):
+            fitness.require(pa.table({"v": array}))
+        fitness.require(pa.table({"v": array}).slice(0, 0))
+        if len(array) > 2:
+            fitness.require(pa.table({"v": array}).slice(0, 2))
+
+
+def test_a_column_is_looked_at_by_the_type_that_it_has_in_this_table() -> None:
+    fitness = Fitness()
+    for number in range(20):
+        fitness.require(pa.table({"v": [number], f"w{number}": [1.0]}))
+        with pytest.raises(RecordError, match="the field 'v' is nan"):
+            fitness.require(pa.table({"v": [math.nan], f"w{number}": [1.0]}))
 
 
 def test_finite_numbers_whose_sum_is_not_are_fine() -> None:
-    refuse_unfit(pa.table({"v": [1e308, 1e308, 1e308], "w": [-1e308, None, -1e308], "x": [[1e308, 1e308], None, []]}))
+    Fitness().require(
+        pa.table({"v": [1e308, 1e308, 1e308], "w": [-1e308, None, -1e308], "x": [[1e308, 1e308], None, []]})
+    )
 
 
 def test_two_columns_of_one_name_are_refused() -> None:
     table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["n", "n"])
-    for refuse in (refuse_unfit, records_of):
+    for refuse in (Fitness().require, records_of):
         with pytest.raises(RecordError, match="the table has two columns called 'n'"):
             refuse(table)
 
