@@ -12,8 +12,12 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import typer.main
 from jinja2 import Environment, StrictUndefined
@@ -27,6 +31,7 @@ from papyra_flow.config.models import PipelineConfig, Route, StageConfig, Stream
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
 from papyra_flow.expressions import bounds, catalogue, loops, parse, patterns
 from papyra_flow.observe import catalogue as metrics
+from papyra_flow.streams.json_codec import write_json
 
 REFERENCE = Path(__file__).parent / "reference"
 GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
@@ -91,11 +96,82 @@ No expression takes its stage down, whatever a record holds: beyond these bounds
 and the others go on."""
 
 
+class Color(Enum):
+    """An example of a value."""
+
+    RED = "red"
+
+
+VALUES = """\
+# Values
+
+What a value is in a record, whatever made it: a file, a step function, an expression, a table or a query. A value is
+never written as something else: what has no form here is a failure of its record, which goes to the dead letters with
+the name of the field.
+
+- **Integers** have any size, up to 4,299 digits, in JSON, in expressions, in steps and in tables.
+- **NaN and infinities** are not numbers that JSON has. A record in which a step computes or returns one fails, before a
+  later step or a route compares with it; JSON text with `NaN`, `Infinity` or `1e400` is not a record.
+- **Times without a zone are UTC**, whatever the machine's zone.
+- **Records that no step changes** keep their bytes."""
+
+PYTHON_VALUES: list[tuple[str, str, object]] = [
+    ("int", "itself", 2**70),
+    ("float", "itself", 0.1),
+    ("Decimal", "an integer if it has no decimal places; a number if a float has the same digits", Decimal("1.19")),
+    ("Decimal", "else text with all digits", Decimal("0.12345678901234567890")),
+    ("datetime", "ISO 8601 with its offset; UTC without one", datetime(2024, 2, 29, 12)),  # noqa: DTZ001 - the rule
+    ("date, time", "ISO 8601", date(2024, 2, 29)),
+    ("timedelta", "an ISO 8601 duration", timedelta(days=1, hours=2, seconds=3.5)),
+    ("bytes, bytearray", "base64", b"data"),
+    ("UUID", "its text", UUID(int=1)),
+    ("Enum", "its value", Color.RED),
+    ("tuple, deque, other sequences", "a list", (1, 2)),
+    ("set, frozenset", "a list, in order where there is one", {1, 2}),
+    ("keys that are not text", "as text; two that become the same are a failure", {7: "a", None: "b", True: "c"}),
+]
+
+SQL_VALUES = """\
+A dataclass is an object of its fields, a pydantic model what its `model_dump(mode="json")` says. A numpy scalar or
+array is the Python value that it holds; a `datetime64` keeps its nanoseconds.
+
+## In SQL
+
+| in DuckDB | in the record |
+| --- | --- |
+| `HUGEINT`, which sums of integers are, `UHUGEINT`, `BIGNUM` | an integer, of up to 38 digits |
+| `DECIMAL`, which `1.5` and `quantity * 1.19` are | as Python's Decimal |
+| `DOUBLE`, `FLOAT` | a number; `0.1::FLOAT` with the digits that it really has, `0.10000000149011612` |
+| `TIMESTAMP`, `TIMESTAMPTZ` | ISO 8601 in UTC, with up to nine decimal places for `TIMESTAMP_NS` |
+| `DATE`, `TIME`, `TIMETZ` | ISO 8601 |
+| `INTERVAL` | an ISO 8601 duration: `P1Y2M3DT4H5M6.5S` |
+| `BLOB` | base64 |
+| `BIT`, `UUID`, `ENUM`, `JSON` | text |
+| `LIST`, `ARRAY` | a list |
+| `STRUCT`, `MAP` | an object |
+
+Two columns of one name are refused, and so are the dates `infinity` and `-infinity`."""
+
+OTHER_VALUES = """\
+## In tables
+
+A column has values of one type. Integers among floats are floats if they are the same number, else the record fails;
+integers beyond 64 bits are stored as `decimal128(38, 0)`, and are integers again in expressions, step functions and
+JSON. In an expression or a step function over rows, dates and times are Python's own; a decimal is the number that it
+is in JSON, or a Decimal where that is text.
+
+## In text
+
+In the fields of a stream with `format: fields`, and in the cells of a CSV file: text as it is, null as nothing,
+everything else as above, without the quotes of text. What is read back from there is text."""
+
+
 def pages() -> dict[str, str]:
     """Every page of the reference, by its path below docs/reference."""
     found = {
         "pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page(),
         "metrics.md": metrics_page(), "expressions.md": expressions_page(),
+        "values.md": values_page(),
     }  # fmt: skip
     for folder, group in GROUPS.items():
         for name, component in components(group).items():
@@ -264,6 +340,16 @@ def errors_page() -> str:
             text = " ".join((inspect.getdoc(cls) or "").split("\n\n", maxsplit=1)[0].split())
             lines.append(f"| `{name}` | {text} | {cls.exit_code} |")
     return "\n".join([*lines, ""])
+
+
+def values_page() -> str:
+    """The page of values: the examples are what the code makes of them."""
+    lines = [*VALUES.splitlines(), "", "| in Python | rule | example | in JSON |", "| --- | --- | --- | --- |"]
+    for kind, rule, example in PYTHON_VALUES:
+        shown = f"`{type(example).__name__}.{example.name}`" if isinstance(example, Enum) else f"`{example!r}`"
+        lines.append(f"| {kind} | {rule} | {shown} | `{write_json(example).decode()}` |")
+    lines += ["", *SQL_VALUES.splitlines(), "", *OTHER_VALUES.splitlines(), ""]
+    return "\n".join(lines)
 
 
 def main() -> None:

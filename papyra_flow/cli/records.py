@@ -200,11 +200,12 @@ def _from_stdin() -> Iterator[list[Record]]:
 
 
 def _record(text: str | bytes, place: str, before: int) -> Record:
-    import orjson
+    from papyra_flow.errors import UndecodableError
+    from papyra_flow.streams.json_codec import read_json
 
     try:
-        record = orjson.loads(text)
-    except orjson.JSONDecodeError as exc:
+        record = read_json(text)
+    except UndecodableError as exc:
         raise UsageError(f"{place} is not JSON: {exc}; {before} records were added before it") from exc
     if not isinstance(record, dict):
         raise UsageError(f"{place} is a JSON {type(record).__name__}, not an object; {before} were added before it")
@@ -212,8 +213,8 @@ def _record(text: str | bytes, place: str, before: int) -> Record:
 
 
 def _shown(entry: Entry) -> dict[str, object]:
-    import orjson
-
+    from papyra_flow.errors import UndecodableError
+    from papyra_flow.streams.json_codec import read_json
     from papyra_flow.streams.shown import rows_in
 
     document: dict[str, object] = {"id": entry.id.decode()}
@@ -222,8 +223,8 @@ def _shown(entry: Entry) -> dict[str, object]:
         document["rows"] = rows
     elif data is not None:
         try:
-            document["data"] = orjson.loads(data)
-        except orjson.JSONDecodeError:
+            document["data"] = read_json(data)
+        except UndecodableError:
             document["data"] = data.decode(errors="replace")
     headers = {
         entry.fields[i].decode(errors="replace"): entry.fields[i + 1].decode(errors="replace")
@@ -236,6 +237,6 @@ def _shown(entry: Entry) -> dict[str, object]:
 
 
 def _print_line(document: dict[str, object]) -> None:
-    import orjson
+    from papyra_flow.streams.shown import shown_json
 
-    write_whole(visible_json(orjson.dumps(document, default=str)) + b"\n")
+    write_whole(visible_json(shown_json(document)) + b"\n")

@@ -12,7 +12,8 @@ from pydantic import Field
 from papyra_flow.connectors.base import ConnectorContext, Sink, SinkConfig
 from papyra_flow.connectors.file_sink import FileSink
 from papyra_flow.errors import ConnectorError, RecordError
-from papyra_flow.streams.entries import Record, encode_json
+from papyra_flow.streams.entries import Record
+from papyra_flow.streams.json_codec import text_form
 
 
 class CsvSink(SinkConfig):
@@ -42,7 +43,7 @@ class CsvSink(SinkConfig):
                 columns.extend(record)
             if extra := record.keys() - set(columns):
                 raise RecordError(f"the file {self.path} has no column {sorted(extra)[0]!r}")
-            return line([_cell(record.get(column)) for column in columns])
+            return line([text_form(record.get(column), column) for column in columns])
 
         def head() -> bytes:
             return line(list(columns))
@@ -56,7 +57,3 @@ class CsvSink(SinkConfig):
 
         path = context.folder / self.path
         return FileSink(path, encode, fsync=self.fsync, overwrite=self.overwrite, head=head, adopt=adopt)
-
-
-def _cell(value: object) -> object:
-    return encode_json({"v": value})[5:-1].decode() if isinstance(value, dict | list | bool) else value

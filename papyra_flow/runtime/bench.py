@@ -18,6 +18,7 @@ from papyra_flow.errors import UsageError
 from papyra_flow.runtime.options import RunOptions, RunResult
 from papyra_flow.runtime.run import apply_topology, run_async, run_pipeline
 from papyra_flow.streams.entries import DATA, encode_fields, encode_json
+from papyra_flow.streams.json_codec import read_json
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
 
@@ -109,8 +110,6 @@ async def _filled(
     topology: Topology, url: str, streams: Sequence[StreamSpec], count: int, sample: Sequence[bytes]
 ) -> float:
     """Fill streams that others would fill; returns the server's CPU seconds so far."""
-    import orjson
-
     server = Server(url, key=topology.keys.applied)
     try:
         await apply_topology(server, topology)
@@ -120,11 +119,11 @@ async def _filled(
                 if stream.holds_tables:
                     from papyra_flow.streams.tables import table_entry, table_of
 
-                    entries = [table_entry(table_of([orjson.loads(text) for text in texts]), {})]
+                    entries = [table_entry(table_of([read_json(text) for text in texts]), {})]
                 elif stream.config.format == "fields":
-                    entries = [encode_fields(orjson.loads(text)) for text in texts]
+                    entries = [encode_fields(read_json(text)) for text in texts]
                 else:
-                    entries = [[DATA, encode_json(orjson.loads(text))] for text in texts]
+                    entries = [[DATA, encode_json(read_json(text))] for text in texts]
                 await server.wire.call_many([("XADD", stream.key, "*", *fields) for fields in entries])
     finally:
         await server.close()

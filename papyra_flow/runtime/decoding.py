@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import orjson
-
 from papyra_flow.errors import RecordError
 from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.streams.batch import Batch
-from papyra_flow.streams.entries import Record, decode_fields, decode_json, headers_of, refuse_large
+from papyra_flow.streams.entries import Record, decode_all, decode_fields, decode_json, headers_of, refuse_large
 from papyra_flow.topology.model import StreamSpec
 
 
@@ -50,8 +48,4 @@ class Decoder:
         data = batch.plain()
         if data is None or max(map(len, data)) > self._max_record:
             return None
-        try:
-            values = list(map(orjson.loads, data))
-        except orjson.JSONDecodeError:
-            return None
-        return values if set(map(type, values)) == {dict} else None
+        return decode_all(data)

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
 from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem
 from papyra_flow.errors import RecordError
 from papyra_flow.streams.commit import refuse_wide
@@ -72,7 +70,7 @@ class Ingest:
                 found.good -= 1  # counted when its table is made
         for number, target in self._rows:
             if target.config.format == "fields" and isinstance(item, bytes):
-                found.entries.append((number, encode_fields(orjson.loads(item))))
+                found.entries.append((number, encode_fields(decode_json(fields))))
             else:
                 found.entries.append((number, fields))
         found.good += 1

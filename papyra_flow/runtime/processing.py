@@ -20,6 +20,7 @@ from papyra_flow.steps.base import Each, Step, Whole
 from papyra_flow.steps.emit import Emit
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Record
+from papyra_flow.streams.values import refuse_non_finite
 
 
 @dataclass(slots=True)
@@ -89,10 +90,12 @@ class Processor:
         if self._decoder is None:
             return Processed(None, failures, raw=True)
         rows = self._decoder.decode(batch, failures)
-        for step in self._steps:
+        for number, step in enumerate(self._steps, start=1):
             if not rows:
                 break
             rows = await stepped(step, rows, failures, self._decoder.headers(batch))
+            if number < len(self._steps) and not (isinstance(step, Each) and step.unchanged):
+                rows = _finite(rows, failures)
         return Processed(rows, failures, raw=self._raw)
 
     def give_up(self, batch: Batch, exc: Exception) -> Processed:
@@ -150,6 +153,16 @@ async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
         if len(records) == 1:
             return [exc]
         return [outcome for record in records for outcome in await _of_whole(step, [record])]
+
+
+def _finite(rows: Rows, failures: Failures) -> Rows:
+    """The rows without a NaN, which fails before the next step compares with it; after the last, encoding sees it."""
+    for origin, record in zip(rows.origins, rows.records, strict=True):
+        try:
+            refuse_non_finite(record)
+        except RecordError as exc:
+            failures[origin] = exc
+    return rows.without(failures)
 
 
 def _sorted_out(rows: Rows, outcomes: Sequence[object], failures: Failures) -> Rows:

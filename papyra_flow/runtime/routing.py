@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from itertools import compress
 from typing import Literal, TypeAlias
 
-import orjson
-
 from papyra_flow.errors import RecordError, UnknownTargetError
 from papyra_flow.expressions.compiled import Compiled, compile_choice, compile_expression, explain
 from papyra_flow.expressions.headers import Headers
@@ -20,6 +18,8 @@ from papyra_flow.runtime.rows import Failures, Note, Rows
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import NOWHERE, Commit
 from papyra_flow.streams.entries import DATA, Format, Record, encode_fields, encode_json, headers_of, value_of
+from papyra_flow.streams.json_codec import write_records
+from papyra_flow.streams.values import refuse_non_finite
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
 Emitted: TypeAlias = tuple[int, Sequence[bytes]]
@@ -97,11 +97,8 @@ class Router:
             return data
         if processed.raw:
             return [data[origin] for origin in rows.origins]
-        try:
-            payloads = list(map(orjson.dumps, rows.records))
-        except TypeError:
-            return None
-        return payloads if max(map(len, payloads), default=0) <= self._max_record else None
+        payloads = write_records(rows.records)
+        return payloads if payloads is not None and max(map(len, payloads), default=0) <= self._max_record else None
 
     def _chosen(self, rows: Rows | None, size: int) -> Sequence[int] | None:
         """The target of each row, `NOWHERE` for none; or None if that needs a closer look."""
@@ -147,6 +144,7 @@ class Router:
             return (self._index[note.to],)
         if self._only is not None:
             return (self._only,)
+        refuse_non_finite(record)  # before a condition decides on it as if it were a number
         found = []
         pair = (record, self._headers(note, original)) if self._needs_headers else None
         for target, when, text in self._routes:

@@ -18,7 +18,8 @@ from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.routing import Emitted
 from papyra_flow.steps.vectorised import TableExpression
 from papyra_flow.streams.entries import DATA, Record, encode_fields, encode_json, refuse_large
-from papyra_flow.streams.tables import encoded_parts, records_of
+from papyra_flow.streams.table_rows import records_of
+from papyra_flow.streams.tables import encoded_parts
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from papyra_flow.runtime.table_routing import TableRouter
 from papyra_flow.runtime.tables import TableProcessor, TableSteps
 from papyra_flow.steps.base import OfTable
 from papyra_flow.steps.to_tables import ToTables
-from papyra_flow.streams.tables import TYPES
+from papyra_flow.streams.columns import TYPES
 
 if TYPE_CHECKING:
     from papyra_flow.runtime.delivery import Delivery

@@ -25,7 +25,8 @@ from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.table_functions import as_arrow
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry, headers_of, refuse_large
-from papyra_flow.streams.tables import decode_table, records_of, table_entry, table_of
+from papyra_flow.streams.table_rows import Fitness, records_of
+from papyra_flow.streams.tables import decode_table, table_entry, table_of
 
 PIECES = 32
 """Pieces of a table that ends its worker: each level of them costs a few more workers' ends."""
@@ -57,6 +58,7 @@ class TableSteps:
 
     def __init__(self, steps: Sequence[OfTable | Step]) -> None:
         self._steps = steps
+        self._fitness = Fitness()
 
     async def start(self) -> None:
         """Start the steps that have something to start."""
@@ -68,6 +70,7 @@ class TableSteps:
 
     async def run(self, table: pa.Table, headers: Mapping[bytes, bytes]) -> tuple[list[Part], int]:
         """What a table whose entry has these headers became, and how many rows were dropped; raises what a step met."""
+        self._fitness.require(table)
         parts, dropped = [Part(table)], 0
         for step in self._steps:
             before, parts = parts, []
@@ -75,6 +78,9 @@ class TableSteps:
                 made = await _made_of(step, part, headers)
                 if not made or (isinstance(step, OfTable) and step.drops):
                     dropped += part.table.num_rows - sum(one.table.num_rows for one in made)
+                if not (isinstance(step, OfTable) and step.drops):
+                    for one in made:
+                        self._fitness.require(one.table)
                 parts += made
         return parts, dropped
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Datum: TypeAlias = "pa.Array | pa.Scalar"
+_INTEGER, _FLOAT = pa.int64(), pa.float64()
 Kind: TypeAlias = Literal["bool", "int", "float", "text", "null"]
 
 
@@ -21,7 +22,17 @@ class NotTheSameError(Exception):
 def column(table: pa.Table, name: str) -> pa.Array:
     """A column in one piece; raises KeyError if there is none of that name."""
     found = table.column(name)
-    return found.chunk(0) if found.num_chunks == 1 else found.combine_chunks()
+    return widened(found.chunk(0) if found.num_chunks == 1 else found.combine_chunks())
+
+
+def widened(value: pa.Array) -> pa.Array:
+    """Numbers as wide as Python's: a sum of float32 is another one; raises ArrowInvalid beyond 64 bits with a sign."""
+    kind = value.type
+    if kind in (_INTEGER, _FLOAT):
+        return value
+    if pa.types.is_integer(kind):
+        return value.cast(_INTEGER)
+    return value.cast(_FLOAT) if pa.types.is_floating(kind) else value
 
 
 def as_array(value: Datum, rows: int) -> pa.Array:

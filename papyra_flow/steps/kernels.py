@@ -21,6 +21,7 @@ from papyra_flow.steps.datums import (
     require_integers,
     require_numbers,
     require_texts,
+    widened,
 )
 
 
@@ -98,6 +99,7 @@ def _extreme(kernel: Callable[..., Datum]) -> Callable[..., Datum]:
     def extreme(*values: Datum) -> Datum:
         require(len(values) > 1)
         require_numbers(*values)
+        require(len({kind_of(value) for value in values}) == 1)  # of 3 and 2.5, the largest is no float
         require(not any(kind_of(value) == "float" and any_true(pc.is_nan(value)) for value in values))
         return kernel(*values)
 
@@ -213,7 +215,9 @@ def _float(value: Datum) -> Datum:
     require(kind in {"int", "float", "text"} and not has_nulls(value))
     if kind == "text":
         require(not any_true(pc.invert(pc.match_substring_regex(value, pattern=r"\A[+-]?[0-9]+(\.[0-9]+)?\z"))))
-    return pc.cast(value, pa.float64())
+    found = pc.cast(value, pa.float64())
+    require(not any_true(pc.invert(pc.is_finite(found))))  # so many digits that it is infinite
+    return found
 
 
 def _coalesce(*values: Datum) -> Datum:
@@ -223,7 +227,7 @@ def _coalesce(*values: Datum) -> Datum:
 
 def _field(value: Datum, name: Datum) -> Datum:
     require(isinstance(value, pa.Array) and pa.types.is_struct(value.type) and not has_nulls(value))
-    return pc.struct_field(value, name.as_py())
+    return widened(pc.struct_field(value, name.as_py()))
 
 
 def choose(mask: pa.Array, one: Datum, other: Datum) -> Datum:

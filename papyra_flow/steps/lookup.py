@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, ClassVar, Literal, Self
 
-import orjson
 from pydantic import Field, model_validator
 
-from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError
+from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError, UndecodableError
 from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
 from papyra_flow.streams.entries import Record, Value
+from papyra_flow.streams.json_codec import read_json
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.server import Server
 
@@ -169,8 +169,8 @@ def _open(path: Path) -> IO[str]:
 def _json_rows(file: IO[str], path: Path) -> Iterator[Record]:
     for number, line in enumerate(file, start=1):
         try:
-            row = orjson.loads(line) if line.strip() else None
-        except orjson.JSONDecodeError:
+            row = read_json(line) if line.strip() else None
+        except UndecodableError:
             row = ()
         if isinstance(row, dict):
             yield row
@@ -180,7 +180,7 @@ def _json_rows(file: IO[str], path: Path) -> Iterator[Record]:
 
 def _hash_value(value: object) -> Value:
     try:
-        decoded: Value = orjson.loads(value)  # type: ignore[arg-type]
-    except orjson.JSONDecodeError:
+        decoded: Value = read_json(value)  # type: ignore[arg-type]
+    except UndecodableError:
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return decoded

@@ -11,6 +11,7 @@ from papyra_flow.errors import RecordError
 from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
 TABLE = "batch"
@@ -21,7 +22,7 @@ class Sql(StepConfig):
     """Make a new table by a query over each one: `SELECT ... FROM batch`, in DuckDB's SQL.
 
     Each table is a query of its own: what an aggregate counts are the rows of one entry. A query reaches nothing but
-    that table: no files, no network, no extensions.
+    that table: no files, no network, no extensions. Times without a zone are UTC, and sums of integers are integers.
     """
 
     name: ClassVar[str] = "sql"
@@ -36,6 +37,9 @@ class Sql(StepConfig):
     def build_table(self, context: StepContext) -> OfTable:
         """The query, on a database of its own that holds nothing."""
         import duckdb
+        import pyarrow as pa
+
+        from papyra_flow.steps.sql_values import exactly, plain_columns, readable
 
         try:
             statements = duckdb.extract_statements(self.query)
@@ -43,21 +47,31 @@ class Sql(StepConfig):
             raise ValueError(_sentence(exc)) from exc
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
             raise ValueError("`sql` takes one SELECT statement")
-        connection = duckdb.connect(
-            ":memory:", config={"threads": 1, "enable_external_access": False, "lock_configuration": True}
-        )
+        connection = _connected()
 
         def apply(table: pa.Table) -> pa.Table:
             try:
-                connection.register(TABLE, table)
+                connection.register(TABLE, readable(table))
                 with warnings.catch_warnings():
-                    return connection.sql(self.query).to_arrow_table()
+                    return plain_columns(exactly(connection.sql(self.query)).to_arrow_table())
             except duckdb.Error as exc:
+                raise RecordError(f"{_sentence(exc)} (in `sql`)") from exc
+            except pa.ArrowException as exc:
                 raise RecordError(f"{_sentence(exc)} (in `sql`)") from exc
             finally:
                 connection.unregister(TABLE)
 
         return OfTable(apply)
+
+
+def _connected() -> duckdb.DuckDBPyConnection:
+    """A database that holds nothing and reaches nothing, and whose times without a zone are UTC."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:", config={"threads": 1, "enable_external_access": False})
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _sentence(exc: Exception) -> str:

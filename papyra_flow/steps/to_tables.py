@@ -13,8 +13,8 @@ class ToTables(StepConfig):
     """Make one table of the records that were read together; the steps behind it work on tables.
 
     How many that are is the stage's `batch: {size, wait}`. A column's type is the one that most of its values have,
-    unless `types` says it; a record with a value that does not fit goes to the dead letters. The records of a table
-    are acknowledged together, with what the table became.
+    unless `types` says it; a record with a value that does not fit, or would have to change, goes to the dead letters.
+    The records of a table are acknowledged together, with what the table became.
     """
 
     name: ClassVar[str] = "batch"

@@ -20,7 +20,9 @@ from papyra_flow.expressions.compiled import Compiled, explain
 from papyra_flow.expressions.headers import Headers
 from papyra_flow.steps import kernels
 from papyra_flow.steps.datums import Datum, NotTheSameError, as_array, column
+from papyra_flow.streams.columns import array_of
 from papyra_flow.streams.entries import Record
+from papyra_flow.streams.table_rows import records_of
 
 Evaluate: TypeAlias = Callable[[pa.Table], Datum]
 _OTHERWISE = (pa.ArrowException, NotTheSameError, KeyError)
@@ -46,7 +48,7 @@ class TableExpression:
             except _OTHERWISE:
                 pass
         try:
-            return pa.array(self._over(table, headers))
+            return array_of(self._over(table, headers))
         except Exception as exc:
             raise self._explain(exc) from exc
 
@@ -73,12 +75,10 @@ class TableExpression:
     def _rows(self, table: pa.Table) -> list[Record]:
         """The records, with no more fields than are looked at."""
         if self._columns is None:
-            rows: list[Record] = table.to_pylist()
-        elif found := [name for name in self._columns if name in table.column_names]:
-            rows = table.select(found).to_pylist()
-        else:
-            rows = [{} for _ in range(table.num_rows)]
-        return rows
+            return records_of(table)
+        if found := [name for name in self._columns if name in table.column_names]:
+            return records_of(table.select(found))
+        return [{} for _ in range(table.num_rows)]
 
 
 def _columns_in(body: ast.expr) -> frozenset[str] | None:

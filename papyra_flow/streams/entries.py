@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
-import orjson
-
 from papyra_flow.errors import RecordError, UndecodableError
+from papyra_flow.streams import values
+from papyra_flow.streams.json_codec import UNREADABLE, read_json, read_quickly, text_form, write_json
+from papyra_flow.streams.values import record_form
 
-Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
+Value: TypeAlias = values.Value
 Record: TypeAlias = dict[str, Value]
 Format: TypeAlias = Literal["json", "fields", "arrow"]
 
 DATA = b"data"
 TABLE_MAGIC = b"\xff\xff\xff\xff"
 """What the bytes of a table begin with (an Arrow IPC stream), and JSON never does."""
-_MORE_TYPES = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
-"""What JSON has no types for, and Python programmers use all the same. It costs time, so it is a second try."""
 
 
 class Entry:
@@ -67,12 +66,21 @@ def decode_json(fields: Sequence[bytes]) -> Record:
     if data is None:
         raise UndecodableError("the entry has no field `data`; declare `format: fields` if its fields are the record")
     try:
-        record = orjson.loads(data)
-    except orjson.JSONDecodeError as exc:
+        record = read_json(data)
+    except UndecodableError as exc:
         raise UndecodableError(f"`data` is not JSON: {exc}") from exc
     if type(record) is not dict:
         raise UndecodableError(f"`data` is a JSON {type(record).__name__}, not an object")
     return record
+
+
+def decode_all(data: Sequence[bytes]) -> list[Record] | None:
+    """The records of as many JSON texts, all at once; None if one of them is none."""
+    try:
+        values = list(map(read_quickly, data))
+    except UNREADABLE:
+        return None
+    return values if set(map(type, values)) == {dict} else None
 
 
 def decode_fields(fields: Sequence[bytes]) -> Record:
@@ -85,26 +93,14 @@ def decode_fields(fields: Sequence[bytes]) -> Record:
 
 def encode_json(record: Mapping[str, object]) -> bytes:
     """A record as JSON; raises RecordError for values that JSON does not have."""
-    try:
-        return orjson.dumps(record)
-    except (TypeError, orjson.JSONEncodeError):
-        try:
-            return orjson.dumps(record, option=_MORE_TYPES)
-        except (TypeError, orjson.JSONEncodeError) as exc:
-            raise RecordError(f"the record cannot be written as JSON: {exc}") from exc
+    return write_json(record)
 
 
 def encode_fields(record: Mapping[str, object]) -> list[bytes]:
-    """A record as the flat fields of an entry: strings as they are, null as empty, all else as JSON."""
+    """A record as the flat fields of an entry: text as it is, null as empty, all else as JSON; raises RecordError."""
     fields: list[bytes] = []
-    for name, value in record.items():
-        if isinstance(value, str):
-            text = value.encode()
-        elif value is None:
-            text = b""
-        else:
-            text = encode_json({"v": value})[5:-1]
-        fields += (str(name).encode(), text)
+    for name, value in record_form(record).items():
+        fields += (name.encode(), text_form(value).encode())
     if not fields:
         raise RecordError("a record without fields cannot be written in the format `fields`")
     return fields

@@ -5,9 +5,12 @@ Works where there is no pyarrow, too: a table is then bytes like any other.
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Mapping
 
+from papyra_flow.errors import RecordError
 from papyra_flow.streams.entries import TABLE_MAGIC, Record
+from papyra_flow.streams.json_codec import write_json
+from papyra_flow.streams.values import json_form
 
 
 def rows_in(data: bytes | None) -> list[Record] | None:
@@ -24,4 +27,23 @@ def rows_in(data: bytes | None) -> list[Record] | None:
 def text_of(value: bytes) -> str:
     """A field's value as text: a table as JSON, what is no UTF-8 with marks in its place."""
     rows = rows_in(value)
-    return value.decode(errors="replace") if rows is None else orjson.dumps(rows, default=str).decode()
+    return value.decode(errors="replace") if rows is None else shown_json(rows).decode()
+
+
+def shown_json(value: object) -> bytes:
+    """A value as JSON, whatever is in it: what JSON cannot hold, such as a foreign table's NaN, is shown as text."""
+    try:
+        return write_json(value)
+    except RecordError:
+        return write_json(_shown(value))
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(name): _shown(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shown(inner) for inner in value]
+    try:
+        return json_form(value)
+    except RecordError:
+        return str(value).encode(errors="replace").decode()

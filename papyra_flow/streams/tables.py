@@ -2,29 +2,21 @@
 
 The bytes are an IPC stream (https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format): a schema and
 record batches. pyarrow comes with `papyra-flow[arrow]`, so whoever imports this file does so when a pipeline has
-tables. What does not live here: what steps do with tables (`papyra_flow.steps`).
+tables. What does not live here: values in columns (`columns`) and in rows (`table_rows`), and what steps do with
+tables (`papyra_flow.steps`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from papyra_flow.errors import RecordError, UndecodableError
+from papyra_flow.streams.columns import column_of, usual_type
 from papyra_flow.streams.entries import DATA, Record, value_of
-
-TYPES: dict[str, pa.DataType] = {
-    "bool": pa.bool_(),
-    "date": pa.date32(),
-    "datetime": pa.timestamp("us", tz="UTC"),
-    "float": pa.float64(),
-    "int": pa.int64(),
-    "str": pa.string(),
-}
-_MISFITS = (pa.ArrowException, TypeError, ValueError, OverflowError)
+from papyra_flow.streams.table_rows import records_of
 
 
 def decode_table(fields: Sequence[bytes]) -> pa.Table:
@@ -61,17 +53,11 @@ def encoded_parts(table: pa.Table, most: int) -> Iterator[bytes]:
     yield from encoded_parts(table.slice(half), most)
 
 
-def records_of(table: pa.Table) -> list[Record]:
-    """A table's rows as records."""
-    records: list[Record] = table.to_pylist()
-    return records
-
-
 def records_in(data: bytes) -> list[Record] | None:
     """The rows of a table's bytes, None if they are no table: for showing any entry."""
     try:
         return records_of(decode_table((DATA, data)))
-    except UndecodableError:
+    except RecordError:
         return None
 
 
@@ -87,11 +73,11 @@ def table_of(records: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataTy
     """Records as a table, a column for every field that one of them has; raises RecordError if some do not fit.
 
     A column is of the type that `types` says, text being read as what the type stands for; else of the one type that
-    all its values have, where integers among floats are floats.
+    all its values have, where integers among floats are floats if they are the same number.
     """
     types = types or {}
     return pa.table({
-        name: _column(name, [record.get(name) for record in records], types.get(name))
+        name: column_of(name, [record.get(name) for record in records], types.get(name))
         for name in _names(records, types)
     })  # fmt: skip
 
@@ -101,7 +87,7 @@ def usual_types(records: Sequence[Mapping[str, Any]], types: Mapping[str, pa.Dat
     found = dict(types)
     for name in _names(records, types):
         if name not in found:
-            found[name] = _usual_type([record.get(name) for record in records])
+            found[name] = usual_type([record.get(name) for record in records])
     return found
 
 
@@ -111,32 +97,3 @@ def _names(records: Sequence[Mapping[str, Any]], types: Mapping[str, pa.DataType
         if not names.keys() >= record.keys():
             names |= dict.fromkeys(record)
     return names
-
-
-def _column(name: str, values: list[Any], wanted: pa.DataType | None) -> pa.Array:
-    try:
-        return _typed(values, wanted)
-    except _MISFITS as exc:
-        if wanted is None:
-            raise RecordError(f"the values of the field {name!r} do not fit one column: {exc}") from exc
-    typed = []
-    for value in values:
-        try:
-            typed.append(_typed([value], wanted))
-        except _MISFITS as exc:
-            raise RecordError(f"the field {name!r} is {value!r:.80}, which is no {wanted}") from exc
-    return pa.concat_arrays(typed)
-
-
-def _typed(values: list[Any], wanted: pa.DataType | None) -> pa.Array:
-    found = pa.array(values)
-    return found if wanted is None or found.type == wanted else found.cast(wanted)
-
-
-def _usual_type(values: list[Any]) -> pa.DataType:
-    try:
-        return pa.array(values).type
-    except _MISFITS:
-        kinds = Counter(type(value) for value in values if value is not None)
-        usual = kinds.most_common(1)[0][0]
-        return pa.array([next(value for value in values if type(value) is usual)]).type

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
-
 from papyra_flow.config.cases import Case, DeadCase
 from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.streams.dead import DeadLetter
+from papyra_flow.streams.shown import shown_json
+from papyra_flow.streams.values import record_form
 from papyra_flow.testing.driver import Driver
 from papyra_flow.topology.build import build_topology
 
@@ -61,7 +61,8 @@ def run_cases(loaded: LoadedPipeline, file: Path, *, match: str | None = None) -
 
 
 def _compare(driver: Driver, case: Case) -> Iterator[str]:
-    for name, expected in case.expect.items():
+    for name, records in case.expect.items():
+        expected = [dict[str, object](record_form(record)) for record in records]  # YAML has dates, JSON has text
         found = driver.out(name) if name in driver.topology.streams else driver.written(name)
         shown = [_only(record, like) for record, like in zip(found, expected, strict=False)] if case.partial else found
         shown += found[len(shown) :]
@@ -85,7 +86,8 @@ def _compare_dead(stage: str, expected: Sequence[DeadCase], driver: Driver) -> I
 
 
 def _fits(wanted: DeadCase, letter: DeadLetter, record: Mapping[str, object]) -> bool:
-    return (wanted.record is None or dict(record) == wanted.record) and (wanted.error or "") in letter.error
+    same = wanted.record is None or dict(record) == record_form(wanted.record)
+    return same and (wanted.error or "") in letter.error
 
 
 def _only(record: Mapping[str, object], like: Mapping[str, object]) -> Mapping[str, object]:
@@ -94,7 +96,8 @@ def _only(record: Mapping[str, object], like: Mapping[str, object]) -> Mapping[s
 
 
 def _line(record: object) -> str:
-    return orjson.dumps(record, option=orjson.OPT_SORT_KEYS, default=str).decode()
+    ordered = dict(sorted(record.items())) if isinstance(record, Mapping) else record
+    return shown_json(ordered).decode()
 
 
 def _difference(expected: Sequence[object], found: Sequence[object]) -> str:

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from papyra_flow.config.load import load_pipeline
-from papyra_flow.errors import PipelineFailedError, UsageError
+from papyra_flow.errors import PipelineFailedError, RecordError, UsageError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.backpressure import Gates
 from papyra_flow.runtime.delivery import Delivery, Prepared, delivery_of
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.pauses import Pauses
+from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
 from papyra_flow.steps.lookup import Lookup
@@ -40,6 +41,7 @@ from papyra_flow.streams.entries import (
 from papyra_flow.streams.lease import Leases
 from papyra_flow.streams.server import Server
 from papyra_flow.streams.shown import rows_in
+from papyra_flow.streams.values import record_form
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
 
@@ -148,9 +150,9 @@ class Driver:
         while entries:
             batch = Batch.of(entries)
             processed = await stage.processor.process(batch)
-            prepared = delivery.prepare(batch, processed)
             if stage.spec.sink is not None and processed.rows is not None:
-                self._written[stage.name] += processed.rows.records
+                self._written[stage.name] += _written(processed.rows, processed.failures)
+            prepared = delivery.prepare(batch, processed)
             self._take_down(stage, prepared)
             if prepared.fate.halted is not None:
                 _, exc = prepared.fate.halted
@@ -245,6 +247,17 @@ def _aside(call: Callable[[], T]) -> T:
         return call()
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(call).result()
+
+
+def _written(rows: Rows, failures: Failures) -> list[Record]:
+    """What a sink has of rows, in the types of JSON; `failures` gets the entries with a row that has no such form."""
+    forms: list[tuple[int, Record]] = []
+    for origin, record in zip(rows.origins, rows.records, strict=True):
+        try:
+            forms.append((origin, record_form(record)))
+        except RecordError as exc:
+            failures[origin] = exc
+    return [form for origin, form in forms if origin not in failures]
 
 
 def _records(stream: StreamSpec, entry: Entry) -> list[Record]:

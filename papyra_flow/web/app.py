@@ -30,7 +30,7 @@ from papyra_flow.streams.dead import find_dead, replay
 from papyra_flow.streams.pauses import pause, resume
 from papyra_flow.streams.reading import entries_of
 from papyra_flow.streams.server import Server
-from papyra_flow.streams.shown import rows_in, text_of
+from papyra_flow.streams.shown import rows_in, shown_json, text_of
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.render import parts
 from papyra_flow.web import inputs
@@ -107,7 +107,7 @@ async def _refused(_: Request, exc: Exception) -> Response:
 
 
 def _json(document: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(document, default=str), status, media_type="application/json")
+    return Response(shown_json(document), status, media_type="application/json")
 
 
 class _Site:

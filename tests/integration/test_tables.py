@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from papyra_flow.runtime.tables import sift
 from papyra_flow.streams.entries import TABLE_MAGIC
-from papyra_flow.streams.tables import decode_table, encode_table, records_of
+from papyra_flow.streams.table_rows import records_of
+from papyra_flow.streams.tables import decode_table, encode_table
 from tests.harness.pipelines import PipelineFolder
 from tests.integration.test_runtime import dead_letters, ns, numbered
 
@@ -271,7 +272,7 @@ async def test_a_source_packs_what_it_read_into_tables(
     assert (result.counters.stages["a"].emitted["t"], result.counters.stages["a"].dead) == (98, 2)
     letters = await dead_letters(url, "{p}:@dead:a")
     assert sorted(letter.fields["data"] for letter in letters) == ["no JSON", '{"n": "seventeen"}']
-    assert any("'seventeen', which is no int64" in letter.error for letter in letters)
+    assert any("'seventeen', which does not fit its column of int64" in letter.error for letter in letters)
 
 
 async def test_records_that_do_not_fit_their_column_are_dead_alone(
