@@ -18,9 +18,9 @@ async def taken(wire: Wire, owner: str = "me") -> tuple[Leases, Lease]:
     return leases, lease
 
 
-async def added(leases: Leases, lease: Lease, *data: bytes, target: int = 0, **parts: str) -> None:
+async def added(leases: Leases, lease: Lease, *data: bytes, **parts: str) -> None:
     await leases.ingest(
-        lease, targets=[OUT, "{t}:other"], records=[(target, (b"data", one)) for one in data], read=len(data),
+        lease, targets=[OUT, "{t}:other"], records=[(0, (b"data", one)) for one in data], read=len(data),
         checkpoint="c", done=False, parts=parts,
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from papyra_flow.config.components import SOURCES, components
 from papyra_flow.connectors import file_set, file_source
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, SourceOfParts
+from papyra_flow.connectors.base import BadRecord, ConnectorContext
 from papyra_flow.errors import ConnectorError
 
 NAMES = [f"part-{n}.{kind}" for n in (1, 2, 9, 10) for kind in ("csv",)]
@@ -101,6 +101,9 @@ class Histories(RuleBasedStateMachine):
     def listed(self) -> list[str]:
         """The files that the source's pattern names."""
         return sorted(set(self.files) & set(NAMES))
+
+    def poll(self) -> None:
+        """Have a run that follows read what is there."""
 
     def settle(self) -> None:
         """A run that follows sees what is there before it is destroyed."""
@@ -219,7 +222,6 @@ class Histories(RuleBasedStateMachine):
     def start(self) -> bool:
         config = components(SOURCES)["csv"].model_validate({"path": "part-*.csv", "follow": self.follow})
         self.source = config.open(ConnectorContext(self.folder, "p", "s", "embedded"))  # type: ignore[attr-defined]
-        assert isinstance(self.source, SourceOfParts)
         self.source.restore(dict(self.parts))
         try:
             self.loop.run(self.source.start(self.checkpoint))
