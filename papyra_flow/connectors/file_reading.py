@@ -102,7 +102,8 @@ class Reading:
         part.offset, part.line = place
         part.unfinished, part.sent = unfinished, list(sent)
         part.head = digest(self._file.start(min(part.offset, LOOK_BYTES))) if part.offset else ""
-        part.tail = digest(self._file.before(part.offset)) if part.offset > LOOK_BYTES else ""
+        tail = self._file.before(part.offset) if part.offset > LOOK_BYTES else b""
+        part.tail = digest(tail) if len(tail) == LOOK_BYTES else ""
 
     def end(self) -> bool:
         """The end was reached: keep that in the part; returns whether that is another state."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BUFFER_BYTES = 64 * 1024
+RECENT_BYTES = 4 * BUFFER_BYTES
 LOOK_BYTES = 4096
 """How much of its beginning, and of what stands before a place that was read up to, can be looked at."""
 
@@ -86,7 +87,7 @@ class OpenFile:
         return self._start[:count]
 
     def before(self, offset: int) -> bytes:
-        """The `LOOK_BYTES` before a place that the reader has just passed."""
+        """The `LOOK_BYTES` before a place that the reader has passed; fewer, if that was long ago and it is packed."""
         if self._unpacked is not None:
             return self._unpacked.between(offset - LOOK_BYTES, offset)
         return os.pread(self._descriptor, LOOK_BYTES, offset - LOOK_BYTES)
@@ -123,7 +124,7 @@ class _Unpacked(io.RawIOBase):
         view[: len(data)] = data
         if place == len(self.start) < LOOK_BYTES:
             self.start += data[: LOOK_BYTES - place]
-        self._recent = (self._recent + data)[-(BUFFER_BYTES + LOOK_BYTES) :]
+        self._recent = (self._recent + data)[-RECENT_BYTES:]
         return len(data)
 
     def between(self, start: int, end: int) -> bytes:
