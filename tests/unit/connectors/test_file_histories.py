@@ -74,6 +74,8 @@ class Histories(RuleBasedStateMachine):
         """How many of a file's lines are due."""
         self.copied: set[int] = set()
         """Lines of copies: put under the name of the first one, a copy is not another file."""
+        self.renamed: set[str] = set()
+        """Files that were renamed since the last run."""
         self.shortened: set[str] = set()
         """Files that were cut since the last run."""
         self.source: Any = None
@@ -110,10 +112,16 @@ class Histories(RuleBasedStateMachine):
         if self.source is not None:
             self.poll()
 
+    def seen(self) -> None:
+        """A run has seen all files."""
+        self.shortened.clear()
+        self.renamed.clear()
+
     def put(self, name: str, numbers: list[int]) -> None:
         self.files[name], self.counted[name] = numbers, 0
         self.open.pop(name, None)
         self.shortened.discard(name)
+        self.renamed.discard(name)
 
     @rule(name=st.sampled_from(NAMES), count=st.integers(0, 40))
     def write(self, name: str, count: int) -> None:
@@ -165,6 +173,8 @@ class Histories(RuleBasedStateMachine):
         self.again.update(kept)
         with (self.folder / name).open("r+") as file:
             file.truncate(len(self.text(kept)))
+        if name in self.renamed:  # no part of it is known by name or content any more
+            self.allowed.update(kept)
         counted = min(self.counted[name], len(kept))
         self.put(name, kept)
         self.counted[name] = counted
@@ -181,6 +191,11 @@ class Histories(RuleBasedStateMachine):
             (self.folder / name).rename(self.folder / other)
             self.open.pop(other, None)
             self.files[other], self.counted[other] = self.files.pop(name), self.counted.pop(name)
+            self.renamed.add(other)
+            self.shortened -= {other}
+            if name in self.shortened:
+                self.shortened.remove(name)
+                self.shortened.add(other)
             if name in self.open:
                 self.open[other] = self.open.pop(name)
 
@@ -190,7 +205,7 @@ class Histories(RuleBasedStateMachine):
         """The same content under another name is another file."""
         self.settle()
         name = data.draw(st.sampled_from(self.listed()))
-        if name != other and other not in self.files and name not in self.open:
+        if other not in self.files and name not in self.open and not self.copied & set(self.files[name]):
             shutil.copy(self.folder / name, self.folder / other)
             self.put(other, list(self.files[name]))
             self.allowed.update(self.files[name])
@@ -288,7 +303,7 @@ class Runs(Histories):
                 pass
             self.kill()
             self.all_is_read()
-            self.shortened.clear()
+            self.seen()
 
     @rule(count=st.sampled_from([1, 3, 20]), portions=st.integers(0, 5))
     def run_and_be_killed(self, count: int, portions: int) -> None:
@@ -318,7 +333,7 @@ class Follows(Histories):
         while quiet < 3:
             quiet = 0 if self.step(7).items else quiet + 1
         self.all_is_read()
-        self.shortened.clear()
+        self.seen()
 
     @precondition(lambda self: self.source is not None)
     @rule(commit=st.booleans())
@@ -337,7 +352,7 @@ class Follows(Histories):
                 pass
             self.kill()
             self.all_is_read()
-            self.shortened.clear()
+            self.seen()
         self.follow = True
 
 
