@@ -61,6 +61,7 @@ def place(folder: PipelineFolder) -> PipelineFolder:
     for file in STARTER.iterdir():
         if file.is_file():
             folder.write(file.name, file.read_text())
+    folder.records("logs/app.log", [{"level": "info"}])
     flights = ROOT / "examples" / "nycflights13"
     shutil.copy(flights / "airports.csv", folder.path)
     shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
