@@ -9,10 +9,10 @@ Neither speaks to the pipeline's own server. What does not live here: when they 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from papyra_flow.config.components import Component
 from papyra_flow.streams.entries import Record
@@ -46,11 +46,15 @@ SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord
 
 @dataclass(slots=True)
 class Portion:
-    """What a source read: items, the checkpoint after them, and whether it has ended."""
+    """What a source read: items, the checkpoint after them, whether it has ended, and which parts moved.
+
+    `parts` are the new states of those parts of the source (the files of a glob) that moved; '' for one to forget.
+    """
 
     items: list[SourceItem]
     checkpoint: str
     done: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -67,6 +71,14 @@ class Source(Protocol):
 
     async def close(self) -> None:
         """Give back files and connections."""
+
+
+@runtime_checkable
+class SourceOfParts(Protocol):
+    """A source of many parts, each with a state of its own that is kept beside the checkpoint."""
+
+    def restore(self, parts: Mapping[str, str]) -> None:
+        """Be told the states of all parts by their names; called before `start`."""
 
 
 class Sink(Protocol):
@@ -106,6 +118,10 @@ class SourceConfig(Component):
     def bounded(self) -> bool:
         """Whether the source ends by itself."""
         return True
+
+    def ending(self) -> SourceConfig | None:
+        """The source as `--drain` runs it: it ends at what is there; None if it cannot."""
+        return self if self.bounded else None
 
     @abstractmethod
     def open(self, context: ConnectorContext) -> Source:

@@ -13,8 +13,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceConfig, SourceItem
-from papyra_flow.connectors.file_source import FileSource
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceItem
+from papyra_flow.connectors.file_source import FileSource, FileSourceConfig
 from papyra_flow.connectors.lines import Lines
 from papyra_flow.errors import ConnectorError
 from papyra_flow.streams.entries import Value, encode_json
@@ -40,14 +40,13 @@ def _boolean(text: str) -> bool:
 _CONVERT: dict[str, Callable[[str], Value]] = {"int": int, "float": _number, "bool": _boolean}
 
 
-class CsvSource(SourceConfig):
+class CsvSource(FileSourceConfig):
     """Read CSV files with a header: one record a row."""
 
     name: ClassVar[str] = "csv"
     main: ClassVar[str] = "path"
     because: ClassVar[str] = "the byte offset moves in the same script as the records"
 
-    path: str = Field(min_length=1, description="The file, or a glob of files; `.gz` is decompressed.")
     types: dict[str, ColumnType] = Field({}, description="Types of columns; all others are strings.")
     null_values: list[str] = Field([], description="Spellings that mean null.")
     header: list[str] | None = Field(None, description="The columns' names, for files without a header row.")
@@ -56,7 +55,7 @@ class CsvSource(SourceConfig):
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        return FileSource(self.path, context.folder, *_Rows(self).hooks())
+        return FileSource(self.path, context.folder, *_Rows(self).hooks(), follow=self.follow)
 
 
 class _Rows:

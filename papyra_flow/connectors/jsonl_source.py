@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import orjson
-from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceConfig, SourceItem
-from papyra_flow.connectors.file_source import FileSource
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceItem
+from papyra_flow.connectors.file_source import FileSource, FileSourceConfig
 from papyra_flow.connectors.lines import Lines
 
 
@@ -24,14 +23,12 @@ def json_item(line: bytes, origin: str, number: int) -> SourceItem:
     return line
 
 
-class JsonlSource(SourceConfig):
+class JsonlSource(FileSourceConfig):
     """Read files of JSON lines: one record a line."""
 
     name: ClassVar[str] = "jsonl"
     main: ClassVar[str] = "path"
     because: ClassVar[str] = "the byte offset moves in the same script as the records"
-
-    path: str = Field(min_length=1, description="The file, or a glob of files; `.gz` is decompressed.")
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
@@ -43,4 +40,4 @@ class JsonlSource(SourceConfig):
                     yield json_item(text, lines.name, lines.number)
                 lines.begin()
 
-        return FileSource(self.path, context.folder, items)
+        return FileSource(self.path, context.folder, items, follow=self.follow)

@@ -30,7 +30,7 @@ class Lines:
         self.number = number
         self._began = (self.offset, number)
         self.unfinished: tuple[int, int] | None = None
-        """Where the item began whose last line has no end (offset, lines before it): the file may be written still."""
+        """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
 
     def begin(self) -> None:
         """The next line begins an item."""
@@ -42,6 +42,8 @@ class Lines:
     def __next__(self) -> bytes:
         line = self._file.readline(MAX_LINE_BYTES + 1)
         if not line:
+            if self._began != (self.offset, self.number):
+                self.unfinished = self._began  # the item goes on: an open quote
             raise StopIteration
         if len(line) > MAX_LINE_BYTES:
             raise ConnectorError(f"{self.name}, line {self.number + 1} is longer than {MAX_LINE_BYTES // 1024**2} MiB")

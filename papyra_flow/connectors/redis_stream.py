@@ -56,6 +56,10 @@ class StreamSource(SourceConfig):
         """Whether it does not follow."""
         return not self.follow
 
+    def ending(self) -> StreamSource:
+        """To the entries that are there at the start."""
+        return self.model_copy(update={"follow": False})
+
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
         return _Reader(self, Server(self.redis or context.redis, key=self.key))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from papyra_flow.connectors.base import Portion, SourceConfig
+from papyra_flow.connectors.base import Portion, SourceConfig, SourceOfParts
 from papyra_flow.errors import FencedError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.logs import bind
@@ -83,6 +83,8 @@ class SourceWorker:
         source = self._config.open(self._around.topology.connector_context(self._spec.name))
         committing: asyncio.Task[None] | None = None
         try:
+            if isinstance(source, SourceOfParts):
+                source.restore(await self._patience.keep_trying(lambda: self._around.leases.parts(lease)))
             start = await source.start(lease.checkpoint)
             await self._patience.keep_trying(lambda: self._around.leases.move(lease, start))
             beat_at = 0.0
@@ -94,7 +96,7 @@ class SourceWorker:
                 if committing is not None:
                     await committing
                     committing = None
-                if portion.items or portion.done:
+                if portion.items or portion.done or portion.parts:
                     committing = asyncio.create_task(self._commit(lease, portion))
                 elif (now := asyncio.get_running_loop().time()) > beat_at:
                     await self._patience.keep_trying(lambda: self._around.leases.beat(lease))
@@ -119,6 +121,7 @@ class SourceWorker:
                 read=len(portion.items),
                 checkpoint=portion.checkpoint,
                 done=portion.done,
+                parts=portion.parts,
             )
         )
         self._counters.read += len(portion.items)

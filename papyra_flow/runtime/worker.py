@@ -11,7 +11,6 @@ from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 
 from papyra_flow.connectors.base import SourceConfig
-from papyra_flow.connectors.redis_stream import StreamSource
 from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.telemetry import configured, open_telemetry
@@ -209,9 +208,9 @@ class Worker:
         return turn % self._share.total == self._share.index
 
     def _source_of(self, stage: StageSpec, source: SourceConfig) -> SourceConfig:
-        """The source; under `--drain` one that would follow a stream ends at what is there."""
-        if not self._drain or source.bounded:
+        """The source; under `--drain` one that would follow ends at what is there."""
+        if not self._drain:
             return source
-        if isinstance(source, StreamSource):
-            return source.model_copy(update={"follow": False})
+        if (ending := source.ending()) is not None:
+            return ending
         raise UsageError(f"--drain: the source of {stage.name!r} ({source.describe()}) never ends")

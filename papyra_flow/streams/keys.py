@@ -36,6 +36,10 @@ class Keyspace:
         """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
         return f"{{{self.tag}}}:@source:{stage}"
 
+    def parts(self, stage: str) -> str:
+        """The states of the parts of a stage's source, beside its lease (`streams.lease`)."""
+        return f"{self.source(stage)}:parts"
+
     def sink(self, stage: str) -> str:
         """The lease of a stage's sink."""
         return f"{{{self.tag}}}:@sink:{stage}"

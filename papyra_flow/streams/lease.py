@@ -2,12 +2,14 @@
 
 Taking a lease raises its epoch; every commit of the owner before then carries the old one and is refused by
 the script it runs in (the fencing token of https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html).
-The checkpoint lives in the same hash, so that it moves in the same script as what it stands for.
+The checkpoint lives in the same hash, so that it moves in the same script as what it stands for. A source of many
+parts, such as the files of a glob, has a state for each of them in a second hash, so that a commit writes those that
+moved and no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from papyra_flow.errors import CommandRefusedError, FencedError, RecordError
@@ -26,6 +28,11 @@ class Lease:
     commits: int
     done: bool
     records: int
+
+    @property
+    def parts_key(self) -> str:
+        """The hash of the states of a source's parts."""
+        return f"{self.key}:parts"
 
 
 class Leases:
@@ -50,6 +57,19 @@ class Leases:
         if epoch == 0:
             return None
         return Lease(key, epoch, checkpoint.decode(), int(commits), done == b"1", int(records))
+
+    async def parts(self, lease: Lease) -> dict[str, str]:
+        """The states of a source's parts by their names; nobody else moves them once the lease was taken."""
+        found: dict[str, str] = {}
+        cursor = b"0"
+        while True:
+            reply = await self._wire.call("HSCAN", lease.parts_key, cursor, "COUNT", 500)
+            if not isinstance(reply, list):
+                raise CommandRefusedError(f"HSCAN answered {reply!r}")
+            cursor, flat = reply
+            found |= {name.decode(): state.decode() for name, state in zip(flat[::2], flat[1::2], strict=True)}
+            if cursor == b"0":
+                return found
 
     async def beat(self, lease: Lease) -> None:
         """Say that the owner is still there; raises FencedError if it is somebody else by now."""
@@ -78,23 +98,29 @@ class Leases:
         read: int,
         checkpoint: str,
         done: bool,
+        parts: Mapping[str, str] | None = None,
     ) -> None:
         """Add a source's records to `targets` and move its checkpoint, atomically.
 
         `records` are target index and flat fields; `read` counts the source's records in this commit, `done`
-        says that it has ended. Repeating it with the same lease after a lost reply does nothing twice. Raises
-        FencedError if somebody else owns the source, ServerErrors with nothing done.
+        says that it has ended, `parts` are the new states of those parts that moved ('' for one to forget).
+        Repeating it with the same lease after a lost reply does nothing twice. Raises FencedError if somebody else
+        owns the source, ServerErrors with nothing done.
         """
         number, total = lease.commits + 1, lease.records + read
-        arguments: list[Argument] = [lease.epoch, number, checkpoint, int(done), total]
+        moved = parts or {}
+        arguments: list[Argument] = [lease.epoch, number, checkpoint, int(done), total, len(moved)]
+        for name, state in moved.items():
+            arguments += (name, state)
         for target, fields in records:
             if not fields:
                 raise RecordError("a record without fields cannot be added to a stream")
             if len(fields) == 2 and fields[0] == b"data":
-                arguments += (target + 3, fields[1])
+                arguments += (target + 4, fields[1])
             else:
-                arguments += ("*", target + 3, len(fields), *fields)
-        reply = await call_script(self._wire, "ingest", [self._probe, lease.key, *targets], arguments)
+                arguments += ("*", target + 4, len(fields), *fields)
+        keys = [self._probe, lease.key, lease.parts_key, *targets]
+        reply = await call_script(self._wire, "ingest", keys, arguments)
         if isinstance(reply, list) and reply[1]:
             raise refusal(reply[1].decode(errors="replace"))
         lease.commits, lease.records = number, total

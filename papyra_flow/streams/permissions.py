@@ -11,10 +11,10 @@ from collections.abc import Iterable
 
 CONNECT = ("auth", "client|id", "client|setname", "client|unblock", "info", "ping", "select")
 RUN = (
-    "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hmget", "hset", "sadd", "set", "sismember",
-    "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xgroup|delconsumer",
-    "xinfo|consumers",
-    "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
+    "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hmget", "hscan", "hset", "sadd", "set",
+    "sismember", "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create",
+    "xgroup|delconsumer", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
+    "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
 )  # fmt: skip
 OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")
 """For the verbs that look at a pipeline, repair it or remove it."""

@@ -61,6 +61,7 @@ def place(folder: PipelineFolder) -> PipelineFolder:
     """A folder with the files that pipelines in the docs name: those of `init`, of both templates."""
     for template in TEMPLATES:
         folder.cli("init", "--template", template)
+    folder.records("logs/app.log", [{"level": "info"}])
     flights = folder.path / "nycflights13"
     shutil.copy(flights / "airports.csv", folder.path)
     shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
