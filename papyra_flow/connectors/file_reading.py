@@ -102,8 +102,9 @@ class Reading:
         part.offset, part.line = place
         part.unfinished, part.sent = unfinished, list(sent)
         part.head = digest(self._file.start(min(part.offset, LOOK_BYTES))) if part.offset else ""
-        tail = self._file.before(part.offset) if part.offset > LOOK_BYTES else b""
-        part.tail = digest(tail) if len(tail) == LOOK_BYTES else ""
+        before = self._file.before(part.offset) if part.offset > LOOK_BYTES else b""
+        # Lines read ahead as far as a record may reach: what they passed in a packed file may be forgotten by now.
+        part.tail = digest(before) if len(before) == LOOK_BYTES else ""
 
     def end(self) -> bool:
         """The end was reached: keep that in the part; returns whether that is another state."""

@@ -258,7 +258,7 @@ class Histories(RuleBasedStateMachine):
             return portion
         for item in portion.items:
             if isinstance(item, BadRecord):
-                self.cut[item.raw.partition(b",")[0].decode()] += 1
+                self.cut[item.raw.partition(b",")[0].decode()] += 1  # an open quote, at the end of what is there
                 continue
             record = orjson.loads(item)
             if record["v"].endswith("end"):
