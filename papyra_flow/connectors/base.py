@@ -9,7 +9,7 @@ Neither speaks to the pipeline's own server. What does not live here: when they 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias
@@ -20,6 +20,18 @@ from papyra_flow.streams.entries import Record
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
 
 
+async def _unfenced() -> None:
+    """Nothing keeps others out."""
+
+
+async def _unkept(_checkpoint: str) -> None:
+    """Kept nowhere."""
+
+
+def _ignored(_records: int) -> None:
+    """Not counted."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectorContext:
     """What a connector may need: the pipeline's folder and name, the stage's name, the server's address."""
@@ -28,6 +40,12 @@ class ConnectorContext:
     pipeline: str
     stage: str
     redis: str
+    fence: Callable[[], Awaitable[None]] = _unfenced
+    """For a sink that waited for something: raises FencedError if another process owns it by now."""
+    keep: Callable[[str], Awaitable[None]] = _unkept
+    """For a sink that begins another file between two batches: keeps its checkpoint there; raises FencedError."""
+    lost: Callable[[int], None] = _ignored
+    """For a sink that finds records gone that it had written and that were committed: how many."""
 
 
 @dataclass(frozen=True, slots=True)
