@@ -102,6 +102,15 @@ class ConnectorError(PapyraFlowError):
     """A source cannot be read or a sink cannot be written: a missing file, a full disk, a bad header."""
 
 
+class OpenFilesError(PapyraFlowError):
+    """The process may not open as many files and connections as it needs (`ulimit -n`)."""
+
+    def __init__(
+        self, message: str = "too many open files: raise the limit (`ulimit -n`) or lower `consumers`"
+    ) -> None:
+        super().__init__(message)
+
+
 class PipelineFailedError(PapyraFlowError):
     """A run ended because a stage could not go on, e.g. `on_error: halt` met a record that failed."""
 

@@ -6,6 +6,7 @@ A verb raises; here the error becomes one sentence on stderr and an exit code. N
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, NoReturn
@@ -31,7 +32,7 @@ from papyra_flow.cli import (
     top,
 )
 from papyra_flow.cli.console import Verbosity, print_error
-from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
+from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
 from papyra_flow.stdout import mend_stdout
 
@@ -96,6 +97,9 @@ def main() -> NoReturn:
     except Exception as exc:
         if verbosity.debug:
             raise
+        if isinstance(exc, OSError) and exc.errno in {errno.EMFILE, errno.ENFILE}:
+            print_error(OpenFilesError())
+            sys.exit(EXIT_FAILED)
         print(
             f"papyra-flow: internal error: {type(exc).__name__}: {visible(str(exc)[:1000])} "
             "(rerun with --debug for the traceback)",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from papyra_flow.cli.options import File, Json, Redis, Set
-from papyra_flow.errors import EXIT_DEAD_LETTERS, ServerError, UsageError
+from papyra_flow.errors import EXIT_DEAD_LETTERS, EXIT_FAILED, ServerError, UsageError
 
 if TYPE_CHECKING:
     from papyra_flow.observe.counters import RunCounters
@@ -90,6 +90,8 @@ def run(
         _print_failures(failed, file)
     if result.error is not None:
         raise result.error
+    if result.counters.lost:
+        raise typer.Exit(EXIT_FAILED)
     if result.counters.dead:
         raise typer.Exit(EXIT_DEAD_LETTERS)
 
@@ -161,9 +163,10 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
             counters.dropped or None,
             counters.retried or None,
             counters.dead or None,
+            counters.lost or None,
         )
         for name, counters in result.counters.stages.items()
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
-    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
+    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead", "lost")
     print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)

@@ -53,6 +53,11 @@ class Component(BaseModel):
             value = ", ".join(map(str, value))
         return self.name if value is None else f"{self.name}: {value}"
 
+    def file_paths(self) -> tuple[str, ...]:
+        """The files that it reads or writes, as the pipeline names them; those of a source may be globs."""
+        path = getattr(self, "path", None)
+        return (path,) if isinstance(path, str) else ()
+
     @classmethod
     def main_is_mapping(cls) -> bool:
         """Whether the main field itself is a mapping, as that of `map` is."""

@@ -9,7 +9,7 @@ Neither speaks to the pipeline's own server. What does not live here: when they 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
@@ -18,6 +18,18 @@ from papyra_flow.config.components import Component
 from papyra_flow.streams.entries import Record
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
+
+
+async def _unfenced() -> None:
+    """Nothing keeps others out."""
+
+
+async def _unkept(_checkpoint: str) -> None:
+    """Kept nowhere."""
+
+
+def _ignored(_records: int) -> None:
+    """Not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +44,12 @@ class ConnectorContext:
     stage: str
     redis: str
     max_record: int = 8 * 1024**2
+    fence: Callable[[], Awaitable[None]] = _unfenced
+    """For a sink that waited for something: raises FencedError if another process owns it by now."""
+    keep: Callable[[str], Awaitable[None]] = _unkept
+    """For a sink that begins another file between two batches: keeps its checkpoint there; raises FencedError."""
+    lost: Callable[[int], None] = _ignored
+    """For a sink that finds records gone that it had written and that were committed: how many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from papyra_flow.streams.entries import Record, encode_json
 
 def json_line(record: Record, raw: bytes | None) -> bytes:
     """A record as a line; one that is unchanged and on one line already is not encoded again."""
-    return (raw if raw is not None and b"\n" not in raw else encode_json(record)) + b"\n"
+    return (raw if raw is not None and b"\n" not in raw and b"\r" not in raw else encode_json(record)) + b"\n"
 
 
 class JsonlSink(SinkConfig):
@@ -29,4 +29,4 @@ class JsonlSink(SinkConfig):
 
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
-        return FileSink(context.folder / self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)
+        return FileSink(context, self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from papyra_flow.observe.histograms import Timings
 
-NUMBERS = ("read", "written", "dropped", "retried", "dead", "claimed", "stale")
+NUMBERS = ("read", "written", "dropped", "retried", "dead", "claimed", "stale", "lost")
 """The counts that are plain numbers."""
 
 
@@ -26,6 +26,8 @@ class StageCounters:
     dead: int = 0
     claimed: int = 0
     stale: int = 0
+    lost: int = 0
+    """Records that were done with, and that others then took away: a sink's file was deleted under the run."""
     timings: Timings = field(default_factory=Timings, compare=False)
 
     def add(self, other: StageCounters) -> None:
@@ -38,6 +40,7 @@ class StageCounters:
         self.dead += other.dead
         self.claimed += other.claimed
         self.stale += other.stale
+        self.lost += other.lost
         self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:
@@ -71,3 +74,8 @@ class RunCounters:
     def dead(self) -> int:
         """Dead letters of all stages."""
         return sum(counters.dead for counters in self.stages.values())
+
+    @property
+    def lost(self) -> int:
+        """Records of all stages that are gone."""
+        return sum(counters.lost for counters in self.stages.values())

@@ -6,7 +6,10 @@ until the owner has gone silent.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from papyra_flow.connectors.base import Sink, SinkConfig
+from papyra_flow.errors import FencedError
 from papyra_flow.runtime.delivery import SinkDelivery
 from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.streams.lease import Lease
@@ -41,20 +44,37 @@ class SinkOwner:
             self._lease = await self._own()
             if self._lease is None:
                 return None
-        self._sink = self._config.open(stage.around.topology.connector_context(spec.name))
+        context = stage.around.topology.connector_context(spec.name)
+        self._sink = self._config.open(replace(context, fence=self._fence, keep=self._keep, lost=self._count_lost))
         lease = self._lease
         await self._sink.lock()
-        if lease is not None:
-            await stage.patience.keep_trying(lambda: stage.around.leases.beat(lease))
-        start = await self._sink.start(lease.checkpoint if lease else "")
-        if lease is not None:
-            await stage.patience.keep_trying(lambda: stage.around.leases.move(lease, start))
+        await self._fence()
+        await self._keep(await self._sink.start(lease.checkpoint if lease else ""))
         return SinkDelivery(stage, self._consumer, self._sink, self._lease)
 
     @property
     def standing_by(self) -> bool:
         """Whether somebody else owns the sink, so that there is nothing for us to do."""
         return self._standing_by
+
+    async def _fence(self) -> None:
+        """Raise FencedError if the lease is another's by now, or is not where we moved it."""
+        stage = self._stage
+        await stage.patience.keep_trying(self.beat)
+        if (lease := self._lease) is not None:
+            held = await stage.patience.keep_trying(
+                lambda: stage.around.server.wire.call("HGET", lease.key, "checkpoint")
+            )
+            if (held or b"") != lease.checkpoint.encode():
+                raise FencedError(f"{lease.key} is not where its owner had moved it")
+
+    async def _keep(self, checkpoint: str) -> None:
+        """Keep a checkpoint beside the commits."""
+        if (lease := self._lease) is not None:
+            await self._stage.patience.keep_trying(lambda: self._stage.around.leases.move(lease, checkpoint))
+
+    def _count_lost(self, records: int) -> None:
+        self._stage.counters.lost += records
 
     async def _own(self) -> Lease | None:
         around, silence = self._stage.around, self._stage.spec.settings.claim_after

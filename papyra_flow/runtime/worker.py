@@ -20,6 +20,7 @@ from papyra_flow.runtime.consumer import Consumer
 from papyra_flow.runtime.drain import Drain
 from papyra_flow.runtime.keepalive import Keepalive
 from papyra_flow.runtime.names import consumer_name, process_name
+from papyra_flow.runtime.open_files import ensure_open_files
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
 from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.reporter import Reporter
@@ -99,6 +100,7 @@ class Worker:
     async def run(self) -> Outcome:
         """Run until drained or stopped; raises the error that ended the run."""
         self._prepare()
+        ensure_open_files(len(self._consumers), len(self._sources) + sum(one.spec.exclusive for one in self._runtimes))
         for runtime in self._runtimes:
             await runtime.processor.start()
         self._around.keepalive.start()

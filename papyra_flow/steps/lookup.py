@@ -62,6 +62,10 @@ class Lookup(StepConfig):
         """Table and key."""
         return f"lookup: {self.csv or self.jsonl or self.hash} on {self.on}"
 
+    def file_paths(self) -> tuple[str, ...]:
+        """The table's file, if it is one."""
+        return tuple(table for table in (self.csv, self.jsonl) if table is not None)
+
     def build(self, context: StepContext) -> Step:
         """The step, with a file's table loaded."""
         return self._from_hash(context) if self.hash is not None else self._from_file(context)

@@ -8,6 +8,7 @@ be repeated. What does not live here: sending and receiving (`link`).
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeAlias
@@ -16,7 +17,13 @@ import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from papyra_flow.errors import CommandRefusedError, ConnectionLostError, ServerError, ServerUnreachableError
+from papyra_flow.errors import (
+    CommandRefusedError,
+    ConnectionLostError,
+    OpenFilesError,
+    ServerError,
+    ServerUnreachableError,
+)
 from papyra_flow.streams.link import Link, Receiver, Reply
 from papyra_flow.streams.refusals import refusal, reply_text
 
@@ -124,8 +131,11 @@ class Wire:
                 return connection
 
 
-def _not_let_in(exc: Exception) -> ServerError:
+def _not_let_in(exc: Exception) -> ServerError | OpenFilesError:
     """Why there is no connection: redis-py wraps what the server answered to AUTH and the like."""
+    causes = (exc, exc.__cause__, exc.__context__)
+    if any(isinstance(e, OSError) and e.errno in {errno.EMFILE, errno.ENFILE} for e in causes):
+        return OpenFilesError()
     answered = next((e for e in (exc, exc.__cause__) if isinstance(e, AuthenticationError | ResponseError)), None)
     if isinstance(answered, AuthenticationError):
         return CommandRefusedError(f"the server does not let us in: {answered}")

@@ -19,6 +19,7 @@ from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
+from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.tables import mixtures
 
@@ -146,7 +147,6 @@ def _routes(topology: Topology) -> Iterator[Finding]:
 
 
 def _sinks(topology: Topology) -> Iterator[Finding]:
-    files: dict[object, str] = {}
     for stage in topology.stages.values():
         if stage.sink is None:
             continue
@@ -158,13 +158,7 @@ def _sinks(topology: Topology) -> Iterator[Finding]:
                 message,
                 "leave `consumers` at 1 here",
             )
-        path = getattr(stage.sink, "path", None)
-        if path is not None:
-            target = topology.folder / path
-            if target in files:
-                message = f"the stages {files[target]!r} and {stage.name!r} write the same file"
-                yield ("stages", stage.name, "write"), "shared-file", message, None
-            files.setdefault(target, stage.name)
+    yield from file_findings(topology)
 
 
 def _steps(topology: Topology) -> Iterator[Finding]:
