@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from papyra_flow.errors import RecordError
-from papyra_flow.streams.values import Value, decimal_form, iso_duration, iso_of_nanoseconds, refuse_non_finite, utc
+from papyra_flow.streams.durations import iso_duration, iso_of_nanoseconds
+from papyra_flow.streams.values import Value, decimal_form, refuse_non_finite, utc
 
 _SCHEMAS = 8
 """A stage's steps make few different ones."""

@@ -2,7 +2,7 @@
 
 `docs/reference/values.md` says the rules to users. Steps, expressions and tables make values that JSON has no type
 for; a value is never written as something else than it is, such as null for a NaN. What does not live here: reading
-and writing JSON (`json_codec`), and what Arrow's types are in Python (`table_values`).
+and writing JSON (`json_codec`), durations in text (`durations`), and what Arrow's types are in Python (`table_rows`).
 """
 
 from __future__ import annotations
@@ -18,22 +18,34 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from papyra_flow.errors import RecordError
+from papyra_flow.streams.durations import NANOSECONDS, iso_of_nanoseconds
 
 Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | None"
 
 MAX_DIGITS = 4299
 """Python reads integers of 4,300 characters and no longer ones, since it takes quadratic time (CVE-2020-10735)."""
+MAX_DEPTH = 254
+"""As deep as orjson writes."""
 _LONGEST = 10**MAX_DIGITS
 _PLAIN = frozenset({bool, int, str, type(None)})
-_NANOSECONDS = 1_000_000_000
 
 
 def json_form(value: object, name: str = "") -> Value:
     """The value in types that JSON has; raises RecordError, with the place in the record, if there is no such form."""
     try:
-        return _form(value, name)
+        form = _form(value, name)
     except RecursionError as exc:
         raise RecordError("the record is nested too deeply, or contains itself") from exc
+    layer, depth = [form], 0
+    while layer := [inner for outer in layer for inner in _items_of(outer)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise RecordError(f"the record is nested more than {MAX_DEPTH} levels deep")
+    return form
+
+
+def _items_of(form: Value) -> Iterable[Value]:
+    return form.values() if isinstance(form, dict) else form if isinstance(form, list) else ()
 
 
 def record_form(record: Mapping[str, object]) -> dict[str, Value]:
@@ -69,9 +81,12 @@ def all_finite(values: Iterable[object]) -> bool:
 
 def refuse_non_finite(record: Mapping[str, object]) -> None:
     """Raise RecordError for a NaN or an infinity in a record, however deep in lists and objects."""
-    if not all_finite(record.values()):
-        for name, value in record.items():
-            _refuse_non_finite(value, str(name))
+    try:
+        if not all_finite(record.values()):
+            for name, value in record.items():
+                _refuse_non_finite(value, str(name))
+    except RecursionError as exc:
+        raise RecordError("the record is nested too deeply, or contains itself") from exc
 
 
 def _refuse_non_finite(value: object, name: str) -> None:
@@ -83,30 +98,6 @@ def _refuse_non_finite(value: object, name: str) -> None:
     elif isinstance(value, list | tuple):
         for place, inner in enumerate(value):
             _refuse_non_finite(inner, f"{name}[{place}]")
-
-
-def iso_duration(months: int, days: int, nanoseconds: int) -> str:
-    """A duration as ISO 8601 writes it; where its parts have different signs, each has its own."""
-    sign = "-" if max(months, days, nanoseconds) <= 0 and (months, days, nanoseconds) != (0, 0, 0) else ""
-    if sign:
-        months, days, nanoseconds = -months, -days, -nanoseconds
-    years, months = _split(months, 12)
-    seconds, rest = _split(nanoseconds, _NANOSECONDS)
-    minutes, seconds = _split(seconds, 60)
-    hours, minutes = _split(minutes, 60)
-    found = "".join(f"{number}{unit}" for number, unit in ((years, "Y"), (months, "M"), (days, "D")) if number)
-    clock = "".join(f"{number}{unit}" for number, unit in ((hours, "H"), (minutes, "M")) if number)
-    if seconds or rest:
-        minus = "-" if seconds < 0 or rest < 0 else ""
-        fraction = f".{abs(rest):09d}".rstrip("0").rstrip(".")
-        clock += f"{minus}{abs(seconds)}{fraction}S"
-    return f"{sign}P{found}" + (f"T{clock}" if clock else "") if found or clock else "PT0S"
-
-
-def iso_of_nanoseconds(count: int) -> str:
-    """A duration of days, hours, minutes and seconds, as ISO 8601 writes it."""
-    days, rest = _split(count, 86400 * _NANOSECONDS)
-    return iso_duration(0, days, rest)
 
 
 def decimal_form(value: Decimal, name: str = "") -> int | float | str:
@@ -179,7 +170,7 @@ def _of_datetime(value: datetime, name: str) -> Value:
 def _of_duration(value: timedelta, name: str) -> Value:
     if value != value:  # noqa: PLR0124 - pandas' NaT
         raise RecordError(f"{_shown(name)} is {value}, which is not a duration")
-    return iso_of_nanoseconds((value.days * 86400 + value.seconds) * _NANOSECONDS + value.microseconds * 1000)
+    return iso_of_nanoseconds((value.days * 86400 + value.seconds) * NANOSECONDS + value.microseconds * 1000)
 
 
 def _of_mapping(value: Mapping[Any, Any], name: str) -> Value:
@@ -270,12 +261,6 @@ _EXACTLY: Mapping[type, Callable[[Any, str], Value]] = {
     str: _of_text,
 }
 """The same for JSON's own types, which most values are."""
-
-
-def _split(number: int, size: int) -> tuple[int, int]:
-    """How many whole sizes are in a number, and the rest, both with its sign."""
-    whole = abs(number) // size * (1 if number >= 0 else -1)
-    return whole, number - whole * size
 
 
 def _inside(name: str, key: str) -> str:

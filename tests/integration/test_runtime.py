@@ -804,7 +804,7 @@ async def test_records_too_large_too_wide_or_too_deep_are_dead_with_their_bytes(
     told = {letter.fields["data"]: letter.error for letter in letters}
     assert told == {
         large: f"the record has {len(large):,} bytes, more than `max_record` allows",
-        deep: "the record cannot be written as JSON: Recursion limit reached",
+        deep: "the record is nested more than 254 levels deep",
         '{"grow": 1}': "the record has become 5,008 bytes, more than `max_record` allows",
         '{"many": 20000}': "the record became 20,000, more than the 10,000 of a commit",
         '{"n": 2}': "the record has 53,902 bytes, more than `max_record` allows",

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from papyra_flow.errors import RecordError
+from papyra_flow.streams.durations import iso_duration
 from papyra_flow.streams.entries import decode_json, encode_fields, encode_json
 from papyra_flow.streams.json_codec import read_json, write_json, write_records
-from papyra_flow.streams.values import decimal_form, iso_duration, json_form
+from papyra_flow.streams.values import decimal_form, json_form, refuse_non_finite
 
 
 class Color(enum.Enum):
@@ -161,8 +162,24 @@ def test_a_refusal_is_one_sentence(record: dict[str, Any], told: str) -> None:
 def test_a_record_that_contains_itself_is_refused() -> None:
     record: dict[str, Any] = {}
     record["self"] = [record]
-    with pytest.raises(RecordError, match="nested too deeply"):
-        encode_json(record)
+    for refuse in (encode_json, refuse_non_finite):
+        with pytest.raises(RecordError, match="nested too deeply"):
+            refuse(record)
+
+
+@pytest.mark.parametrize("inside", [1, 2**70, None, math.nan, Decimal(1)])
+@pytest.mark.parametrize("kind", ["dict", "list"])
+def test_a_record_is_as_deep_as_it_may_be_whatever_is_in_it(inside: object, kind: str) -> None:
+    def nested(levels: int) -> dict[str, Any]:
+        found: Any = inside
+        for _ in range(levels - 1):
+            found = {"a": found} if kind == "dict" else [found]
+        return {"v": found}
+
+    if inside == inside:  # noqa: PLR0124 - all but NaN
+        assert read_json(encode_json(nested(254))) == nested(254)
+    with pytest.raises(RecordError):
+        encode_json(nested(255))
 
 
 @pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/New_York", "UTC"])
