@@ -29,18 +29,19 @@ def groups(file: File, redis: Redis = None, set_: Set = None, json: Json = False
     """Show every group on the pipeline's streams, or on one stream, as XINFO GROUPS does."""
     from papyra_flow.cli.console import print_json, print_table
     from papyra_flow.cli.session import session
+    from papyra_flow.streams.backlog import counted
     from papyra_flow.streams.positions import look
 
     with session(file, redis, set_) as found:
         keys = [found.key_of(stream)] if stream else [spec.key for spec in found.topology.streams.values()]
 
         async def ask(server: Server) -> Positions:
-            return await look(server.wire, keys)
+            return await counted(server.wire, await look(server.wire, keys), once=True)
 
         positions = found.ask(ask, about=keys)
     rows = [
         {"stream": key, "group": group.name, "consumers": group.consumers, "pending": group.pending,
-         "last_delivered_id": group.last_delivered, "lag": group.lag}
+         "last_delivered_id": group.last_delivered, "lag": group.lag, "lag_exact": group.exact}
         for key in keys
         for group in positions.streams[key].groups.values()
     ]  # fmt: skip

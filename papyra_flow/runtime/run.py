@@ -19,6 +19,7 @@ from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
 from papyra_flow.runtime.worker import Worker
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, create_groups
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
@@ -138,6 +139,7 @@ async def _watched(watch: Watch, counters: RunCounters, server: Server) -> None:
 async def _streams(server: Server, topology: Topology) -> dict[str, dict[str, int]]:
     """Each stream's length and backlog, for the end of a run."""
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+    positions = await counted(server.wire, positions, once=True)
     found = {}
     for stream in topology.streams.values():
         if stream.hidden:
