@@ -7,7 +7,6 @@ What does not live here: steps and connectors (`components` and the rooms that d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -26,14 +25,12 @@ from pydantic_core import PydanticCustomError
 from papyra_flow.config.cases import Case
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, OneOf
 from papyra_flow.config.forms import OneOrMany
-from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, parse_duration
+from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, is_entry_id, parse_duration
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
 RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
 """Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
-
-START_ID = re.compile(r"earliest|latest|0|\$|\d+(-\d+)?")
 
 
 def _optional_mapping(value: object) -> object:
@@ -42,7 +39,7 @@ def _optional_mapping(value: object) -> object:
 
 def _start(value: object) -> object:
     text = str(value)
-    if not START_ID.fullmatch(text):
+    if text not in {"earliest", "latest", "$"} and not is_entry_id(text):
         raise ValueError(f"expected earliest, latest or an entry id such as 1700000000000-0, not {value!r}")
     return {"earliest": "0", "latest": "$"}.get(text, text)
 
