@@ -12,6 +12,7 @@ from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
 
 if TYPE_CHECKING:
     from papyra_flow.streams.server import Server
+    from papyra_flow.topology.destroy import There
     from papyra_flow.topology.model import Topology
     from papyra_flow.topology.plan import Plan
 
@@ -71,12 +72,18 @@ def destroy(
     with session(file, redis, set_) as found:
         there = found.ask(lambda server: what_is_there(server, found.topology))
         if there.keys or there.groups:
-            losing = f"{there.backlog:,} records are not processed yet and would be lost" if there.backlog else None
+            losing = _losing(there)
             doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
             consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(lambda server: carry_out(server, there))
     if json:
         print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
+
+
+def _losing(there: There) -> str | None:
+    told = [f"{there.backlog:,} records are not processed yet and would be lost"] if there.backlog else []
+    told += [f"{count:,} records would be lost to the group {group}" for group, count in there.others.items() if count]
+    return "; ".join(told) or None
 
 
 async def _plan(server: Server, topology: Topology) -> Plan:
@@ -98,5 +105,7 @@ def _print(made: Plan) -> None:
     print_table(("", "group", "stream", "at", "pending", "lag"), groups)
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
+    for former in made.former_groups:
+        print(f"! {former}")
     for key in made.unknown_keys:
         print(f"? {key}: not in the file")

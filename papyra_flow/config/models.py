@@ -28,6 +28,7 @@ from papyra_flow.config.forms import OneOrMany
 from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, is_entry_id, parse_duration
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+GroupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}$")]
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
 RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
 """Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
@@ -118,7 +119,9 @@ class StageConfig(Tuning):
     )
     match: Literal["first", "all"] = Field("first", description="Forward to the first route that fits, or to all.")
     write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
-    group: Name | None = Field(None, description="The consumer group's name (the stage's).")
+    group: GroupName | None = Field(
+        None, description="The consumer group's name (the stage's; `PIPELINE.STAGE` if it reads a stream with a `key`)."
+    )
     start: Annotated[str, BeforeValidator(_start)] = Field(
         "0", description="Where a new group starts: earliest, latest or an entry id."
     )

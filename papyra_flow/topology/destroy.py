@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, destroy_groups
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
@@ -17,21 +18,28 @@ class There:
     keys: list[str]
     groups: list[GroupSpec]
     backlog: int
+    others: dict[str, int]
+    """Groups of others on the pipeline's own streams (`group on key`), and what they have still to process there."""
 
 
 async def what_is_there(server: Server, topology: Topology) -> There:
     """The pipeline's keys, its groups on streams of others, and its backlog."""
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+    positions = await counted(server.wire, positions, once=True)
     foreign, backlog = [], 0
+    others: dict[str, int] = {}
     for stream in topology.streams.values():
         groups = positions.streams[stream.key].groups
+        if not stream.external:
+            ours = {topology.stages[name].group for name in stream.readers}
+            others |= {f"{name} on {stream.key}": at.backlog for name, at in groups.items() if name not in ours}
         for name in stream.readers:
             stage = topology.stages[name]
             if stage.group in groups:
                 backlog += groups[stage.group].backlog
                 if stream.external:
                     foreign.append(GroupSpec(stream.key, stage.group))
-    return There(await keys_of(server, topology), foreign, backlog)
+    return There(await keys_of(server, topology), foreign, backlog, others)
 
 
 async def carry_out(server: Server, there: There) -> None:

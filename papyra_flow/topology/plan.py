@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from papyra_flow.streams.positions import Positions
+from papyra_flow.topology.migration import FormerGroup, former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.words import retention_words
 
@@ -62,6 +63,8 @@ class Plan:
     groups: list[PlannedGroup] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
+    former_groups: list[FormerGroup] = field(default_factory=list)
+    """What keeps a run from starting: groups that stages may have had under another name."""
 
     @property
     def changes(self) -> int:
@@ -99,6 +102,7 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
             if name not in ours
         ]
     plan.links = list(_links(topology))
+    plan.former_groups = former_groups(topology, positions)
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
     known |= {stage.dead_key for stage in topology.stages.values()} | {
         topology.keys.applied,
