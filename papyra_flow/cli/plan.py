@@ -87,12 +87,15 @@ def _losing(there: There) -> str | None:
 
 
 async def _plan(server: Server, topology: Topology) -> Plan:
+    from papyra_flow.streams.backlog import counted
     from papyra_flow.streams.positions import look
-    from papyra_flow.topology.destroy import keys_of
+    from papyra_flow.topology.orphans import keys_of
     from papyra_flow.topology.plan import make_plan
 
-    positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
-    return make_plan(topology, positions, server=server.shown, keys=await keys_of(server, topology))
+    keys = await keys_of(server, topology)
+    streams = [stream.key for stream in topology.streams.values()]
+    positions = await look(server.wire, list(dict.fromkeys([*streams, *keys])))
+    return make_plan(topology, await counted(server.wire, positions), server=server.shown, keys=keys)
 
 
 def _print(made: Plan) -> None:
@@ -105,6 +108,8 @@ def _print(made: Plan) -> None:
     print_table(("", "group", "stream", "at", "pending", "lag"), groups)
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
+    for orphan in made.orphans:
+        print(f"! {orphan}; {orphan.hint}")
     for former in made.former_groups:
         print(f"! {former}")
     for key in made.unknown_keys:

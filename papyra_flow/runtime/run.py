@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
+from papyra_flow.runtime.forewarn import forewarn
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
@@ -105,6 +106,7 @@ async def run_pipeline(
     started = time.monotonic()
     try:
         await apply_topology(server, topology)
+        await forewarn(server, topology)
         part: Part
         if make is not None:
             part = make(topology, server, counters)

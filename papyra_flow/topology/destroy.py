@@ -9,6 +9,7 @@ from papyra_flow.streams.groups import GroupSpec, destroy_groups
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
+from papyra_flow.topology.orphans import keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,3 @@ async def carry_out(server: Server, there: There) -> None:
     await destroy_groups(server.wire, there.groups)
     for start in range(0, len(there.keys), 500):
         await server.wire.call("UNLINK", *there.keys[start : start + 500])
-
-
-async def keys_of(server: Server, topology: Topology) -> list[str]:
-    """All keys under the pipeline's hash tag, by SCAN (https://redis.io/docs/latest/commands/scan/)."""
-    found: set[str] = set()
-    cursor = b"0"
-    while True:
-        reply = await server.wire.call("SCAN", cursor, "MATCH", topology.keys.pattern, "COUNT", 1000)
-        if not isinstance(reply, list):
-            return sorted(found)
-        cursor = reply[0]
-        found.update(key.decode(errors="replace") for key in reply[1])
-        if cursor == b"0":
-            return sorted(found)

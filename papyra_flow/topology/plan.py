@@ -13,6 +13,7 @@ from typing import Literal
 from papyra_flow.streams.positions import Positions
 from papyra_flow.topology.migration import FormerGroup, former_groups
 from papyra_flow.topology.model import Topology
+from papyra_flow.topology.orphans import Orphan, known_keys, orphans
 from papyra_flow.topology.words import retention_words
 
 State = Literal["create", "exists", "foreign", "wrong-type"]
@@ -63,6 +64,8 @@ class Plan:
     groups: list[PlannedGroup] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
+    orphans: list[Orphan] = field(default_factory=list)
+    """What stays behind on the server: groups, streams and dead letters that the file does not know any more."""
     former_groups: list[FormerGroup] = field(default_factory=list)
     """What keeps a run from starting: groups that stages may have had under another name."""
 
@@ -103,13 +106,9 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
         ]
     plan.links = list(_links(topology))
     plan.former_groups = former_groups(topology, positions)
-    known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
-    known |= {stage.dead_key for stage in topology.stages.values()} | {
-        topology.keys.applied,
-        topology.keys.workers,
-        topology.keys.paused,
-    }
-    plan.unknown_keys = sorted(set(keys) - known)
+    keys = set(keys)
+    plan.unknown_keys = sorted(keys - known_keys(topology))
+    plan.orphans = [one for one in orphans(topology, positions, keys) if one.holds_records and not one.of_others]
     return plan
 
 
