@@ -79,10 +79,16 @@ def load(file: Path, redis: str | None, overrides: Sequence[str] | None) -> Load
 
 
 @contextmanager
-def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> Iterator[Session]:
-    """A session; an embedded server is started if need be, and left at the end."""
+def session(
+    file: Path, redis: str | None, overrides: Sequence[str] | None, *, checked: bool = True
+) -> Iterator[Session]:
+    """A session; an embedded server is started if need be, and left at the end.
+
+    Unless it is `checked`, nothing of the steps is looked at, so that their code need not be there.
+    """
     loaded = load(file, redis, overrides)
-    _refuse_early(loaded)
+    if checked:
+        _refuse_early(loaded)
     embedded: EmbeddedServer | None = None
     url = loaded.config.redis
     if url == EMBEDDED:
@@ -92,7 +98,8 @@ def session(file: Path, redis: str | None, overrides: Sequence[str] | None) -> I
     hide_in_logs(loaded.document.secrets)
     try:
         found = Session(loaded, assemble(loaded), url)
-        found.topology = build_topology(loaded, existing=_existing(found))
+        if checked:
+            found.topology = build_topology(loaded, existing=_existing(found))
         yield found
     except PapyraFlowError as exc:
         exc.args = tuple(found.topology.public(part) if isinstance(part, str) else part for part in exc.args)
