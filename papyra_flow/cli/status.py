@@ -55,7 +55,7 @@ def _print(found: Session, document: dict[str, object]) -> None:
         return
     names = ("stream", "consumers", "pending", "lag", "oldest_pending_ms", "dead")
     shown = {
-        name: {**facts, "lag": facts["lag"] if facts["lag_exact"] else f"≤ {facts['lag']:,}"}
+        name: {**facts, "lag": facts["lag"] if facts.get("lag_exact", True) else f"≤ {facts['lag']:,}"}
         for name, facts in stages.items()
     }
     rows = [(stage.name, *(shown[stage.name][name] for name in names)) for stage in found.topology.in_order()]

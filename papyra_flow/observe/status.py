@@ -59,10 +59,11 @@ async def _stage(server: Server, topology: Topology, stage: StageSpec, positions
         "consumers": max((group.consumers for group in groups), default=0),
         "pending": sum(group.pending for group in groups),
         "lag": sum(group.lag for group in groups) + missing,
-        "lag_exact": all(group.exact for group in groups),
         "oldest_pending_ms": int(max(oldest) * 1000) if oldest else None,
         "dead": positions.streams[stage.dead_key].length,
     }
+    if not all(group.exact for group in groups):
+        document["lag_exact"] = False  # the most that it can be
     if stage.source is not None:
         lease = positions.leases[stage.source_lease]
         document["source"] = {

@@ -156,3 +156,37 @@ def test_a_consumers_entries_are_handed_over_before_it_goes(folder: PipelineFold
         assert "there are: mine" in told.err
         refused = folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--yes", "--redis", url, code=2)
         assert "if it is at work" in refused.err
+
+
+def test_a_renamed_stages_group_is_told_by_run_and_plan_and_its_stream_is_trimmed_when_it_is_gone(
+    folder: PipelineFolder, server: LocalServer
+) -> None:
+    text = """\
+        pipeline: d
+        stages: {%s: {from: s, process: [{set: {x: "1"}}], to: t}}
+        streams: {s: {}, t: {retain: all}}
+        """
+    folder.pipeline(text % "old").cli("run", "pipeline.yml", "--drain", "--redis", server.url)
+    folder.pipeline(text % "new")
+    with server.client as plain:
+        for n in range(20):
+            plain.xadd("{d}:s", {"data": f'{{"n": {n}}}'})
+        told = folder.cli("run", "pipeline.yml", "--drain", "--redis", server.url).err
+        assert "the group 'old' on {d}:s, which has 20 entries not read" in told
+        assert plain.xlen("{d}:s") == 20
+        assert "drop-group FILE s old" in folder.cli("plan", "pipeline.yml", "--redis", server.url).out
+        folder.cli("drop-group", "pipeline.yml", "s", "old", "--force", "--redis", server.url)
+        assert folder.cli("run", "pipeline.yml", "--drain", "--redis", server.url).err == ""
+        assert (plain.xlen("{d}:s"), plain.xlen("{d}:t")) == (0, 20)
+
+
+def test_groups_shows_a_lag_that_is_not_known_as_the_most_that_it_can_be(folder: PipelineFolder, url: str) -> None:
+    folder.pipeline(SMALL.replace("there.is.no:such_module", "json:dumps"))
+    with client(url) as plain:
+        ids = [plain.xadd("{d}:s", {"data": "x" * 100_000}) for _ in range(200)]
+        plain.xgroup_create("{d}:s", "a", "0")
+        plain.xdel("{d}:s", ids[100])
+    (row,) = folder.cli("groups", "pipeline.yml", "--json", "--redis", url).json
+    assert (row["lag"], row["lag_exact"]) == (199, False)
+    assert "≤ 199" in folder.cli("groups", "pipeline.yml", "--redis", url).out
+    assert "≤ 199" in folder.cli("status", "pipeline.yml", "--redis", url).out
