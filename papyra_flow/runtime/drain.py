@@ -69,7 +69,7 @@ class Drain:
         activity = self._around.activity
         while True:
             activity.clear()
-            if self._at_rest() and await self._drained():
+            if self._at_rest() and await self.drained():
                 return
             try:
                 async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._at_rest() else None):
@@ -77,7 +77,8 @@ class Drain:
             except TimeoutError:
                 continue
 
-    async def _drained(self) -> bool:
+    async def drained(self) -> bool:
+        """Whether all is drained, by a look now."""
         positions = await self._look()
         if not is_idle(self._around.topology, self._stages, positions):
             return False

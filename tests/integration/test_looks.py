@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from papyra_flow.runtime.drain import Drain
 from papyra_flow.streams.backlog import Counter, counted
 from papyra_flow.streams.ends import ends_of
 from papyra_flow.streams.positions import look
@@ -204,3 +206,31 @@ async def test_writers_go_on_when_their_readers_have_caught_up_whatever_the_lag_
     assert result.outcome == "drained"
     with client(any_url) as plain:
         assert plain.xlen("{l}:t") == 200
+
+
+@pytest.mark.parametrize("told", ["nothing", "unknown", "right"])
+async def test_what_waits_is_seen_whatever_the_lag_says_and_copied_once(
+    any_url: str, folder: PipelineFolder, told: str
+) -> None:
+    """The decision alone: no consumer is at work that could be faster than the look."""
+    topology = folder.pipeline(PIPELINE).topology()
+    server = Server(any_url)
+    around: Any = SimpleNamespace(topology=topology, server=server, activity=asyncio.Event())
+    drain = Drain(around, ["a"], lambda: True)
+    with client(any_url) as plain:
+        ids = _filled(plain, 5)
+        if told == "nothing":
+            plain.execute_command("XGROUP", "SETID", KEY, "a", "0", "ENTRIESREAD", 5)
+        elif told == "unknown":
+            plain.xdel(KEY, ids[2])
+        assert [await drain.drained() for _ in range(3)] == [False] * 3
+        plain.config_resetstat()
+        assert [await drain.drained() for _ in range(3)] == [False] * 3
+        assert await calls(server.wire, "xrange") == 0
+        plain.xreadgroup("a", "c", {KEY: ">"}, count=3)
+        assert not await drain.drained()  # pending
+        plain.xack(KEY, "a", *ids)
+        assert [await drain.drained() for _ in range(3)] == [False] * 3
+        plain.xtrim(KEY, maxlen=0)
+        assert [await drain.drained() for _ in range(3)][-1]
+    await server.close()
