@@ -29,28 +29,39 @@ LARGE_ENTRY = 20 * 1024
 class Counter:
     """Counts for one group of one stream, and remembers what it has counted: each entry is copied once.
 
-    Entries that are deleted after they were counted are still counted until the group has passed them, or until the
-    stream gets shorter while the group stands still.
+    Entries that are deleted after they were counted are still counted until the group has passed them, or stands still.
     """
 
     def __init__(self, wire: Wire, key: str) -> None:
         self._wire = wire
         self._key = key
         self._pages: deque[tuple[str, int]] = deque()
-        self._stood: tuple[str, int] = ("", 0)
+        self._counted_at = 0
+        """The stream's length when its entries were last counted."""
+        self._stood = ""
+        """Where the group stood at the last look."""
+        self._waits: int | None = None
+        """The stream's length when an entry was last seen to wait for the group where it stands: while the stream does
+        not get shorter, one waits still."""
 
     async def lag(self, group: GroupPosition, length: int, *, at_most: int) -> int:
         """Entries not delivered to the group yet, counted as far as `at_most`."""
-        stood, before = self._stood
-        self._stood = group.last_delivered, length
-        if group.exact:
-            if stood != group.last_delivered:
+        if group.last_delivered != self._stood:
+            self._stood, self._waits = group.last_delivered, None
+            if group.exact:
                 return group.lag
-            # It stands still: a server may count entries that were trimmed by hand, and one slice tells near the end.
+        elif self._waits is None or length < self._waits:
+            # It stands still: what was counted, by us or the server, may have been deleted. Near the end a slice tells.
             counted, _, ended = await count_slice(self._wire, self._key, group.last_delivered, at_most)
-            return counted if ended else group.lag
-        if stood == group.last_delivered and length < before:
-            self._pages.clear()
+            self._waits = None if ended else length
+            if ended:
+                self._pages.clear()
+                return counted
+            if length < self._counted_at:
+                self._pages.clear()
+        if group.exact:
+            return group.lag
+        self._counted_at = length
         while self._pages and parse_id(self._pages[0][0]) <= parse_id(group.last_delivered):
             self._pages.popleft()
         total = sum(count for _, count in self._pages)

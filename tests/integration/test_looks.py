@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.runtime.drain import Drain
@@ -91,8 +91,9 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(OPERATIONS)
+@example([("count", 2), ("delete", 1)])
 def test_a_count_never_says_room_where_there_is_none_and_comes_to_rest_at_the_truth(
     any_url: str, operations: list[tuple[str, int]]
 ) -> None:
