@@ -113,6 +113,29 @@ PAGES = (
         ("dead list shop.yml", "dead show shop.yml --count 1", "dead replay shop.yml --match division", "dead drop shop.yml --yes"),
     ),
     Page(
+        "doctor", "What would go wrong, before it does",
+        "The server's version and clock, whether scripts run, eviction, persistence, replicas; whether the user may do what a "
+        "run does; keys of another type or slot; groups, streams and dead letters that the file does not know; pending "
+        "entries that were delivered too often or that no worker takes; files and other servers that are not there. Each with "
+        "what to do. It changes nothing, and needs no step functions. Exit code 1 if there is a warning or an error.",
+        ("doctor shop.yml",),
+    ),
+    Page(
+        "drop-consumer", "Remove a consumer",
+        "As [XGROUP DELCONSUMER](https://redis.io/docs/latest/commands/xgroup-delconsumer/), which throws away what is pending: "
+        "so that is taken from it first, with its delivery counts, and is free for whichever consumer claims next; `--to NAME` "
+        "gives it to one. Workers remove consumers that are gone by themselves: this is for one that they cannot know to be.",
+        ("drop-consumer shop.yml price other.1.price.0", "drop-consumer shop.yml price other.1.price.0 --force"),
+    ),
+    Page(
+        "drop-group", "Remove a group",
+        "As [XGROUP DESTROY](https://redis.io/docs/latest/commands/xgroup-destroy/): a stage that was renamed or removed leaves "
+        "its group behind, which keeps the stream from being trimmed. `run`, `plan` and `doctor` name such groups. What the "
+        "group has not read or not acknowledged is said first, and refused without `--force`, as is the group of a stage "
+        "that the file has.",
+        ("drop-group shop.yml priced audit", "drop-group shop.yml priced audit --force"),
+    ),
+    Page(
         "acl", "The user that a pipeline needs",
         "What the pipeline may do on its server, and nothing else, as a rule for "
         "[ACL SETUSER](https://redis.io/docs/latest/commands/acl-setuser/); a second one for each other server that it reads or "
@@ -123,7 +146,7 @@ PAGES = (
 
 
 def main() -> None:
-    """Run the pipeline into trouble, record every verb, and write the pages."""
+    """Run the pipeline into trouble, record every verb, and write the pages, or those that are named."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -135,7 +158,9 @@ def main() -> None:
         try:
             prepare(folder, embedded.url)
             for page in PAGES:
-                (FOLDER / f"{page.verb}.md").write_text(written(page, folder, embedded.url), encoding="utf-8")
+                text = written(page, folder, embedded.url)
+                if page.verb in (sys.argv[1:] or [page.verb]):
+                    (FOLDER / f"{page.verb}.md").write_text(text, encoding="utf-8")
         finally:
             embedded.leave()
 
@@ -147,6 +172,7 @@ def prepare(folder: Path, url: str) -> None:
     call(folder, "add shop.yml orders", *orders)
     with redis.Redis.from_url(url) as server:
         server.xreadgroup("price", "other.1.price.0", {"{shop}:orders": ">"}, count=3)
+        server.xgroup_create("{shop}:priced", "audit", "0")
 
 
 def written(page: Page, folder: Path, url: str) -> str:

@@ -30,27 +30,28 @@ def groups(file: File, redis: Redis = None, set_: Set = None, json: Json = False
     """Show every group on the pipeline's streams, or on one stream, as XINFO GROUPS does."""
     from papyra_flow.cli.console import print_json, print_table
     from papyra_flow.cli.session import session
+    from papyra_flow.streams.backlog import counted
     from papyra_flow.streams.positions import look
 
     with session(file, redis, set_) as found:
         keys = [found.key_of(stream)] if stream else [spec.key for spec in found.topology.streams.values()]
 
         async def ask(server: Server) -> Positions:
-            return await look(server.wire, keys)
+            return await counted(server.wire, await look(server.wire, keys), once=True)
 
         positions = found.ask(ask, about=keys)
-    rows = [
+    rows: list[dict[str, object]] = [
         {"stream": key, "group": group.name, "consumers": group.consumers, "pending": group.pending,
-         "last_delivered_id": group.last_delivered, "lag": group.lag}
+         "last_delivered_id": group.last_delivered, "lag": group.lag, **({} if group.exact else {"lag_exact": False})}
         for key in keys
         for group in positions.streams[key].groups.values()
     ]  # fmt: skip
     if json:
         print_json(rows)
     else:
-        print_table(
-            ("stream", "group", "consumers", "pending", "last delivered", "lag"), [list(r.values()) for r in rows]
-        )
+        shown = [{**row, "lag": f"≤ {row['lag']:,}"} if row.pop("lag_exact", True) is False else row for row in rows]
+        columns = ("stream", "group", "consumers", "pending", "last delivered", "lag")
+        print_table(columns, [list(row.values()) for row in shown])
 
 
 def consumers(

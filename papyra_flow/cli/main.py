@@ -18,7 +18,9 @@ from papyra_flow.cli import (
     cases,
     check,
     dead,
+    doctor,
     draw,
+    drop,
     groups,
     permissions,
     plan,
@@ -68,7 +70,24 @@ def _everywhere(
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
 
-for verbs in (run, check, plan, draw, status, top, groups, repair, records, permissions, cases, serve, bench, start):
+for verbs in (
+    run,
+    check,
+    doctor,
+    plan,
+    draw,
+    status,
+    top,
+    groups,
+    repair,
+    drop,
+    records,
+    permissions,
+    cases,
+    serve,
+    bench,
+    start,
+):
     verbs.register(app)
 app.add_typer(render.app, name="render", help="For monitoring: a Grafana dashboard, alert rules.")
 app.add_typer(dead.app, name="dead", help="Dead letters: list, show, replay, drop.")

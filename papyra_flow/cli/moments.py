@@ -12,12 +12,12 @@ def entry_id(text: str, option: str) -> str:
 
     Raises UsageError that names `option` for anything else.
     """
-    from papyra_flow.config.models import START_ID
+    from papyra_flow.config.units import is_entry_id
 
     words = {"earliest": "0", "latest": "$"}
     if text in words:
         return words[text]
-    if START_ID.fullmatch(text):
+    if text == "$" or is_entry_id(text):
         return text
     try:
         moment = datetime.fromisoformat(text)

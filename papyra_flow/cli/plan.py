@@ -13,6 +13,7 @@ from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
     from papyra_flow.streams.server import Server
+    from papyra_flow.topology.destroy import There
     from papyra_flow.topology.model import Topology
     from papyra_flow.topology.plan import Plan
 
@@ -72,7 +73,7 @@ def destroy(
     with session(file, redis, set_) as found:
         there = found.ask(lambda server: what_is_there(server, found.topology))
         if there.keys or there.groups:
-            losing = f"{there.backlog:,} records are not processed yet and would be lost" if there.backlog else None
+            losing = _losing(there)
             doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
             consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(lambda server: carry_out(server, there))
@@ -80,13 +81,22 @@ def destroy(
         print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
 
 
+def _losing(there: There) -> str | None:
+    told = [f"{there.backlog:,} records are not processed yet and would be lost"] if there.backlog else []
+    told += [f"{count:,} records would be lost to the group {group}" for group, count in there.others.items() if count]
+    return "; ".join(told) or None
+
+
 async def _plan(server: Server, topology: Topology) -> Plan:
+    from papyra_flow.streams.backlog import counted
     from papyra_flow.streams.positions import look
-    from papyra_flow.topology.destroy import keys_of
+    from papyra_flow.topology.orphans import keys_of
     from papyra_flow.topology.plan import make_plan
 
-    positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
-    return make_plan(topology, positions, server=server.shown, keys=await keys_of(server, topology))
+    keys = await keys_of(server, topology)
+    streams = [stream.key for stream in topology.streams.values()]
+    positions = await look(server.wire, list(dict.fromkeys([*streams, *keys])))
+    return make_plan(topology, await counted(server.wire, positions), server=server.shown, keys=keys)
 
 
 def _print(made: Plan) -> None:
@@ -99,5 +109,9 @@ def _print(made: Plan) -> None:
     print_table(("", "group", "stream", "at", "pending", "lag"), groups)
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
+    for orphan in made.orphans:
+        print(f"! {orphan}; {orphan.hint}")
+    for former in made.former_groups:
+        print(f"! {former}")
     for key in made.unknown_keys:
         print(f"? {visible(key)}: not in the file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from papyra_flow.streams.server import Server
     from papyra_flow.streams.upkeep import Membership
 
-_ENTRY_ID = re.compile(r"[0-9]+-[0-9]+")
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Entry ids.", show_default=False)]
 
 
@@ -270,8 +268,10 @@ def _losing(unacked: dict[str, int]) -> str | None:
 
 
 def _checked(ids: list[str]) -> None:
+    from papyra_flow.config.units import is_entry_id
+
     for id_ in ids:
-        if not _ENTRY_ID.fullmatch(id_):
+        if "-" not in id_ or not is_entry_id(id_):
             raise UsageError(f"{id_!r} is no entry id such as 1700000000000-0")
 
 

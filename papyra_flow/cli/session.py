@@ -79,10 +79,21 @@ def load(file: Path, redis: str | None, overrides: Sequence[str] | None) -> Load
 
 
 @contextmanager
-def session(file: Path, redis: str | None, overrides: Sequence[str] | None, *, code: bool = False) -> Iterator[Session]:
-    """A session; an embedded server is started if need be, and left at the end. Only `code` imports step functions."""
+def session(
+    file: Path,
+    redis: str | None,
+    overrides: Sequence[str] | None,
+    *,
+    code: bool = False,
+    checked: bool = True,
+) -> Iterator[Session]:
+    """A session; an embedded server is started if need be, and left at the end.
+
+    Only `code` imports step functions. Unless it is `checked`, what is wrong with the topology is not asked, either.
+    """
     loaded = load(file, redis, overrides)
-    _refuse_early(loaded, code=code)
+    if checked:
+        _refuse_early(loaded, code=code)
     embedded: EmbeddedServer | None = None
     url = loaded.config.redis
     if url == EMBEDDED:
@@ -92,7 +103,8 @@ def session(file: Path, redis: str | None, overrides: Sequence[str] | None, *, c
     hide_in_logs(loaded.document.secrets)
     try:
         found = Session(loaded, assemble(loaded), url)
-        found.topology = build_topology(loaded, existing=_existing(found), code=code)
+        if checked:
+            found.topology = build_topology(loaded, existing=_existing(found), code=code)
         yield found
     except PapyraFlowError as exc:
         exc.args = tuple(found.topology.public(part) if isinstance(part, str) else part for part in exc.args)

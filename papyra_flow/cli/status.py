@@ -54,7 +54,11 @@ def _print(found: Session, document: dict[str, object]) -> None:
     if not isinstance(stages, dict) or not isinstance(streams, dict):
         return
     names = ("stream", "consumers", "pending", "lag", "oldest_pending_ms", "dead")
-    rows = [(stage.name, *(stages[stage.name][name] for name in names)) for stage in found.topology.in_order()]
+    shown = {
+        name: {**facts, "lag": facts["lag"] if facts.get("lag_exact", True) else f"≤ {facts['lag']:,}"}
+        for name, facts in stages.items()
+    }
+    rows = [(stage.name, *(shown[stage.name][name] for name in names)) for stage in found.topology.in_order()]
     columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "dead")
     print_table(columns, rows, title=found.topology.pipeline)
     fields = ("key", "length", "first_id", "last_id", "bytes")

@@ -7,7 +7,6 @@ What does not live here: steps and connectors (`components` and the rooms that d
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, Self
@@ -26,15 +25,14 @@ from pydantic_core import PydanticCustomError
 from papyra_flow.config.cases import Case
 from papyra_flow.config.components import SINKS, SOURCES, STEPS, Component, OneOf
 from papyra_flow.config.forms import OneOrMany
-from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, parse_duration
+from papyra_flow.config.units import Backoff, BackoffRange, Duration, Size, format_duration, is_entry_id, parse_duration
 from papyra_flow.expressions.fields import WrittenExpression
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+GroupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}$")]
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
 RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
 """Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
-
-START_ID = re.compile(r"earliest|latest|0|\$|\d+(-\d+)?")
 
 
 def _optional_mapping(value: object) -> object:
@@ -43,7 +41,7 @@ def _optional_mapping(value: object) -> object:
 
 def _start(value: object) -> object:
     text = str(value)
-    if not START_ID.fullmatch(text):
+    if text not in {"earliest", "latest", "$"} and not is_entry_id(text):
         raise ValueError(f"expected earliest, latest or an entry id such as 1700000000000-0, not {value!r}")
     return {"earliest": "0", "latest": "$"}.get(text, text)
 
@@ -124,7 +122,9 @@ class StageConfig(Tuning):
     )
     match: Literal["first", "all"] = Field("first", description="Forward to the first route that fits, or to all.")
     write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
-    group: Name | None = Field(None, description="The consumer group's name (the stage's).")
+    group: GroupName | None = Field(
+        None, description="The consumer group's name (the stage's; `PIPELINE.STAGE` if it reads a stream with a `key`)."
+    )
     start: Annotated[str, BeforeValidator(_start)] = Field(
         "0", description="Where a new group starts: earliest, latest or an entry id."
     )

@@ -17,6 +17,7 @@ _SIZE_UNITS = {
     "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3,
     "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3,
 }  # fmt: skip
+_ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
 
 
@@ -32,6 +33,12 @@ def parse_size(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value == 0:
         return 0
     return int(_quantity(value, _SIZE_UNITS, "a size such as 64KiB or 10MB"))
+
+
+def is_entry_id(text: str) -> bool:
+    """Whether a text is an entry id, its sequence left out or not: two numbers of 64 bits."""
+    match = _ENTRY_ID.fullmatch(text)
+    return match is not None and all(int(part) < 2**64 for part in match.groups("0"))
 
 
 def _quantity(value: object, units: dict[str, float] | dict[str, int], expected: str) -> float:

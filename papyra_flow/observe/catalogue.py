@@ -87,7 +87,10 @@ PENDING = Metric(
     "redis.stream.group.messages_pending", "gauge", "Pending entries of a group.", ("pipeline", "stream", "group")
 )
 LAG = Metric(
-    "redis.stream.group.lag", "gauge", "Entries not delivered to a group yet.", ("pipeline", "stream", "group")
+    "redis.stream.group.lag",
+    "gauge",
+    "Entries not delivered to a group yet, or the stream's length where deletions keep the server from knowing.",
+    ("pipeline", "stream", "group"),
 )
 METRICS: tuple[Metric, ...] = (
     CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, BATCH, LATENCY, END_TO_END,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from papyra_flow.config.units import format_duration
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.reports import EVERY_SECONDS, Report, read_reports
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.pauses import paused
 from papyra_flow.streams.positions import GroupPosition, Positions, look
@@ -31,6 +32,8 @@ class StageFigures:
     consumers: int = 0
     pending: int = 0
     lag: int = 0
+    lag_exact: bool = True
+    """Whether it is the lag: otherwise it is the most that it can be."""
     oldest_pending: float | None = None
     """Seconds that the oldest pending entry has been idle."""
     dead: int = 0
@@ -87,7 +90,7 @@ class Figures:
         streams = [stream for stream in topology.streams.values() if not stream.hidden]
         dead = [stage.dead_key for stage in topology.stages.values()]
         keys = [stream.key for stream in topology.streams.values()]
-        positions = await look(wire, [*keys, *dead])
+        positions = await counted(wire, await look(wire, [*keys, *dead]))
         sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
         workers = await read_reports(wire, topology.keys.workers)
         held = await paused(wire, topology.keys.paused)
@@ -105,7 +108,8 @@ class Figures:
             found.streams[stream.name] = there = StreamFigures(position.length, size if isinstance(size, int) else 0)
             if self._before is not None:
                 earlier, before = self._before
-                there.rate = _rate(before.streams[stream.key].added, position.added, now - earlier)
+                added = before.streams[stream.key].added, position.added
+                there.rate = _rate(*added, now - earlier)
         self._before = (now, positions)
         return found
 
@@ -123,6 +127,7 @@ class Figures:
             figures.consumers = max(figures.consumers, group.consumers)
             figures.pending += group.pending
             figures.lag += group.lag
+            figures.lag_exact &= group.exact
             if group.pending:
                 claimer = Claimer(self._server.wire, key=key, group=stage.group, consumer="")
                 oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
@@ -149,15 +154,17 @@ class Figures:
 
 def _read_of(positions: Positions, topology: Topology, stage: StageSpec) -> int:
     groups = [positions.streams[topology.streams[name].key].groups.get(stage.group) for name in stage.inputs]
-    return sum(group.read for group in groups if group is not None)
+    return sum(group.read for group in groups if group is not None and group.read is not None)
 
 
 def _left(counters: StageCounters) -> int:
     return counters.emitted.total() + counters.written
 
 
-def _rate(before: int, after: int, seconds: float) -> float:
-    """What came in a second; nothing where a count began anew."""
+def _rate(before: int | None, after: int | None, seconds: float) -> float | None:
+    """What came in a second; nothing where a count began anew, None where the server does not know one."""
+    if before is None or after is None:
+        return None
     return max(0, after - before) / seconds if seconds > 0 else 0.0
 
 
@@ -191,7 +198,10 @@ def put_on(picture: Picture, snapshot: Snapshot, topology: Topology) -> None:
 def _stage_lines(stage: StageSpec, figures: StageFigures) -> list[str]:
     lines = ["paused"] if figures.paused else []
     if stage.inputs:
-        lines.append(f"lag {figures.lag:,} · pending {figures.pending:,}" + _per_second(figures.rate_in))
+        lines.append(
+            f"lag {'' if figures.lag_exact else '≤ '}{figures.lag:,} · pending {figures.pending:,}"
+            + _per_second(figures.rate_in)
+        )
     elif figures.rate_out is not None:
         lines.append(f"{figures.rate_out:,.0f}/s")
     if (reason := alarming(stage, figures)) is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import IO
 
 from papyra_flow.observe.counters import RunCounters
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
@@ -66,6 +67,7 @@ class Progress:
     async def _backlog(self, server: Server) -> dict[str, int]:
         topology = self._topology()
         positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+        positions = await counted(server.wire, positions)
         return {
             stage.name: sum(
                 positions.streams[topology.streams[name].key].backlog([stage.group]) for name in stage.inputs

@@ -5,7 +5,9 @@ The names are those of `status --json`.
 
 from __future__ import annotations
 
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.ends import ends_of
 from papyra_flow.streams.positions import Positions, look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
@@ -17,7 +19,10 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     streams = list(topology.streams.values())
     dead = [stage.dead_key for stage in stages]
     positions = await look(server.wire, [*(stream.key for stream in streams), *dead], topology.leases)
-    sizes = await server.wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+    positions = await counted(server.wire, positions)
+    replies = await server.wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+    sizes = [size if isinstance(size, int) else 0 for size in replies]
+    ends = await ends_of(server.wire, [positions.streams[stream.key] for stream in streams], sizes)
     shown: dict[str, dict[str, object]] = {}
     for stage in stages:
         shown[stage.name] = await _stage(server, topology, stage, positions)
@@ -28,11 +33,11 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
             stream.name: {
                 "key": stream.key,
                 "length": positions.streams[stream.key].length,
-                "first_id": positions.streams[stream.key].first_id or None,
-                "last_id": positions.streams[stream.key].last_id or None,
-                "bytes": size if isinstance(size, int) else 0,
+                "first_id": first,
+                "last_id": last,
+                "bytes": size,
             }
-            for stream, size in zip(streams, sizes, strict=True)
+            for stream, size, (first, last) in zip(streams, sizes, ends, strict=True)
             if not stream.hidden
         },
     }
@@ -57,6 +62,8 @@ async def _stage(server: Server, topology: Topology, stage: StageSpec, positions
         "oldest_pending_ms": int(max(oldest) * 1000) if oldest else None,
         "dead": positions.streams[stage.dead_key].length,
     }
+    if not all(group.exact for group in groups):
+        document["lag_exact"] = False  # the most that it can be
     if stage.source is not None:
         lease = positions.leases[stage.source_lease]
         document["source"] = {

@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from papyra_flow.streams.backlog import Counter
 from papyra_flow.streams.patience import Patience
-from papyra_flow.streams.positions import look
+from papyra_flow.streams.positions import StreamPosition, look
 from papyra_flow.streams.wire import Wire
 
 LOOK_AGAIN_SECONDS = 0.25
@@ -31,6 +32,7 @@ class Gate:
         self._reserved = 0
         self._relieved = asyncio.Event()
         self._patience = Patience(key)
+        self._counters = {group: Counter(wire, key) for group in groups}
 
     @property
     def open(self) -> bool:
@@ -41,8 +43,7 @@ class Gate:
         """Wait until something may be written, or the process is to stop."""
         while self._granted <= 0 and not self._stopping.is_set():
             self._relieved.clear()
-            positions = await self._patience.keep_trying(lambda: look(self._wire, [self.key]))
-            free = self._limit - positions.streams[self.key].backlog(self._groups) - self._reserved
+            free = self._limit - await self._patience.keep_trying(self._backlog) - self._reserved
             if free > 0:
                 self._granted = max(1, free // 2)
                 return
@@ -51,6 +52,20 @@ class Gate:
                     await self._relieved.wait()
             except TimeoutError:
                 continue
+
+    async def _backlog(self) -> int:
+        """The slowest reader's backlog; what would close the gate is counted where the server may be wrong about it."""
+        stream = (await look(self._wire, [self.key])).streams[self.key]
+        return max([await self._backlog_of(group, stream) for group in self._groups], default=0)
+
+    async def _backlog_of(self, name: str, stream: StreamPosition) -> int:
+        group, room = stream.groups.get(name), self._limit - self._reserved
+        if group is None:
+            return stream.length
+        if group.backlog < room or not group.lag:
+            return group.backlog
+        counted = await self._counters[name].lag(group, stream.length, at_most=max(1, self._limit))
+        return group.pending + counted
 
     def reserve(self, records: int) -> None:
         """Entries were read that may become as many records."""

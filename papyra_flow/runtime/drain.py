@@ -3,12 +3,15 @@
 A forward and its ack are one step, so at any moment every record is somewhere: not read yet, not delivered yet,
 or pending. One consistent look at all streams and leases that finds nothing of the kind is therefore the end.
 Looks are taken when this process has come to rest, and from then on a timer covers what others still do.
+
+What was not delivered yet is not told by the server's `lag`, which is not known after a deletion and wrong after some
+trims: a second look, taken when nothing is pending, asks for an entry behind each group's last one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from papyra_flow.runtime.stage import Surroundings
 from papyra_flow.streams.patience import Patience
@@ -30,16 +33,16 @@ def upstream(topology: Topology, stages: Iterable[str]) -> list[StageSpec]:
     return [stage for stage in topology.stages.values() if stage.name in found]
 
 
-def is_drained(topology: Topology, stages: Iterable[StageSpec], positions: Positions) -> bool:
-    """Whether nothing is left to do for these stages."""
+def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: Positions) -> bool:
+    """Whether these stages' sources have ended, and nothing is pending for them."""
     for stage in stages:
         if stage.source is not None and stage.source.bounded and not positions.leases[stage.source_lease].done:
             return False
         for name in stage.inputs:
             stream = positions.streams[topology.streams[name].key]
-            if stream.length and stream.backlog([stage.group]):
-                return False
             if stage.group in stream.groups and stream.groups[stage.group].pending:
+                return False
+            if stage.group not in stream.groups and stream.length:
                 return False
     return True
 
@@ -52,16 +55,21 @@ class Drain:
         self._at_rest = at_rest
         self._stages = upstream(around.topology, stages)
         topology = around.topology
-        self._keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
+        self._keys = list(dict.fromkeys(topology.streams[name].key for s in self._stages for name in s.inputs))
+        self._groups = [(topology.streams[name].key, stage.group) for stage in self._stages for name in stage.inputs]
         self._leases = [stage.source_lease for stage in self._stages if stage.source is not None]
         self._patience = Patience("draining")
+        self._stood: dict[tuple[str, str], str] = {}
+        """Where those groups (stream, group) stood at the last look that had a lag, as the server knows it."""
+        self._waiting: tuple[str, str, str, int] | None = None
+        """A group that had an entry before it: stream, group, where it stood, and the stream's length."""
 
     async def wait(self) -> None:
         """Return when all is drained."""
         activity = self._around.activity
         while True:
             activity.clear()
-            if self._at_rest() and await self._drained():
+            if self._at_rest() and await self.drained():
                 return
             try:
                 async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._at_rest() else None):
@@ -69,6 +77,42 @@ class Drain:
             except TimeoutError:
                 continue
 
-    async def _drained(self) -> bool:
-        positions = await self._patience.keep_trying(lambda: look(self._around.server.wire, self._keys, self._leases))
-        return is_drained(self._around.topology, self._stages, positions)
+    async def drained(self) -> bool:
+        """Whether all is drained, by a look now."""
+        positions = await self._look()
+        if not is_idle(self._around.topology, self._stages, positions):
+            return False
+        if self._still_waits(positions) or self._moves(positions):
+            return False
+        positions = await self._look(self._groups)
+        if positions.undelivered is not None:
+            key, group = positions.undelivered
+            stream = positions.streams[key]
+            self._waiting = key, group, stream.groups[group].last_delivered, stream.length
+            return False
+        return is_idle(self._around.topology, self._stages, positions)
+
+    def _moves(self, positions: Positions) -> bool:
+        """Whether a group with a lag has moved since the last look: it is about to get on, lag or not."""
+        stood, self._stood = self._stood, {}
+        for key, name in self._groups:
+            at = positions.streams[key].groups.get(name)
+            if at is not None and at.exact and at.lag:
+                self._stood[key, name] = at.last_delivered
+        return any(stood.get(group) != at for group, at in self._stood.items())
+
+    async def _look(self, undelivered: Sequence[tuple[str, str]] = ()) -> Positions:
+        wire = self._around.server.wire
+        return await self._patience.keep_trying(lambda: look(wire, self._keys, self._leases, undelivered=undelivered))
+
+    def _still_waits(self, positions: Positions) -> bool:
+        """Whether the entry found last is certainly not delivered: its group has not moved, the stream has not shrunk.
+
+        So that a large entry that waits for long, for a stage that is paused, is not copied with every look.
+        """
+        if self._waiting is None:
+            return False
+        key, group, stood, length = self._waiting
+        stream = positions.streams[key]
+        at = stream.groups.get(group)
+        return at is not None and at.last_delivered == stood and stream.length >= length

@@ -12,17 +12,20 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
+from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
+from papyra_flow.runtime.forewarn import forewarn
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
 from papyra_flow.runtime.worker import Worker
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, create_groups
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
+from papyra_flow.topology.migration import former_groups, renamed
 from papyra_flow.topology.model import Topology
 
 T = TypeVar("T")
@@ -45,10 +48,12 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
 
     A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
 
-    Raises ServerTooOldError, WrongKeyTypeError with the key, and other ServerErrors.
+    Raises ServerTooOldError, WrongKeyTypeError with the key, and other ServerErrors; RefusedError where a stage would
+    leave its former group behind.
     """
     patience = Patience("starting", also_unreachable=False)
     await patience.keep_trying(server.check)
+    await _refuse_to_start_over(server, topology, patience)
     groups, marker = topology.groups(), topology.keys.applied
     try:
         return await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
@@ -57,6 +62,16 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
         wrong = [found for found in positions.streams.values() if found.kind not in {"stream", "none"}]
         named = ", ".join(f"{found.key} holds a {found.kind}" for found in wrong)
         raise WrongKeyTypeError(f"{named or exc}: not a stream") from exc
+
+
+async def _refuse_to_start_over(server: Server, topology: Topology, patience: Patience) -> None:
+    """Raise RefusedError where a stage's group may be there under another name, with a position that would be lost."""
+    keys = [topology.streams[name].key for stage in renamed(topology.stages.values()) for name in stage.inputs]
+    if not keys:
+        return
+    positions = await patience.keep_trying(lambda: look(server.wire, list(dict.fromkeys(keys))))
+    if former := former_groups(topology, positions):
+        raise RefusedError("\n".join(map(str, former)))
 
 
 class Part(Protocol):
@@ -91,6 +106,7 @@ async def run_pipeline(
     started = time.monotonic()
     try:
         await apply_topology(server, topology)
+        await forewarn(server, topology)
         part: Part
         if make is not None:
             part = make(topology, server, counters)
@@ -138,6 +154,7 @@ async def _watched(watch: Watch, counters: RunCounters, server: Server) -> None:
 async def _streams(server: Server, topology: Topology) -> dict[str, dict[str, int]]:
     """Each stream's length and backlog, for the end of a run."""
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+    positions = await counted(server.wire, positions, once=True)
     found = {}
     for stream in topology.streams.values():
         if stream.hidden:

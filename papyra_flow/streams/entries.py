@@ -118,3 +118,11 @@ def parse_id(text: bytes | str) -> tuple[int, int]:
         text = text.decode()
     milliseconds, _, sequence = text.partition("-")
     return int(milliseconds), int(sequence or 0)
+
+
+def id_after(text: bytes | str) -> str:
+    """The next id, as the server counts: both numbers have 64 bits; after the largest there is none but itself."""
+    milliseconds, sequence = parse_id(text)
+    if sequence < 2**64 - 1:
+        return f"{milliseconds}-{sequence + 1}"
+    return f"{milliseconds + 1}-0" if milliseconds < 2**64 - 1 else f"{milliseconds}-{sequence}"

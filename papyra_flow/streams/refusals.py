@@ -41,6 +41,11 @@ def refusal(message: str) -> ServerError:
     return CommandRefusedError(f"the server refused a command: {message}")
 
 
+def lacks_right(reply: object) -> bool:
+    """Whether an error reply says that the user may not do what was asked."""
+    return isinstance(reply, ServerError) and ("NOPERM" in str(reply) or any(w in str(reply) for w in _NO_PERMISSION))
+
+
 def reply_text(error: RedisError) -> str:
     """An error reply as the server sent it; redis-py takes some prefixes away and makes a class of them."""
     prefixes = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from papyra_flow.errors import CommandRefusedError, GroupGoneError
 from papyra_flow.streams.claiming import HANDED_BACK_MS, Claimer, Pending
-from papyra_flow.streams.entries import parse_id
+from papyra_flow.streams.entries import id_after, parse_id
 from papyra_flow.streams.positions import StreamPosition, look
 from papyra_flow.streams.wire import Reply, Wire
 
@@ -131,8 +131,7 @@ async def id_at_length(wire: Wire, key: str, length: int) -> str | None:
     if position.length <= length:
         return None
     if length == 0:
-        milliseconds, sequence = parse_id(position.last_generated)
-        return f"{milliseconds}-{sequence + 1}"
+        return id_after(await last_generated(wire, key))
     reply = await wire.call("XREVRANGE", key, "+", "-", "COUNT", length)
     return reply[-1][0].decode() if isinstance(reply, list) else None
 
@@ -155,7 +154,7 @@ async def weigh_move(wire: Wire, member: Membership, to: str) -> Move:
     group = position.groups.get(member.group)
     if group is None:
         raise CommandRefusedError(f"there is no group {member.group!r} on {member.key}")
-    at, target = group.last_delivered, position.last_generated if to == "$" else to
+    at, target = group.last_delivered, await last_generated(wire, member.key) if to == "$" else to
     again = skipped = 0
     if parse_id(target) < parse_id(at):
         again = await count_between(wire, member.key, f"({target}", at)
@@ -178,6 +177,13 @@ async def count_between(wire: Wire, key: str, start: str, end: str) -> int:
             return counted
         counted += len(reply)
         start = "(" + reply[-1][0].decode()
+
+
+async def last_generated(wire: Wire, key: str) -> str:
+    """The id that the stream's last entry had, be it there or not (XINFO STREAM)."""
+    reply = await wire.call("XINFO", "STREAM", key)
+    facts = dict(zip(reply[::2], reply[1::2], strict=False)) if isinstance(reply, list) else {}
+    return bytes(facts.get(b"last-generated-id", b"0-0")).decode()
 
 
 async def _stream(wire: Wire, key: str) -> StreamPosition:

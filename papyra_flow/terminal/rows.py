@@ -30,7 +30,7 @@ def stage_row(topology: Topology, snapshot: Snapshot, name: str) -> list[Text]:
     return [
         Text(name, style="bold"),
         Text(reads or (stage.source.name if stage.source is not None else "")),
-        _right(f"{figures.backlog:,}" if stage.inputs else ""),
+        _right(f"{'' if figures.lag_exact else '≤ '}{figures.backlog:,}" if stage.inputs else ""),
         _right(_number(figures.rate_in)),
         _right(_number(figures.rate_out)),
         _right(_seconds(latency.quantile(0.5))),

@@ -93,7 +93,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         name=name,
         config=stage,
         settings=config.settings(name),
-        group=stage.group or name,
+        group=stage.group or _group(topology, config, name, stage),
         source=source,
         source_to=source_to,
         inputs=inputs,
@@ -111,6 +111,12 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         _stream(topology, config, stream).readers.append(name)
     for stream in dict.fromkeys((*source_to, *(route.stream for route in routes))):
         _stream(topology, config, stream).writers.append(name)
+
+
+def _group(topology: Topology, config: PipelineConfig, name: str, stage: StageConfig) -> str:
+    """The name of the stage's group, where the file says none; on streams with a `key` there may be other pipelines."""
+    shared = any(config.stream(stream).key is not None for stream in stage.from_)
+    return f"{topology.pipeline}.{name}" if shared else name
 
 
 def _tables_from(steps: Sequence[StepConfig], inputs: Sequence[StreamSpec]) -> int | None:

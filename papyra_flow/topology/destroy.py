@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, destroy_groups
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
+from papyra_flow.topology.orphans import keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +19,28 @@ class There:
     keys: list[str]
     groups: list[GroupSpec]
     backlog: int
+    others: dict[str, int]
+    """Groups of others on the pipeline's own streams (`group on key`), and what they have still to process there."""
 
 
 async def what_is_there(server: Server, topology: Topology) -> There:
     """The pipeline's keys, its groups on streams of others, and its backlog."""
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+    positions = await counted(server.wire, positions, once=True)
     foreign, backlog = [], 0
+    others: dict[str, int] = {}
     for stream in topology.streams.values():
         groups = positions.streams[stream.key].groups
+        if not stream.external:
+            ours = {topology.stages[name].group for name in stream.readers}
+            others |= {f"{name} on {stream.key}": at.backlog for name, at in groups.items() if name not in ours}
         for name in stream.readers:
             stage = topology.stages[name]
             if stage.group in groups:
                 backlog += groups[stage.group].backlog
                 if stream.external:
                     foreign.append(GroupSpec(stream.key, stage.group))
-    return There(await keys_of(server, topology), foreign, backlog)
+    return There(await keys_of(server, topology), foreign, backlog, others)
 
 
 async def carry_out(server: Server, there: There) -> None:
@@ -39,17 +48,3 @@ async def carry_out(server: Server, there: There) -> None:
     await destroy_groups(server.wire, there.groups)
     for start in range(0, len(there.keys), 500):
         await server.wire.call("UNLINK", *there.keys[start : start + 500])
-
-
-async def keys_of(server: Server, topology: Topology) -> list[str]:
-    """All keys under the pipeline's hash tag, by SCAN (https://redis.io/docs/latest/commands/scan/)."""
-    found: set[str] = set()
-    cursor = b"0"
-    while True:
-        reply = await server.wire.call("SCAN", cursor, "MATCH", topology.keys.pattern, "COUNT", 1000)
-        if not isinstance(reply, list):
-            return sorted(found)
-        cursor = reply[0]
-        found.update(key.decode(errors="replace") for key in reply[1])
-        if cursor == b"0":
-            return sorted(found)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from papyra_flow.streams.positions import Positions
+from papyra_flow.topology.migration import FormerGroup, former_groups
 from papyra_flow.topology.model import Topology
+from papyra_flow.topology.orphans import Orphan, known_keys, orphans
 from papyra_flow.topology.words import retention_words
 
 State = Literal["create", "exists", "foreign", "wrong-type"]
@@ -62,6 +64,10 @@ class Plan:
     groups: list[PlannedGroup] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
+    orphans: list[Orphan] = field(default_factory=list)
+    """What stays behind on the server: groups, streams and dead letters that the file does not know any more."""
+    former_groups: list[FormerGroup] = field(default_factory=list)
+    """What keeps a run from starting: groups that stages may have had under another name."""
 
     @property
     def changes(self) -> int:
@@ -99,14 +105,10 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
             if name not in ours
         ]
     plan.links = list(_links(topology))
-    known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
-    known |= {topology.keys.parts(name) for name in topology.stages}
-    known |= {stage.dead_key for stage in topology.stages.values()} | {
-        topology.keys.applied,
-        topology.keys.workers,
-        topology.keys.paused,
-    }
-    plan.unknown_keys = sorted(set(keys) - known)
+    plan.former_groups = former_groups(topology, positions)
+    keys = set(keys)
+    plan.unknown_keys = sorted(keys - known_keys(topology))
+    plan.orphans = [one for one in orphans(topology, positions, keys) if one.holds_records and not one.of_others]
     return plan
 
 

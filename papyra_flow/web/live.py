@@ -88,6 +88,7 @@ def _stage(topology: Topology, snapshot: Snapshot, name: str) -> dict[str, objec
         "reads": ", ".join(stream for stream in stage.inputs if not topology.streams[stream].hidden),
         "consumers": figures.consumers,
         "lag": figures.lag,
+        "lag_exact": figures.lag_exact,
         "pending": figures.pending,
         "oldest_pending": figures.oldest_pending,
         "rate_in": figures.rate_in,

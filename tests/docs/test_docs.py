@@ -158,6 +158,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 OPERATED = ["groups", "consumers", "pending", "claim", "ack", "delete", "trim", "reset", "dead", "tap", "status", "acl"]
+OPERATED += ["doctor", "drop-group", "drop-consumer"]
 
 
 @pytest.mark.parametrize("verb", OPERATED)

@@ -16,6 +16,7 @@ from papyra_flow.errors import (
     TryAgainError,
     WrongKeyTypeError,
 )
+from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.dead import dead_letter, find_dead, replay
 from papyra_flow.streams.entries import Entry
@@ -270,7 +271,10 @@ async def test_lag_is_known_also_where_the_server_does_not_say(wire: Wire) -> No
     await filled(wire, 10)
     await wire.call("XDEL", KEY, "5-0")
     await wire.call("XGROUP", "SETID", KEY, GROUP, "3-0")
-    assert (await look(wire, [KEY])).streams[KEY].groups[GROUP].lag == 6
+    unknown = await look(wire, [KEY])
+    assert (unknown.streams[KEY].groups[GROUP].lag, unknown.streams[KEY].groups[GROUP].exact) == (9, False)
+    group = (await counted(wire, unknown)).streams[KEY].groups[GROUP]
+    assert (group.lag, group.exact) == (6, True)
 
 
 # -- leases -----------------------------------------------------------------------------------------------------------

@@ -4,17 +4,32 @@
 -- KEYS  1 the stream    ARGV  1 '~' or '='   2 milliseconds that acked entries are kept, by the server's own clock
 -- Returns how many entries were trimmed. A stream that no group reads is left alone.
 
-local function before(a, b)
-  local am, as = string.match(a, '(%d+)-(%d+)')
-  local bm, bs = string.match(b, '(%d+)-(%d+)')
-  am, bm, as, bs = tonumber(am), tonumber(bm), tonumber(as), tonumber(bs)
-  return am < bm or (am == bm and as < bs)
+-- Both halves of an id have 64 bits, and a number in Lua only 53: ids stay text, and are compared as text.
+local LARGEST = '18446744073709551615'
+
+local function less(a, b)
+  a, b = string.match(a, '^0*(.*)$'), string.match(b, '^0*(.*)$')
+  if #a ~= #b then return #a < #b end
+  return a < b
 end
 
+local function before(a, b)
+  local am, as = string.match(a, '^(%d+)%-(%d+)$')
+  local bm, bs = string.match(b, '^(%d+)%-(%d+)$')
+  return less(am, bm) or (not less(bm, am) and less(as, bs))
+end
+
+local function plus_one(digits)
+  local head, digit, nines = string.match(digits, '^(.-)([0-8]?)(9*)$')
+  return head .. (digit == '' and '1' or string.char(string.byte(digit) + 1)) .. string.rep('0', #nines)
+end
+
+-- The next id, as the server counts; after the largest there is none: one entry is kept.
 local function after(id)
-  local ms, seq = string.match(id, '(%d+)-(%d+)')
-  if #seq > 15 then return id end -- beyond what a double holds: keep one entry rather than guess
-  return ms .. '-' .. string.format('%.0f', tonumber(seq) + 1)
+  local ms, seq = string.match(id, '^(%d+)%-(%d+)$')
+  if seq ~= LARGEST then return ms .. '-' .. plus_one(seq) end
+  if ms ~= LARGEST then return plus_one(ms) .. '-0' end
+  return id
 end
 
 local bound = nil

@@ -45,7 +45,7 @@
     row.className = (stage.alarm ? "alarm " : "") + (stage.paused ? "paused" : "");
     row.title = stage.alarm || "";
     const seconds = stage.oldest_pending === null ? "–" : `${exact.format(stage.oldest_pending)} s`;
-    cells(row, [stage.name, stage.reads, shown(stage.lag + stage.pending), shown(stage.pending), seconds, shown(stage.rate_in),
+    cells(row, [stage.name, stage.reads, (stage.lag_exact ? "" : "≤ ") + shown(stage.lag + stage.pending), shown(stage.pending), seconds, shown(stage.rate_in),
       shown(stage.rate_out), shown(stage.p50, exact), shown(stage.p99, exact), shown(stage.consumers), shown(stage.dead)], () => {
       const cell = element("td");
       cell.append(button("dead letters", () => showDead(stage.name)));

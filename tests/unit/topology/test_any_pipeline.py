@@ -41,7 +41,7 @@ def planned(folder: Path, text: str) -> Topology | None:
     for format_ in ("mermaid", "dot", "ascii"):
         assert render(picture(topology), format_).endswith("\n")
     assert orjson.dumps(picture(topology).as_json())
-    empty = {s.key: StreamPosition(s.key, "none", 0, "", "", "0-0", {}) for s in topology.streams.values()}
+    empty = {s.key: StreamPosition(s.key, "none", 0, {}) for s in topology.streams.values()}
     assert make_plan(topology, Positions(empty, {}), server="x").changes >= 0
     return topology
 

@@ -19,7 +19,7 @@ PIPELINE = """\
 def planned(folder: PipelineFolder, **found: StreamPosition) -> Plan:
     topology = folder.pipeline(PIPELINE).topology()
     streams = {
-        stream.key: found.get(stream.name, StreamPosition(stream.key, "none", 0, "", "", "0-0", {}))
+        stream.key: found.get(stream.name, StreamPosition(stream.key, "none", 0, {}))
         for stream in topology.streams.values()
     }
     return make_plan(topology, Positions(streams, {}), server="x", keys=["{p}:s", "{p}:old", "{p}:@source:a"])
@@ -36,14 +36,14 @@ def test_what_is_missing_will_be_created(folder: PipelineFolder) -> None:
 
 def test_what_is_there_says_where_it_is_and_what_is_foreign(folder: PipelineFolder) -> None:
     groups = {"b": GroupPosition("b", 1, 2, "5-0", 3), "theirs": GroupPosition("theirs", 0, 0, "0-0", 9)}
-    plan = planned(folder, s=StreamPosition("{p}:s", "stream", 9, "1-0", "9-0", "9-0", groups))
+    plan = planned(folder, s=StreamPosition("{p}:s", "stream", 9, groups))
     assert [(g.group, g.state, g.at, g.pending, g.lag) for g in plan.groups[:2]] == [
         ("b", "exists", "5-0", 2, 3), ("theirs", "foreign", "0-0", 0, 9),
     ]  # fmt: skip
 
 
 def test_a_key_of_another_type_and_an_unknown_key_are_shown(folder: PipelineFolder) -> None:
-    plan = planned(folder, s=StreamPosition("{p}:s", "hash", 0, "", "", "0-0", {}))
+    plan = planned(folder, s=StreamPosition("{p}:s", "hash", 0, {}))
     assert plan.streams[0].state == "wrong-type"
     assert plan.unknown_keys == ["{p}:old"]
 

@@ -1,0 +1,116 @@
+"""What would go wrong with a pipeline, before it does: its server, its rights, its keys, its pending entries, its ends.
+
+Nothing is created or changed, and no step function is imported. What does not live here: how it is shown
+(`papyra_flow.cli.doctor`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from papyra_flow.errors import PapyraFlowError, ServerError
+from papyra_flow.operate.endpoints import endpoint_findings
+from papyra_flow.operate.pending import pending_findings
+from papyra_flow.operate.rights import right_findings
+from papyra_flow.streams.addresses import names_cluster
+from papyra_flow.streams.health import Finding, clock_finding, server_findings
+from papyra_flow.streams.positions import Positions, look
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.migration import former_groups
+from papyra_flow.topology.model import Topology
+from papyra_flow.topology.orphans import find_orphans
+
+Check = Callable[[Server, Topology], Awaitable[list[Finding]]]
+
+
+async def examine(topology: Topology, url: str) -> list[Finding]:
+    """All that was looked at, in order; what could not be looked at is a finding, too."""
+    topology = replace(topology, redis=url)
+    found = await _of_server(topology, url) + await endpoint_findings(topology)
+    public = topology.public
+    return [replace(one, message=public(one.message), hint=one.hint and public(one.hint)) for one in found]
+
+
+async def _of_server(topology: Topology, url: str) -> list[Finding]:
+    server: Server | None = None
+    try:
+        server = Server(url, key=topology.keys.applied)
+        await server.check()
+        checks: list[Check] = [_settings, _scripting, right_findings, _keys, _orphans, _pending]
+        found = []
+        for check in checks:
+            try:
+                found += await check(server, topology)
+            except ServerError as exc:
+                name = check.__name__.strip("_")
+                found.append(Finding(name, "error", f"could not be looked at: {exc}"))
+    except PapyraFlowError as exc:
+        return [Finding("server", "error", str(exc), "mend `redis` in the file, or give --redis")]
+    else:
+        return found
+    finally:
+        if server is not None:
+            with suppress(ServerError):
+                await server.close()
+
+
+async def _settings(server: Server, _: Topology) -> list[Finding]:
+    return [*await server_findings(server.wire), await clock_finding(server.wire)]
+
+
+async def _scripting(server: Server, topology: Topology) -> list[Finding]:
+    try:
+        await server.wire.call("EVAL", "#!lua\nreturn 1", 1, topology.keys.probe)
+    except ServerError as exc:
+        return [Finding("scripting", "error", f"the server runs no scripts: {exc}", "a commit is a script: allow EVAL")]
+    return [Finding("scripting", "ok", "the server runs scripts")]
+
+
+async def _positions(server: Server, topology: Topology) -> Positions:
+    return await look(server.wire, [stream.key for stream in topology.streams.values()], topology.leases)
+
+
+async def _keys(server: Server, topology: Topology) -> list[Finding]:
+    """Keys of another type than they are used with, or in another slot than the pipeline."""
+    streams = [stream.key for stream in topology.streams.values()]
+    streams += [stage.dead_key for stage in topology.stages.values()]
+    hashes = [*topology.leases, topology.keys.workers, topology.keys.paused]
+    types = await server.wire.call_many([("TYPE", key) for key in (*streams, *hashes)])
+    found = []
+    for key, reply, kind in zip(
+        (*streams, *hashes), types, ["stream"] * len(streams) + ["hash"] * len(hashes), strict=True
+    ):
+        told = reply.decode() if isinstance(reply, bytes) else "none"
+        if told not in {kind, "none"}:
+            message, hint = f"{key} holds a {told}, not a {kind}", "rename or delete that key, or name another one"
+            found.append(Finding("keys", "error", message, hint))
+    if names_cluster(topology.redis):
+        for key in streams:
+            if not topology.has_within_reach(key):
+                message = f"{key} is in another slot of the cluster than the pipeline: no commit can have both"
+                found.append(
+                    Finding("slots", "error", message, "`read: {stream: …}` and `write: {stream: …}` go between slots")
+                )
+        if not any(one.check == "slots" for one in found):
+            found.append(Finding("slots", "ok", "all keys are in the pipeline's slot"))
+    if not any(one.check == "keys" for one in found):
+        found.insert(0, Finding("keys", "ok", "every key is of the type that it is used with"))
+    return found
+
+
+async def _orphans(server: Server, topology: Topology) -> list[Finding]:
+    found = []
+    positions = await _positions(server, topology)
+    if all(stream.kind in {"stream", "none"} for stream in positions.streams.values()):
+        for former in former_groups(topology, positions):
+            found.append(Finding("groups", "error", str(former), "`run` refuses to start until the file says which"))
+    for orphan in await find_orphans(server, topology):
+        stuck = orphan.holds_records and not orphan.of_others
+        found.append(Finding("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))
+    return found or [Finding("orphans", "ok", "the file knows every group and key that is there")]
+
+
+async def _pending(server: Server, topology: Topology) -> list[Finding]:
+    return await pending_findings(server, topology, await _positions(server, topology))

@@ -1,0 +1,85 @@
+"""Removing a group from a stream, or a consumer from a group: what would be lost by it first, and then doing it.
+
+XGROUP DESTROY (https://redis.io/docs/latest/commands/xgroup-destroy/) forgets where a group was. XGROUP DELCONSUMER
+(https://redis.io/docs/latest/commands/xgroup-delconsumer/) throws away what is pending for a consumer, so that is taken
+from it before; the group's other consumers then take it over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from papyra_flow.errors import CommandRefusedError, UsageError
+from papyra_flow.streams.backlog import counted
+from papyra_flow.streams.groups import consumers_of, delete_consumer
+from papyra_flow.streams.positions import GroupPosition, look
+from papyra_flow.streams.upkeep import PORTION, Membership, pending_of
+from papyra_flow.streams.wire import Wire
+
+TRIES = 10
+"""Times that entries are taken from a consumer which goes on reading, before that is said."""
+
+TAKER = "dropped"
+"""The consumer that has a dropped one's entries until they are claimed; it goes like any that is silent."""
+
+
+async def group_there(wire: Wire, member: Membership) -> GroupPosition:
+    """The group as it is, its lag counted; raises UsageError where there is none."""
+    positions = await counted(wire, await look(wire, [member.key]), once=True)
+    stream = positions.streams[member.key]
+    if stream.kind != "stream":
+        what = "is not there" if stream.kind == "none" else f"holds a {stream.kind}, not a stream"
+        raise UsageError(f"{member.key} {what}")
+    if member.group not in stream.groups:
+        known = ", ".join(stream.groups) or "none"
+        raise UsageError(f"there is no group {member.group!r} on {member.key}; there are: {known}")
+    return stream.groups[member.group]
+
+
+async def drop_group(wire: Wire, member: Membership) -> bool:
+    """XGROUP DESTROY; whether there was one."""
+    return await wire.call("XGROUP", "DESTROY", member.key, member.group) == 1
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerThere:
+    """A consumer of a group: entries pending for it, and seconds since it last asked for something."""
+
+    member: Membership
+    pending: int
+    idle: float
+
+
+async def consumer_there(wire: Wire, members: Sequence[Membership], consumer: str) -> list[ConsumerThere]:
+    """The consumer in each of these groups that has it; raises UsageError where none does."""
+    found, known = [], set()
+    for member in members:
+        for one in await consumers_of(wire, member.key, member.group):
+            known.add(one.name)
+            if one.name == consumer:
+                found.append(ConsumerThere(member, one.pending, one.idle))
+    if not found:
+        told = ", ".join(sorted(known)) or "none"
+        raise UsageError(f"there is no consumer {consumer!r}; there are: {told}")
+    return found
+
+
+async def drop_consumer(
+    wire: Wire, member: Membership, consumer: str, *, to: str | None = None, claim_after: float = 0.0
+) -> int:
+    """Take from a consumer what is pending for it, and remove it; returns how many entries were taken.
+
+    They go to the consumer `to`, or are free for whichever claims next; their delivery counts stay. Raises
+    CommandRefusedError for one that goes on reading.
+    """
+    taken, taker = 0, to or (TAKER if consumer != TAKER else f"{TAKER}-{TAKER}")
+    idle = 0 if to else int(claim_after * 1000) + 1
+    for _ in range(TRIES):
+        while found := await pending_of(wire, member, count=PORTION, consumer=consumer):
+            ids = [entry.id for entry in found]
+            reply = await wire.call("XCLAIM", member.key, member.group, taker, 0, *ids, "IDLE", idle, "JUSTID")
+            taken += len(reply) if isinstance(reply, list) else 0
+        if await delete_consumer(wire, member.key, member.group, consumer):
+            return taken
+    raise CommandRefusedError(f"the consumer {consumer!r} goes on reading: stop its worker first")

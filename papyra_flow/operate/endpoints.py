@@ -1,0 +1,94 @@
+"""Whether what a pipeline reads and writes outside of its own server is there: files, and other servers.
+
+Nothing is opened for writing, and no record is read. What does not live here: reading and writing (the connectors).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
+from papyra_flow.errors import PapyraFlowError, ServerError
+from papyra_flow.steps.lookup import Lookup
+from papyra_flow.streams.health import Finding
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StageSpec, Topology
+
+
+async def endpoint_findings(topology: Topology) -> list[Finding]:
+    """What is not there, stage by stage."""
+    found: list[Finding] = []
+    for stage in topology.stages.values():
+        found += _files(topology, stage)
+        for server, key, kind in _elsewhere(stage):
+            found += await _server(stage, topology.public(server), server, key, kind)
+    return found or [Finding("connectors", "ok", "files and other servers are there")]
+
+
+def _files(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
+    read = [getattr(stage.source, "path", None)]
+    read += [step.csv or step.jsonl for step in stage.steps if isinstance(step, Lookup)]
+    for name in filter(None, read):
+        if reason := _unreadable(topology.folder, str(name)):
+            yield Finding(
+                "connectors", "error", f"{stage.name}: {reason}", "put it there, or mend the path in the file"
+            )
+    written = getattr(stage.sink, "path", None)
+    if written and (reason := _unwritable(topology.folder, str(written))):
+        yield Finding("connectors", "error", f"{stage.name}: {reason}", "a run could not write there")
+
+
+def _unreadable(folder: Path, name: str) -> str | None:
+    exact = folder / name
+    files = [exact] if exact.exists() else [Path(p) for p in glob.glob(str(exact), recursive=True)]  # noqa: PTH207
+    if not files:
+        return f"there is no file {name}"
+    refused = next((file for file in files if not os.access(file, os.R_OK)), None)
+    if refused is not None:
+        return f"{refused.name} may not be read"
+    other = next((file for file in files if file.is_dir()), None)
+    return f"{other.name} is a folder" if other is not None else None
+
+
+def _unwritable(folder: Path, name: str) -> str | None:
+    fixed = re.split(r"[%{]", name, maxsplit=1)[0]  # where a path has the date in it, what stands before that
+    target = folder / (fixed if fixed == name else os.path.dirname(fixed))  # noqa: PTH120 - may be ''
+    if target.is_dir() and fixed == name:
+        return f"{name} is a folder"
+    while not target.exists() and target != target.parent:
+        target = target.parent
+    return None if os.access(target, os.W_OK) else f"{name} may not be written"
+
+
+def _elsewhere(stage: StageSpec) -> Iterator[tuple[str, str, str]]:
+    """Other servers that a stage uses: address, key, and the type that the key has to be of."""
+    if isinstance(stage.source, StreamSource) and stage.source.redis:
+        yield stage.source.redis, stage.source.key, "stream"
+    if isinstance(stage.sink, StreamSink) and stage.sink.redis:
+        yield stage.sink.redis, stage.sink.key, "stream"
+    for step in stage.steps:
+        if isinstance(step, Lookup) and step.hash and step.redis:
+            yield step.redis, step.hash, "hash"
+
+
+async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -> list[Finding]:
+    server: Server | None = None
+    try:
+        server = Server(url, key=key)
+        await server.check()
+        reply = await server.wire.call("TYPE", key)
+    except PapyraFlowError as exc:
+        return [Finding("connectors", "error", f"{stage.name}: {shown}: {exc}", "a run would end at its start")]
+    finally:
+        if server is not None:
+            with suppress(ServerError):
+                await server.close()
+    found = reply.decode() if isinstance(reply, bytes) else str(reply)
+    if found in {kind, "none"}:
+        return []
+    return [Finding("connectors", "error", f"{stage.name}: {key} on {shown} holds a {found}, not a {kind}")]

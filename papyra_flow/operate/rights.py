@@ -1,0 +1,69 @@
+"""Whether a pipeline's user may do on its server what a run does, found out by trying.
+
+A server checks rights before it looks at a command's arguments: so each command is sent in a form that it refuses
+anyway, or that changes nothing, and only a refusal for want of rights counts. That works for every user, while ACL
+DRYRUN is a right of its own. What does not live here: the rights themselves (`papyra_flow.streams.permissions`).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from papyra_flow.streams.health import Finding
+from papyra_flow.streams.refusals import lacks_right
+from papyra_flow.streams.server import Server
+from papyra_flow.streams.wire import Argument
+from papyra_flow.topology.model import Topology
+
+_NO_NUMBER = "x"
+Attempt = tuple[Argument, ...]
+
+
+async def right_findings(server: Server, topology: Topology) -> list[Finding]:
+    """What may not be done; raises ServerErrors where the server cannot be reached."""
+    attempts = list(_attempts(topology))
+    replies = await server.wire.call_many(attempts)
+    refused: dict[str, list[str]] = defaultdict(list)
+    for attempt, reply in zip(attempts, replies, strict=True):
+        if lacks_right(reply):
+            refused[str(attempt[0])].append(_key_of(attempt))
+    if not refused:
+        return [Finding("permissions", "ok", "the user may do what a run does")]
+    told = "; ".join(f"{command} on {', '.join(dict.fromkeys(keys))}" for command, keys in refused.items())
+    return [Finding("permissions", "error", f"the user may not: {told}", "`papyra-flow acl FILE` prints what it needs")]
+
+
+def _attempts(topology: Topology) -> Iterator[Attempt]:
+    keys = topology.keys
+    yield "EVAL", "return 1", 1, keys.probe
+    yield "EVALSHA", "0" * 40, 1, keys.probe
+    yield "SET", keys.applied, "x", "NO-SUCH-OPTION"
+    yield "HINCRBY", keys.workers, "x", _NO_NUMBER
+    yield "HGETALL", keys.workers
+    yield "HGETALL", keys.paused
+    for lease in topology.leases:
+        yield "HINCRBY", lease, "x", _NO_NUMBER
+        yield "HMGET", lease, "owner"
+    for stage in topology.stages.values():
+        for name in stage.inputs:
+            key = topology.streams[name].key
+            yield "XGROUP", "CREATE", key, stage.group, _NO_NUMBER
+            yield "XINFO", "GROUPS", key
+            yield "XREADGROUP", "GROUP", stage.group, "doctor", "COUNT", _NO_NUMBER, "STREAMS", key, ">"
+            yield "XACK", key, stage.group, _NO_NUMBER
+            yield "XPENDING", key, stage.group, "-", "+", _NO_NUMBER
+            yield "XAUTOCLAIM", key, stage.group, "doctor", _NO_NUMBER, "0"
+            yield "XCLAIM", key, stage.group, "doctor", _NO_NUMBER, "0-0"
+        yield "XADD", stage.dead_key, "NOMKSTREAM", "0-0", "x", "x"  # no entry may have that id
+    for stream in topology.streams.values():
+        yield "TYPE", stream.key
+        if stream.writers:
+            yield "XADD", stream.key, "NOMKSTREAM", "0-0", "x", "x"
+        if stream.readers and not stream.external:
+            yield "XTRIM", stream.key, "MAXLEN", _NO_NUMBER
+
+
+def _key_of(attempt: Attempt) -> str:
+    place = {"EVAL": 3, "EVALSHA": 3, "XGROUP": 2, "XINFO": 2, "XREADGROUP": 7}.get(str(attempt[0]), 1)
+    return str(attempt[place])

@@ -1,0 +1,147 @@
+"""What a pipeline has on its server that its file no longer knows: after a stage or a stream was renamed or removed.
+
+A group that no stage has keeps its stream from being trimmed; records in a stream that no stage reads are stuck. What
+does not live here: removing it (`papyra_flow.operate`), and groups under a former name (`migration`).
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from papyra_flow.errors import ServerError
+from papyra_flow.streams.positions import Positions, StreamPosition, look
+from papyra_flow.streams.server import Server
+from papyra_flow.topology.model import StreamSpec, Topology
+
+SCANS = 50
+"""Calls of SCAN, a thousand keys each, that looking for keys before a run may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """A group, a stream, dead letters or bookkeeping that the file does not know."""
+
+    kind: Literal["group", "stream", "dead", "bookkeeping"]
+    key: str
+    name: str
+    """The stream as a verb takes it: its name in the file, or its key."""
+    group: str = ""
+    length: int = 0
+    """Entries of the stream; for a group, those that it has not read."""
+    pending: int = 0
+    of_others: bool = False
+    """Whether the group's name says that it is another pipeline's."""
+
+    @property
+    def holds_records(self) -> bool:
+        """Whether there is something in it that is not processed, or will be."""
+        return self.kind != "bookkeeping"
+
+    def __str__(self) -> str:
+        if self.kind == "group":
+            return (
+                f"no stage of the file has the group {self.group!r} on {self.key}, which has {_entries(self.length)} "
+                f"not read and {self.pending:,} pending, and keeps what it has not acknowledged from being trimmed"
+            )
+        if self.kind == "dead":
+            return (
+                f"{self.key} has {_entries(self.length)} that are dead letters of a stage that the file does not have"
+            )
+        if self.kind == "stream":
+            return f"{self.key} has {_entries(self.length)}, and the file does not have that stream"
+        return f"{self.key} is left over from a stage or stream that the file does not have"
+
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        group = f"{shlex.quote(self.name)} {shlex.quote(self.group)}"
+        return {
+            "group": f"if no other program reads with it: `papyra-flow drop-group FILE {group}`",
+            "dead": "give the file that stage again to replay them, or delete the key",
+            "stream": "give the file a stage that reads it, or delete the key",
+            "bookkeeping": "delete the key if the stage will not come back",
+        }[self.kind]
+
+
+def orphans(topology: Topology, positions: Positions, keys: Iterable[str] = ()) -> list[Orphan]:
+    """What the file does not know: groups on its streams, and those of `keys` that `positions` tell of as well."""
+    found = [
+        orphan
+        for stream in topology.streams.values()
+        if stream.key in positions.streams
+        for orphan in _groups(topology, stream, positions.streams[stream.key])
+    ]
+    unknown = sorted(set(keys) - known_keys(topology))
+    return found + [
+        orphan for key in unknown if (orphan := _key(topology, key, positions.streams.get(key))) is not None
+    ]
+
+
+async def find_orphans(server: Server, topology: Topology, *, scans: int | None = None) -> list[Orphan]:
+    """Ask the server for them; `scans` limits how long it looks for keys, which it does not where it may not.
+
+    Raises ServerErrors.
+    """
+    try:
+        keys = await keys_of(server, topology, scans=scans)
+    except ServerError:
+        keys = []
+    unknown = [key for key in keys if key not in known_keys(topology)]
+    positions = await look(server.wire, list(dict.fromkeys([*(s.key for s in topology.streams.values()), *unknown])))
+    return orphans(topology, positions, keys)
+
+
+def known_keys(topology: Topology) -> set[str]:
+    """All keys under the pipeline's hash tag that its file accounts for."""
+    keys = topology.keys
+    known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
+    known |= {stage.dead_key for stage in topology.stages.values()}
+    known |= {keys.parts(name) for name in topology.stages}
+    return known | {keys.applied, keys.workers, keys.paused}
+
+
+async def keys_of(server: Server, topology: Topology, *, scans: int | None = None) -> list[str]:
+    """All keys under the pipeline's hash tag, by SCAN (https://redis.io/docs/latest/commands/scan/); none if that
+    would take more than `scans` calls.
+    """
+    found: set[str] = set()
+    cursor = b"0"
+    while scans is None or scans > 0:
+        reply = await server.wire.call("SCAN", cursor, "MATCH", topology.keys.pattern, "COUNT", 1000)
+        if not isinstance(reply, list):
+            return sorted(found)
+        cursor = reply[0]
+        found.update(key.decode(errors="replace") for key in reply[1])
+        if cursor == b"0":
+            return sorted(found)
+        scans = None if scans is None else scans - 1
+    return []
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count:,} entries"
+
+
+def _groups(topology: Topology, stream: StreamSpec, position: StreamPosition) -> Iterable[Orphan]:
+    ours = {topology.stages[name].group for name in stream.readers}
+    own = f"{topology.pipeline}."
+    for name, at in position.groups.items():
+        if name in ours or (stream.external and not name.startswith(own)):
+            continue
+        of_others = "." in name and not name.startswith(own)
+        yield Orphan(
+            "group", stream.key, stream.key if stream.internal else stream.name, name, at.lag, at.pending, of_others
+        )
+
+
+def _key(topology: Topology, key: str, position: StreamPosition | None) -> Orphan | None:
+    name = key.removeprefix(topology.keys.stream(""))
+    length = position.length if position is not None and position.kind == "stream" else 0
+    if name.startswith("@dead:"):
+        return Orphan("dead", key, key, length=length) if length else None
+    if name.startswith("@"):
+        return Orphan("bookkeeping", key, key) if name.startswith(("@source:", "@sink:")) else None
+    return Orphan("stream" if length else "bookkeeping", key, key, length=length)
