@@ -66,15 +66,20 @@ def destroy(
     """Remove the pipeline's streams, groups and bookkeeping from the server; files stay."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
+    from papyra_flow.observe.reports import read_reports
     from papyra_flow.topology.destroy import carry_out, what_is_there
 
     with session(file, redis, set_) as found:
+        keys = found.topology.keys
         there = found.ask(lambda server: what_is_there(server, found.topology))
+        workers = found.ask(lambda server: read_reports(server.wire, keys.workers))
         if there.keys or there.groups:
             losing = f"{there.backlog:,} records are not processed yet and would be lost" if there.backlog else None
             doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
+            if workers:
+                doing += f" ({len(workers)} running workers will end with an error)"
             consent(doing, losing=losing, yes=yes, force=force, json=json)
-        found.ask(lambda server: carry_out(server, there))
+        found.ask(lambda server: carry_out(server, there, tell=keys.destroyed if workers else ""))
     if json:
         print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
 

@@ -118,9 +118,12 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
             counters.dropped or None,
             counters.retried or None,
             counters.dead or None,
+            *([counters.lost or None] if result.counters.lost else []),
         )
         for name, counters in result.counters.stages.items()
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
-    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
+    columns: tuple[str, ...] = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
+    if result.counters.lost:
+        columns = (*columns, "lost")
     print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)

@@ -26,6 +26,8 @@ class StageCounters:
     dead: int = 0
     claimed: int = 0
     stale: int = 0
+    lost: int = 0
+    """Entries that were gone before they were processed; counted by the run's audits, not by workers."""
     timings: Timings = field(default_factory=Timings, compare=False)
 
     def add(self, other: StageCounters) -> None:
@@ -38,11 +40,14 @@ class StageCounters:
         self.dead += other.dead
         self.claimed += other.claimed
         self.stale += other.stale
+        self.lost += other.lost
         self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:
-        """The counts under their names in the command line's contract."""
+        """The counts under their names in the command line's contract; `lost` only where there is something to say."""
         numbers = {name: getattr(self, name) for name in NUMBERS}
+        if self.lost:
+            numbers["lost"] = self.lost
         return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers}
 
 
@@ -71,3 +76,8 @@ class RunCounters:
     def dead(self) -> int:
         """Dead letters of all stages."""
         return sum(counters.dead for counters in self.stages.values())
+
+    @property
+    def lost(self) -> int:
+        """Entries that all stages lost."""
+        return sum(counters.lost for counters in self.stages.values())

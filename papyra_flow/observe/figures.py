@@ -14,6 +14,7 @@ from papyra_flow.config.units import format_duration
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.reports import EVERY_SECONDS, Report, read_reports
 from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.ledger import losses
 from papyra_flow.streams.pauses import paused
 from papyra_flow.streams.positions import GroupPosition, Positions, look
 from papyra_flow.streams.server import Server
@@ -34,6 +35,8 @@ class StageFigures:
     oldest_pending: float | None = None
     """Seconds that the oldest pending entry has been idle."""
     dead: int = 0
+    lost: int = 0
+    """Entries that others took before the stage had processed them, as far as audits have found them."""
     paused: bool = False
     groups: dict[str, GroupPosition] = field(default_factory=dict)
     """The stage's group on each of its streams, by key."""
@@ -91,6 +94,7 @@ class Figures:
         sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
         workers = await read_reports(wire, topology.keys.workers)
         held = await paused(wire, topology.keys.paused)
+        lost = await losses(wire, topology.keys.ledger)
         found = Snapshot(topology.pipeline, time.time(), workers=workers)
         now = self._clock()
         for stage in topology.in_order():
@@ -100,6 +104,7 @@ class Figures:
                     one.add(told)
             found.stages[stage.name] = figures = await self._stage(stage, positions, one, now)
             figures.paused = stage.name in held
+            figures.lost = sum(lost.get((topology.streams[name].key, stage.group), 0) for name in stage.inputs)
         for stream, size in zip(streams, sizes, strict=True):
             position = positions.streams[stream.key]
             found.streams[stream.name] = there = StreamFigures(position.length, size if isinstance(size, int) else 0)

@@ -15,11 +15,13 @@ from typing import Protocol, TypeVar
 from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
+from papyra_flow.runtime.audit import Audit
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.groups import GroupSpec, create_groups
+from papyra_flow.streams.ledger import reopen
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
@@ -51,12 +53,15 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     await patience.keep_trying(server.check)
     groups, marker = topology.groups(), topology.keys.applied
     try:
-        return await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
+        await patience.keep_trying(lambda: server.wire.call("SET", topology.keys.destroyed, 1, "XX", "PX", 1))
+        created = await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
     except WrongKeyTypeError as exc:
         positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
         wrong = [found for found in positions.streams.values() if found.kind not in {"stream", "none"}]
         named = ", ".join(f"{found.key} holds a {found.kind}" for found in wrong)
         raise WrongKeyTypeError(f"{named or exc}: not a stream") from exc
+    await patience.keep_trying(lambda: reopen(server.wire, topology.keys.ledger, created))
+    return created
 
 
 class Part(Protocol):
@@ -98,7 +103,11 @@ async def run_pipeline(
             part = Supervisor(topology, server.url, options, counters)
         else:
             part = Worker(topology, server, options, counters, Share())
-        watching = asyncio.create_task(_watched(watch, counters, server)) if watch else None
+        audit = Audit(server.wire, topology, counters.stages)
+        await Patience("starting", also_unreachable=False).keep_trying(audit.begin)
+        beside = [asyncio.create_task(audit.run())]
+        if watch:
+            beside.append(asyncio.create_task(_watched(watch, counters, server)))
         error: PapyraFlowError | None = None
         outcome: Outcome = "failed"
         try:
@@ -106,13 +115,18 @@ async def run_pipeline(
         except PapyraFlowError as exc:
             error = exc
         finally:
-            if watching is not None:
-                watching.cancel()
-                await asyncio.wait([watching])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
         seconds = time.monotonic() - started
         streams: dict[str, dict[str, int]] = {}
         with suppress(ServerError):
+            await audit.finish()
             streams = await _streams(server, topology)
+        for name, lost in audit.lost.items():
+            counters.stages[name].lost += lost
+        if error is None and (error := audit.error) is not None:
+            outcome = "failed"
         return RunResult(outcome, seconds, counters, streams, error)
     finally:
         with suppress(ServerError):

@@ -104,6 +104,8 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
         topology.keys.applied,
         topology.keys.workers,
         topology.keys.paused,
+        topology.keys.ledger,
+        topology.keys.destroyed,
     }
     plan.unknown_keys = sorted(set(keys) - known)
     return plan
