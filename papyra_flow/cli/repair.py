@@ -9,7 +9,7 @@ import typer
 
 from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.groups import duration, members_of
-from papyra_flow.cli.on_purpose import on_purpose, readers
+from papyra_flow.cli.members import hand_over_all, on_purpose, readers
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, StreamName, Yes
 from papyra_flow.errors import UsageError
 
@@ -50,7 +50,6 @@ def claim(
 ) -> None:
     """Take pending entries away from their consumers: for whoever claims next, or for one consumer (XCLAIM)."""
     from papyra_flow.cli.session import session
-    from papyra_flow.streams.upkeep import hand_over
 
     least = duration(idle, "--idle")
     stage, ids = _shifted(stage, ids, group)
@@ -62,10 +61,7 @@ def claim(
             doing = f"Take {counted(total)} from {', '.join(owners)} (who is still at them works in vain)"
             consent(doing, yes=yes, force=force, json=json)
 
-        async def give(server: Server) -> int:
-            return sum([await hand_over(server.wire, member, entries, to=to) for member, entries in chosen])
-
-        given = found.ask(give, about=(m.key for m, _ in chosen))
+        given = found.ask(lambda server: hand_over_all(server, found, chosen, to), about=(m.key for m, _ in chosen))
     _say({"claimed": given}, f"claimed {counted(given)}", json=json)
 
 

@@ -15,8 +15,13 @@ from papyra_flow.errors import CommandRefusedError
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.wire import Wire
 
-HANDED_BACK_MS = 10 * 365 * 24 * 3600 * 1000
-"""Idle time that given-back entries get: beyond every claim time, so that the next consumer takes them at once."""
+
+def given_back_ms(claim_after: float) -> int:
+    """The idle time that given-back entries get: just past the claim time, so that whoever looks next takes them.
+
+    It is what every view, metric and alert shows as their age, so it is not a moment more.
+    """
+    return int(claim_after * 1000) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,13 @@ class Claimer:
         if ids:
             await self._wire.call("XCLAIM", self.key, self._group, self._consumer, 0, *ids, "JUSTID")
 
-    async def give_back(self) -> int:
+    async def give_back(self, claim_after: float) -> int:
         """Make all that is pending for this consumer claimable at once; returns how many entries."""
         given, start = 0, "-"
         while found := await self.pending(1000, start=start):
             ids = [entry.id for entry in found]
             await self._wire.call(
-                "XCLAIM", self.key, self._group, self._consumer, 0, *ids, "IDLE", HANDED_BACK_MS, "JUSTID"
+                "XCLAIM", self.key, self._group, self._consumer, 0, *ids, "IDLE", given_back_ms(claim_after), "JUSTID"
             )
             given += len(ids)
             start = "(" + ids[-1].decode()

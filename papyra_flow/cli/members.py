@@ -1,4 +1,4 @@
-"""What an operator takes from a group with consent is not lost: the ledger is told."""
+"""What verbs that repair a group have to know of it, and to tell: its claim time, and losses that are no accident."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from papyra_flow.cli.session import Session
+    from papyra_flow.streams.claiming import Pending
     from papyra_flow.streams.server import Server
     from papyra_flow.streams.upkeep import Membership
 
@@ -28,3 +29,18 @@ def readers(found: Session, key: str) -> list[Membership]:
 
     stages, streams = found.topology.stages, found.topology.streams.values()
     return [Membership(key, stages[name].group) for stream in streams if stream.key == key for name in stream.readers]
+
+
+async def hand_over_all(
+    server: Server, found: Session, chosen: list[tuple[Membership, list[Pending]]], to: str | None
+) -> int:
+    """Give pending entries to a consumer, or make them free for whoever claims next; returns how many."""
+    from papyra_flow.config.models import Settings
+    from papyra_flow.streams.upkeep import hand_over
+
+    claim_after = {stage.group: stage.settings.claim_after for stage in found.topology.stages.values()}
+    given = 0
+    for member, entries in chosen:
+        limit = claim_after.get(member.group, Settings().claim_after)
+        given += await hand_over(server.wire, member, entries, to=to, claim_after=limit)
+    return given
