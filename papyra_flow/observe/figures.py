@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from papyra_flow.config.units import format_duration
 from papyra_flow.observe.counters import StageCounters
-from papyra_flow.observe.reports import EVERY_SECONDS, Report, read_reports
+from papyra_flow.observe.reports import EVERY_SECONDS, Alive, Report, read_reports
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.ledger import losses
 from papyra_flow.streams.pauses import paused
@@ -80,6 +80,7 @@ class Figures:
         self._server = server
         self._clock = clock
         self._topology = topology
+        self._alive = Alive(clock)
         self._before: tuple[float, Positions] | None = None
         self._out: dict[str, tuple[float, int, float | None]] = {}
         """When what left a stage was last seen to change, what it was then, and the rate until then."""
@@ -92,7 +93,7 @@ class Figures:
         keys = [stream.key for stream in topology.streams.values()]
         positions = await look(wire, [*keys, *dead])
         sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
-        workers = await read_reports(wire, topology.keys.workers)
+        workers = self._alive.of(await read_reports(wire, topology.keys.workers))
         held = await paused(wire, topology.keys.paused)
         lost = await losses(wire, topology.keys.ledger)
         found = Snapshot(topology.pipeline, time.time(), workers=workers)
