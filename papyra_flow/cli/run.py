@@ -43,11 +43,21 @@ def run(
         str | None,
         typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False),
     ] = None,
+    rewrite_aof: Annotated[
+        str,
+        typer.Option(
+            "--rewrite-aof",
+            metavar="SIZE",
+            help="Memory of a Redis up to which its append-only file is rewritten before the first commit after its "
+            "start; 0 for never.",
+        ),
+    ] = "1GiB",
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow edits of the file and of steps; affected stages start again.")
     ] = False,
 ) -> None:
     """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
+    from papyra_flow.cli.groups import size
     from papyra_flow.cli.session import session
     from papyra_flow.connectors.stdio import StdoutSink
     from papyra_flow.observe.progress import Progress
@@ -59,7 +69,8 @@ def run(
         prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
-        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name)
+        limit = size(rewrite_aof, "--rewrite-aof")
+        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name, limit)
         make = _watched(file, redis, set_, options) if watch else None
         progress = Progress(topology, sys.stderr)
         shown = progress.watch if progress.wanted and not watch else None

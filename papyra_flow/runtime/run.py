@@ -91,7 +91,7 @@ async def run_pipeline(
             raise UsageError(f"there is no stage {name!r}; there are {', '.join(topology.stages)}")
     topology = replace(topology, redis=url)
     bind(pipeline=topology.pipeline)
-    server = Server(url, key=topology.keys.applied)
+    server = Server(url, key=topology.keys.applied, rewrite_below=options.rewrite_below)
     counters = RunCounters.of([name for name in topology.stages if not options.stages or name in options.stages])
     started = time.monotonic()
     try:

@@ -8,7 +8,7 @@ be repeated. What does not live here: sending and receiving (`link`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -27,13 +27,17 @@ TRIES = 3
 """Connections that are begun before a server that takes them and closes them again is said not to answer."""
 
 Argument: TypeAlias = str | bytes | int | float
+Greet: TypeAlias = Callable[[Callable[..., Awaitable[Reply]]], Awaitable[None]]
+"""What is done first on a new connection, with a function that sends a command on it."""
 
 
 class Wire:
     """A shared, self-reconnecting connection; `timeout` is how many seconds a reply may take."""
 
-    def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0) -> None:
+    def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0, greet: Greet | None = None) -> None:
+        """`greet` is awaited with every new connection before anybody else gets it."""
         self._pool = pool
+        self._greet = greet
         self._timeout = timeout
         self._connection: AbstractConnection | None = None
         self._link: Link | None = None
@@ -105,9 +109,16 @@ class Wire:
                 return self._link
             await self.close()
             connection = await self._made()
-            self._connection, self._link = connection, Link(connection)  # type: ignore[arg-type]
+            link = Link(connection)  # type: ignore[arg-type]
+            if self._greet is not None:
+                try:
+                    await self._greet(lambda *command: _asked(link, command, self._timeout))
+                except BaseException:
+                    link.close()
+                    raise
+            self._connection, self._link = connection, link
             self.connections += 1
-            return self._link
+            return link
 
     async def _made(self) -> AbstractConnection:
         """A connection that redis-py has introduced; one that broke in the middle of that is tried again."""
@@ -122,6 +133,12 @@ class Wire:
                     raise _not_let_in(exc) from exc
             else:
                 return connection
+
+
+async def _asked(link: Link, command: Sequence[Argument], timeout: float) -> Reply:
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    link.send((_packed(command),), (reply,), timeout)
+    return await reply
 
 
 def _not_let_in(exc: Exception) -> ServerError:
