@@ -108,7 +108,7 @@ class Audit:
         if not total and not self.wiped:
             return None
         stages = ", ".join(f"{stage} {count:,}" for stage, count in self.lost.items() if count)
-        told = [f"{_entries(total)} lost before the pipeline had processed them ({stages})" if total else ""]
+        told = [f"lost {_counted(total)} before the pipeline had processed them ({stages})" if total else ""]
         told.append(f"{', '.join(dict.fromkeys(self.wiped))} was {WIPED}" if self.wiped else f"they were {TAKEN}")
         return LostEntriesError("; ".join(filter(None, told)))
 
@@ -123,10 +123,10 @@ class Audit:
         forgotten, self._name = balance.name != self._name, balance.name
         for one, account in zip(self._inputs, balance.accounts, strict=True):
             if one.there and (forgotten or not account.there):
-                self._gone(one.stage, one.group.key, one.outstanding, "outstanding")
+                self._gone(one.stage, one.group.key, one.outstanding, "were outstanding")
             elif (more := account.lost - one.lost) > 0:
                 self.lost[one.stage] += more
-                _log.warning("%s: %s of %s lost: they were %s", one.stage, _entries(more), one.group.key, TAKEN)
+                _log.warning("%s: lost %s of %s: they were %s", one.stage, _counted(more), one.group.key, TAKEN)
             _update(one, account)
 
     async def _compare_outputs(self) -> None:
@@ -137,18 +137,18 @@ class Audit:
         for one, length, entries in zip(self._outputs, lengths, firsts, strict=True):
             first = entries[0][0] if isinstance(entries, list) and entries else b""
             if one.length and first != one.first and await evicted_keys(self._wire) > self._evicted:
-                self._gone(one.stage, one.key, one.length, "there")
+                self._gone(one.stage, one.key, one.length, "were there")
             one.length, one.first = length if isinstance(length, int) else 0, first
 
     def _gone(self, stage: str, key: str, count: int, what: str) -> None:
         self.wiped.append(key)
         self.lost[stage] += count
-        _log.warning("%s: %s was %s; %s %s at the last look", stage, key, WIPED, _entries(count), what)
+        _log.warning("%s: %s was %s; %s %s at the last look", stage, key, WIPED, _counted(count), what)
 
 
 def _update(one: _Input, account: Account) -> None:
     one.there, one.outstanding, one.lost = account.there, account.outstanding, account.lost
 
 
-def _entries(count: int) -> str:
-    return f"{count:,} {'entry was' if count == 1 else 'entries were'}"
+def _counted(count: int) -> str:
+    return f"{count:,} {'entry' if count == 1 else 'entries'}"
