@@ -87,10 +87,13 @@ def destroy(
 async def _plan(server: Server, topology: Topology) -> Plan:
     from papyra_flow.streams.positions import look
     from papyra_flow.topology.destroy import keys_of
+    from papyra_flow.topology.leftovers import leftovers
     from papyra_flow.topology.plan import make_plan
 
     positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
-    return make_plan(topology, positions, server=server.shown, keys=await keys_of(server, topology))
+    made = make_plan(topology, positions, server=server.shown, keys=await keys_of(server, topology))
+    made.warnings = await leftovers(server.wire, topology)
+    return made
 
 
 def _print(made: Plan) -> None:
@@ -105,3 +108,5 @@ def _print(made: Plan) -> None:
     print_table(("link", "promise", "because"), links)
     for key in made.unknown_keys:
         print(f"? {key}: not in the file")
+    for sentence in made.warnings:
+        print(f"! {sentence}")

@@ -22,7 +22,7 @@ from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.wire import Wire
 from papyra_flow.topology.model import Topology
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 1.0
 TAKEN = (
     "acked (XACK), deleted (XDEL), trimmed (XTRIM) or dropped with their consumer (XGROUP DELCONSUMER) by hand, "
     "or acked by a consumer that is not this pipeline's"

@@ -6,6 +6,7 @@ What does not live here: the work (`worker`, `supervisor`), and what signals mea
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -25,9 +26,11 @@ from papyra_flow.streams.ledger import reopen
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
+from papyra_flow.topology.leftovers import leftovers, remember
 from papyra_flow.topology.model import Topology
 
 T = TypeVar("T")
+_log = logging.getLogger("papyra_flow.run")
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
 """Shows progress while a run goes on; cancelled at its end."""
 
@@ -45,6 +48,8 @@ def run_async(main: Coroutine[object, object, T]) -> T:
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     """Create every stream and group that is missing, in one round trip; returns those that were.
 
+    What a changed file leaves behind is said.
+
     A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
 
     Raises ServerTooOldError, WrongKeyTypeError with the key, and other ServerErrors.
@@ -54,6 +59,8 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     groups, marker = topology.groups(), topology.keys.applied
     try:
         await patience.keep_trying(lambda: server.wire.call("SET", topology.keys.destroyed, 1, "XX", "PX", 1))
+        for sentence in await patience.keep_trying(lambda: leftovers(server.wire, topology)):
+            _log.warning("%s", sentence)
         created = await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
     except WrongKeyTypeError as exc:
         positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
@@ -61,6 +68,7 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
         named = ", ".join(f"{found.key} holds a {found.kind}" for found in wrong)
         raise WrongKeyTypeError(f"{named or exc}: not a stream") from exc
     await patience.keep_trying(lambda: reopen(server.wire, topology.keys.ledger, created))
+    await patience.keep_trying(lambda: remember(server.wire, topology))
     return created
 
 

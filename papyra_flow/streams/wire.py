@@ -130,7 +130,7 @@ class Wire:
             except (RedisError, OSError) as exc:
                 tries -= 1
                 if not tries or _CLOSED not in str(exc):
-                    raise _not_let_in(exc) from exc
+                    raise _not_let_in(exc, again=self.connections > 0) from exc
             else:
                 return connection
 
@@ -141,11 +141,12 @@ async def _asked(link: Link, command: Sequence[Argument], timeout: float) -> Rep
     return await reply
 
 
-def _not_let_in(exc: Exception) -> ServerError:
+def _not_let_in(exc: Exception, *, again: bool) -> ServerError:
     """Why there is no connection: redis-py wraps what the server answered to AUTH and the like."""
     answered = next((e for e in (exc, exc.__cause__) if isinstance(e, AuthenticationError | ResponseError)), None)
     if isinstance(answered, AuthenticationError):
-        return CommandRefusedError(f"the server does not let us in: {answered}")
+        later = "; it did before, so its password or user was changed: what is pending stays, and the next run takes it"
+        return CommandRefusedError(f"the server does not let us in: {answered}{later if again else ''}")
     if answered is not None:
         return refusal(reply_text(answered))
     return ServerUnreachableError(f"no server answers: {exc}")

@@ -62,6 +62,8 @@ class Plan:
     groups: list[PlannedGroup] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     unknown_keys: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What a changed file leaves behind, a sentence each."""
 
     @property
     def changes(self) -> int:
