@@ -80,7 +80,7 @@ class Figures:
         self._server = server
         self._clock = clock
         self._topology = topology
-        self._alive = Alive(clock)
+        self._alive = Alive()
         self._before: tuple[float, Positions] | None = None
         self._out: dict[str, tuple[float, int, float | None]] = {}
         """When what left a stage was last seen to change, what it was then, and the rate until then."""
@@ -93,11 +93,12 @@ class Figures:
         keys = [stream.key for stream in topology.streams.values()]
         positions = await look(wire, [*keys, *dead])
         sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
-        workers = self._alive.of(await read_reports(wire, topology.keys.workers))
+        reports = await read_reports(wire, topology.keys.workers)
         held = await paused(wire, topology.keys.paused)
         lost = await losses(wire, topology.keys.ledger)
-        found = Snapshot(topology.pipeline, time.time(), workers=workers)
         now = self._clock()
+        workers = self._alive.of(reports, now)
+        found = Snapshot(topology.pipeline, time.time(), workers=workers)
         for stage in topology.in_order():
             one = StageCounters()
             for report in workers:

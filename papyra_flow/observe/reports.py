@@ -6,8 +6,7 @@ renewed is of a process that is gone. What does not live here: when a worker rep
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -72,13 +71,11 @@ class Alive:
     A report's age is by the server's clock; after that went back, one of a process that is gone looks new for as long.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._seen: dict[str, tuple[bytes, float]] = {}
 
-    def of(self, reports: Sequence[Report]) -> list[Report]:
+    def of(self, reports: Sequence[Report], now: float) -> list[Report]:
         """Those that were renewed within the time in which a process has to."""
-        now = self._clock()
         known = {report.worker: self._seen.get(report.worker, (b"", 0.0)) for report in reports}
         self._seen = {
             report.worker: known[report.worker] if known[report.worker][0] == report.told else (report.told, now)

@@ -46,6 +46,7 @@ def commands(server: redis.Redis) -> int:
 
 def test_after_flushall_the_pipeline_goes_on_with_what_comes_next(workload: Workload) -> None:
     worker = under_way(workload)
+    worker.codes = frozenset({1})
     with workload.server as server:
         for _ in range(5):
             workload.produce(2000)
@@ -53,7 +54,9 @@ def test_after_flushall_the_pipeline_goes_on_with_what_comes_next(workload: Work
             patiently(lambda: server.exists("{f}:@applied") and len(groups(server)) == 1, "the groups, anew")
     before = workload.produced
     workload.produce(RECORDS // 4)
-    workload.finish(worker)
+    (document,) = workload.finish(worker)
+    assert document["outcome"] == "failed"
+    assert sum(stage.get("lost", 0) for stage in document["stages"].values()) > 0
     expected, dead = workload.expected(range(before, workload.produced))
     after = [(r["n"], r["copy"]) for _, r in workload.entries("out") if r["n"] >= before]
     buried = [(r["n"], r["copy"]) for _, r in workload.entries("@dead:check") if r["n"] >= before]
