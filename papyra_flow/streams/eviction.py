@@ -1,4 +1,4 @@
-"""Whether a server evicts keys that nobody gave a time to live: then it may throw away any of a pipeline's.
+"""Whether a server evicts keys without a time to live: then it may throw away any of a pipeline's.
 
 https://redis.io/docs/latest/develop/reference/eviction/. INFO tells the policy, too, which CONFIG GET is often not
 allowed to.

@@ -35,7 +35,7 @@ class Wire:
     """A shared, self-reconnecting connection; `timeout` is how many seconds a reply may take."""
 
     def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0, greet: Greet | None = None) -> None:
-        """`greet` is awaited with every new connection before anybody else gets it."""
+        """`greet` is awaited with every new connection, before its first caller."""
         self._pool = pool
         self._greet = greet
         self._timeout = timeout

@@ -28,7 +28,7 @@ end
 -- Entries ever added; asked for only where the group's own figures do not tell, because the reply holds whole entries.
 local function added(key) return map_of(redis.call('XINFO', 'STREAM', key))['entries-added'] end
 
--- How many of all entries ever added lie behind the group, and whether those are all; nil where nobody knows.
+-- How many of all entries ever added lie behind the group, and whether those are all; nil where the server cannot tell.
 -- `entries-read` alone leaves out what was trimmed before it was delivered (seen: Redis 7.0), so that the end counts.
 local function position(key, group)
   local read, lag = group['entries-read'] or nil, group['lag'] or nil
