@@ -115,6 +115,10 @@ class PipelineFailedError(PapyraFlowError):
     """A run ended because a stage could not go on, e.g. `on_error: halt` met a record that failed."""
 
 
+class LostEntriesError(PapyraFlowError):
+    """Entries were lost before a run had processed them: others acked, deleted or trimmed them, or keys are gone."""
+
+
 class RefusedError(PapyraFlowError):
     """A verb would lose something and was not told `--force`; nothing was done."""
 

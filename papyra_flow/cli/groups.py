@@ -178,3 +178,13 @@ def duration(text: str, option: str) -> float:
         return parse_duration(0 if text == "0" else text)
     except ValueError as exc:
         raise UsageError(f"{option}: {exc}") from None
+
+
+def size(text: str, option: str) -> int:
+    """Bytes; raises UsageError that names the option."""
+    from papyra_flow.config.units import parse_size
+
+    try:
+        return parse_size(0 if text == "0" else text)
+    except ValueError as exc:
+        raise UsageError(f"{option}: {exc}") from None

@@ -68,15 +68,20 @@ def destroy(
     """Remove the pipeline's streams, groups and bookkeeping from the server; files stay."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
+    from papyra_flow.observe.reports import read_reports
     from papyra_flow.topology.destroy import carry_out, what_is_there
 
     with session(file, redis, set_) as found:
+        keys = found.topology.keys
         there = found.ask(lambda server: what_is_there(server, found.topology))
+        workers = found.ask(lambda server: read_reports(server.wire, keys.workers))
         if there.keys or there.groups:
             losing = _losing(there)
             doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
+            if workers:
+                doing += f" ({len(workers)} running workers will end with an error)"
             consent(doing, losing=losing, yes=yes, force=force, json=json)
-        found.ask(lambda server: carry_out(server, there))
+        found.ask(lambda server: carry_out(server, there, tell=keys.destroyed if workers else ""))
     if json:
         print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
 
@@ -90,13 +95,16 @@ def _losing(there: There) -> str | None:
 async def _plan(server: Server, topology: Topology) -> Plan:
     from papyra_flow.streams.backlog import counted
     from papyra_flow.streams.positions import look
+    from papyra_flow.topology.leftovers import leftovers
     from papyra_flow.topology.orphans import keys_of
     from papyra_flow.topology.plan import make_plan
 
     keys = await keys_of(server, topology)
     streams = [stream.key for stream in topology.streams.values()]
     positions = await look(server.wire, list(dict.fromkeys([*streams, *keys])))
-    return make_plan(topology, await counted(server.wire, positions), server=server.shown, keys=keys)
+    made = make_plan(topology, await counted(server.wire, positions), server=server.shown, keys=keys)
+    made.warnings = await leftovers(server.wire, topology)
+    return made
 
 
 def _print(made: Plan) -> None:
@@ -115,3 +123,5 @@ def _print(made: Plan) -> None:
         print(f"! {former}")
     for key in made.unknown_keys:
         print(f"? {visible(key)}: not in the file")
+    for sentence in made.warnings:
+        print(f"! {sentence}")

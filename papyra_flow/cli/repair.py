@@ -8,6 +8,7 @@ import typer
 
 from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.groups import duration, members_of
+from papyra_flow.cli.members import hand_over_all, on_purpose, readers
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, StreamName, Yes
 from papyra_flow.errors import UsageError
 
@@ -47,7 +48,6 @@ def claim(
 ) -> None:
     """Take pending entries away from their consumers: for whoever claims next, or for one consumer (XCLAIM)."""
     from papyra_flow.cli.session import session
-    from papyra_flow.streams.upkeep import hand_over
 
     least = duration(idle, "--idle")
     stage, ids = _shifted(stage, ids, group)
@@ -59,10 +59,7 @@ def claim(
             doing = f"Take {counted(total)} from {', '.join(owners)} (who is still at them works in vain)"
             consent(doing, yes=yes, force=force, json=json)
 
-        async def give(server: Server) -> int:
-            return sum([await hand_over(server.wire, member, entries, to=to) for member, entries in chosen])
-
-        given = found.ask(give, about=(m.key for m, _ in chosen))
+        given = found.ask(lambda server: hand_over_all(server, found, chosen, to), about=(m.key for m, _ in chosen))
     _say({"claimed": given}, f"claimed {counted(given)}", json=json)
 
 
@@ -93,7 +90,12 @@ def ack(
             consent(f"Acknowledge {counted(total)}", losing=losing, yes=yes, force=force, json=json)
 
         async def acknowledge_all(server: Server) -> int:
-            return sum([await acknowledge(server.wire, m, [entry.id for entry in entries]) for m, entries in chosen])
+            return sum(
+                [
+                    await on_purpose(server, found, [m], acknowledge(server.wire, m, [entry.id for entry in entries]))
+                    for m, entries in chosen
+                ]
+            )
 
         acked = found.ask(acknowledge_all, about=(m.key for m, _ in chosen))
     _say({"acked": acked}, f"acknowledged {counted(acked)}", json=json)
@@ -118,7 +120,10 @@ def delete(
         key = found.key_of(stream)
         unacked = found.ask(lambda server: upkeep.unacked_among(server.wire, key, ids), about=(key,))
         consent(f"Delete {counted(len(ids))} of {key}", losing=_losing(unacked), yes=yes, force=force, json=json)
-        deleted = found.ask(lambda server: upkeep.delete(server.wire, key, ids), about=(key,))
+        deleted = found.ask(
+            lambda server: on_purpose(server, found, readers(found, key), upkeep.delete(server.wire, key, ids)),
+            about=(key,),
+        )
     _say({"deleted": deleted}, f"deleted {counted(deleted)} of {key}", json=json)
 
 
@@ -171,7 +176,11 @@ def _trim_before(found: Session, key: str, bound: str | None, *, yes: bool, forc
         return {key: 0}
     unacked = found.ask(lambda server: upkeep.unacked_before(server.wire, key, bound), about=(key,))
     consent(f"Trim {key} before {bound}", losing=_losing(unacked), yes=yes, force=force, json=json)
-    return {key: found.ask(lambda server: upkeep.trim_before(server.wire, key, bound), about=(key,))}
+    groups = readers(found, key)
+    trimmed = found.ask(
+        lambda server: on_purpose(server, found, groups, upkeep.trim_before(server.wire, key, bound)), about=(key,)
+    )
+    return {key: trimmed}
 
 
 def reset(
@@ -205,7 +214,8 @@ def reset(
 
         async def move_all(server: Server) -> None:
             for move in moves:
-                await upkeep.move(server.wire, move.member, move.to)
+                moving = upkeep.move(server.wire, move.member, move.to)
+                await on_purpose(server, found, [move.member], moving)
 
         moves = found.ask(weigh, about=(m.key for m in members))
         skipped, again = sum(move.skipped for move in moves), sum(move.again for move in moves)

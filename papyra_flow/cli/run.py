@@ -44,6 +44,15 @@ def run(
         str | None,
         typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False),
     ] = None,
+    rewrite_aof: Annotated[
+        str,
+        typer.Option(
+            "--rewrite-aof",
+            metavar="SIZE",
+            help="Memory of a Redis up to which its append-only file is rewritten before the first commit after its "
+            "start; 0 for never.",
+        ),
+    ] = "1GiB",
     watch: Annotated[
         bool, typer.Option("--watch", help="Follow edits of the file and of steps; affected stages start again.")
     ] = False,
@@ -51,6 +60,7 @@ def run(
     """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
     import asyncio
 
+    from papyra_flow.cli.groups import size
     from papyra_flow.cli.session import session
     from papyra_flow.connectors.stdio import StdoutSink
     from papyra_flow.observe.failures import failures, follow_failures
@@ -63,7 +73,8 @@ def run(
         prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
-        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name)
+        limit = size(rewrite_aof, "--rewrite-aof")
+        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name, limit)
         followed = _Followed(file, redis, set_, options, topology) if watch else None
         now = followed.topology if followed is not None else lambda: topology
         progress = Progress(now, sys.stderr)
@@ -163,10 +174,12 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
             counters.dropped or None,
             counters.retried or None,
             counters.dead or None,
-            counters.lost or None,
+            *([counters.lost or None] if result.counters.lost else []),
         )
         for name, counters in result.counters.stages.items()
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
-    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead", "lost")
+    columns: tuple[str, ...] = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
+    if result.counters.lost:
+        columns = (*columns, "lost")
     print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)

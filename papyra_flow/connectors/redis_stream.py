@@ -26,6 +26,7 @@ from papyra_flow.connectors.base import (
 )
 from papyra_flow.errors import ConnectorError, ServerError
 from papyra_flow.streams.addresses import redacted
+from papyra_flow.streams.append_only import REWRITE_BELOW
 from papyra_flow.streams.entries import Record, encode_json
 from papyra_flow.streams.lease import Lease, Leases
 from papyra_flow.streams.patience import Patience
@@ -133,7 +134,8 @@ class StreamSink(SinkConfig):
 
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
-        return _Writer(self.keys(context), Server(self.redis or context.redis, key=self.key), _owner(context))
+        server = Server(self.redis or context.redis, key=self.key, rewrite_below=REWRITE_BELOW)
+        return _Writer(self.keys(context), server, _owner(context))
 
     def keys(self, context: ConnectorContext) -> list[str]:
         """The keys over there, all in one slot: the stream, the lease, the ids seen, and one that never exists."""

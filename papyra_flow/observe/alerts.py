@@ -45,6 +45,8 @@ def _rules_of(topology: Topology, stage: StageSpec) -> list[Json]:
               f"entries are pending for more than {format_duration(3 * claim)}: their consumers are gone or stuck"),
         _rule("Lag", stage, f"{backlog} > {min(limits, default=100_000) * 0.8:.0f}", "5m", "warning",
               "the backlog is near the limit at which the stages before this one are stopped"),
+        _rule("Lost", stage, f"increase({catalogue.LOST.prometheus}_total{at}[10m]) > 0", "0m", "critical",
+              "{{ $value }} entries were acked, deleted, trimmed or taken by others before they were processed"),
         _rule("NoConsumers", stage, f"{backlog} > 0 and on() sum({catalogue.CONSUMERS.prometheus}{group}) == 0", "2m",
               "critical", "there is something to do, and nobody who does it"),
     ]  # fmt: skip

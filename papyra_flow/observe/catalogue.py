@@ -68,6 +68,10 @@ DEAD = Metric("papyra_flow.records.dead", "counter", "Records that a stage sent 
 RETRIED = Metric("papyra_flow.records.retried", "counter", "Attempts that failed and were made again.", WORKED)
 CLAIMED = Metric("papyra_flow.records.claimed", "counter", "Entries taken over from consumers that are gone.", WORKED)
 STALE = Metric("papyra_flow.records.stale", "counter", "Entries that another consumer had committed first.", WORKED)
+LOST = Metric(
+    "papyra_flow.records.lost", "counter",
+    "Entries that were acked, deleted, trimmed or taken by others before the stage had processed them.", STAGE,
+)  # fmt: skip
 BATCH = Metric("papyra_flow.batch.size", "histogram", "Entries in a batch.", WORKED)
 LATENCY = Metric(
     "papyra_flow.record.latency", "histogram", "Time from the XADD of a batch's oldest entry to its ack.", WORKED, "s"
@@ -93,8 +97,8 @@ LAG = Metric(
     ("pipeline", "stream", "group"),
 )
 METRICS: tuple[Metric, ...] = (
-    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, BATCH, LATENCY, END_TO_END,
-    BACKLOG, OLDEST, LETTERS, WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
+    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, LOST, BATCH, LATENCY,
+    END_TO_END, BACKLOG, OLDEST, LETTERS, WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
 )  # fmt: skip
 NUMBERS = {"written": WRITTEN, "dropped": DROPPED, "dead": DEAD, "retried": RETRIED, "claimed": CLAIMED, "stale": STALE}
 
@@ -137,6 +141,7 @@ def samples(topology: Topology, snapshot: Snapshot) -> Iterator[Sample]:
         if topology.stages[name].inputs:
             yield BACKLOG, labels, figures.backlog
             yield OLDEST, labels, figures.oldest_pending or 0.0
+            yield LOST, labels, figures.lost
         for key, group in figures.groups.items():
             of = {**pipeline, "stream": key, "group": group.name}
             yield from ((CONSUMERS, of, group.consumers), (PENDING, of, group.pending), (LAG, of, group.lag))

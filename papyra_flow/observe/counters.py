@@ -27,7 +27,8 @@ class StageCounters:
     claimed: int = 0
     stale: int = 0
     lost: int = 0
-    """Records that were done with, and that others then took away: a sink's file was deleted under the run."""
+    """Entries that were gone before they were processed, as the run audits count them, and records that others took
+    from where a sink had written them."""
     timings: Timings = field(default_factory=Timings, compare=False)
 
     def add(self, other: StageCounters) -> None:
@@ -44,8 +45,10 @@ class StageCounters:
         self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:
-        """The counts under their names in the command line's contract."""
+        """The counts under their names in the command line's contract; `lost` only where there is something to say."""
         numbers = {name: getattr(self, name) for name in NUMBERS}
+        if self.lost:
+            numbers["lost"] = self.lost
         return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers}
 
 
@@ -77,5 +80,5 @@ class RunCounters:
 
     @property
     def lost(self) -> int:
-        """Records of all stages that are gone."""
+        """Entries and records that all stages lost."""
         return sum(counters.lost for counters in self.stages.values())

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 
 from papyra_flow.config.units import format_duration
 from papyra_flow.observe.counters import StageCounters
-from papyra_flow.observe.reports import EVERY_SECONDS, Report, read_reports
+from papyra_flow.observe.reports import EVERY_SECONDS, Alive, Report, read_reports
 from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.claiming import Claimer
+from papyra_flow.streams.ledger import losses
 from papyra_flow.streams.pauses import paused
 from papyra_flow.streams.positions import GroupPosition, Positions, look
 from papyra_flow.streams.server import Server
@@ -37,6 +38,8 @@ class StageFigures:
     oldest_pending: float | None = None
     """Seconds that the oldest pending entry has been idle."""
     dead: int = 0
+    lost: int = 0
+    """Entries that others took before the stage had processed them, as far as audits have found them."""
     paused: bool = False
     groups: dict[str, GroupPosition] = field(default_factory=dict)
     """The stage's group on each of its streams, by key."""
@@ -80,6 +83,7 @@ class Figures:
         self._server = server
         self._clock = clock
         self._topology = topology
+        self._alive = Alive()
         self._before: tuple[float, Positions] | None = None
         self._out: dict[str, tuple[float, int, float | None]] = {}
         """When what left a stage was last seen to change, what it was then, and the rate until then."""
@@ -92,10 +96,12 @@ class Figures:
         keys = [stream.key for stream in topology.streams.values()]
         positions = await counted(wire, await look(wire, [*keys, *dead]))
         sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
-        workers = await read_reports(wire, topology.keys.workers)
+        reports = await read_reports(wire, topology.keys.workers)
         held = await paused(wire, topology.keys.paused)
-        found = Snapshot(topology.pipeline, time.time(), workers=workers)
+        lost = await losses(wire, topology.keys.ledger)
         now = self._clock()
+        workers = self._alive.of(reports, now)
+        found = Snapshot(topology.pipeline, time.time(), workers=workers)
         for stage in topology.in_order():
             one = StageCounters()
             for report in workers:
@@ -103,6 +109,7 @@ class Figures:
                     one.add(told)
             found.stages[stage.name] = figures = await self._stage(stage, positions, one, now)
             figures.paused = stage.name in held
+            figures.lost = sum(lost.get((topology.streams[name].key, stage.group), 0) for name in stage.inputs)
         for stream, size in zip(streams, sizes, strict=True):
             position = positions.streams[stream.key]
             found.streams[stream.name] = there = StreamFigures(position.length, size if isinstance(size, int) else 0)

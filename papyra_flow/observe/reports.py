@@ -6,6 +6,7 @@ renewed is of a process that is gone. What does not live here: when a worker rep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import orjson
@@ -24,6 +25,8 @@ class Report:
 
     worker: str
     age: float
+    told: bytes
+    """What it told, as it stands on the server: another each time that it is renewed."""
     started: float
     """When it started, in seconds since 1970 by the server's clock."""
     counters: RunCounters = field(default_factory=lambda: RunCounters({}))
@@ -62,6 +65,25 @@ async def read_reports(wire: Wire, key: str) -> list[Report]:
     return sorted(found, key=lambda report: report.worker)
 
 
+class Alive:
+    """Which reports are of processes that live, for a view that looks again and again: by its own clock.
+
+    A report's age is by the server's clock; after that went back, one of a process that is gone looks new for as long.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[bytes, float]] = {}
+
+    def of(self, reports: Sequence[Report], now: float) -> list[Report]:
+        """Those that were renewed within the time in which a process has to."""
+        known = {report.worker: self._seen.get(report.worker, (b"", 0.0)) for report in reports}
+        self._seen = {
+            report.worker: known[report.worker] if known[report.worker][0] == report.told else (report.told, now)
+            for report in reports
+        }
+        return [report for report in reports if now - self._seen[report.worker][1] <= GONE_AFTER_SECONDS]
+
+
 def _packed(one: StageCounters) -> dict[str, object]:
     return {**one.as_json(), "timings": {name: [h.counts, h.sum] for name, h in one.timings.each()}}
 
@@ -74,7 +96,7 @@ def _read(worker: str, text: bytes, clock: float) -> Report | None:
         if age > GONE_AFTER_SECONDS:
             return None
         stages = {name: _unpacked(facts) for name, facts in told["stages"].items()}
-        return Report(worker, age, told["started"], RunCounters(stages))
+        return Report(worker, age, text, told["started"], RunCounters(stages))
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         return None
 

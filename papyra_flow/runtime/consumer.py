@@ -101,7 +101,7 @@ class Consumer:
         wire, group = self.stage.around.server.wire, self.stage.spec.group
         await self._intake.close()
         for key, recovery in self._recoveries.items():
-            await recovery.claimer.give_back()
+            await recovery.claimer.give_back(self.stage.spec.settings.claim_after)
             await delete_consumer(wire, key, group, self.name)
         if self._owner is not None:
             await self._owner.release()

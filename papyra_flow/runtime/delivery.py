@@ -73,6 +73,7 @@ class Delivery:
                 probe=around.topology.keys.probe,
                 lease=spec.sink_lease if spec.exclusive else None,
                 targets=[*(target.key for target in stage.targets), spec.dead_key, *pieces],
+                ledger=around.topology.keys.ledger,
             )
             for stream in stage.inputs
         }

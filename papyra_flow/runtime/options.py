@@ -7,6 +7,7 @@ from typing import Literal
 
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.observe.counters import RunCounters
+from papyra_flow.streams.append_only import REWRITE_BELOW
 
 Outcome = Literal["drained", "stopped", "failed"]
 
@@ -19,6 +20,8 @@ class RunOptions:
     processes: int = 1
     drain: bool | None = None
     consumer_name: str | None = None
+    rewrite_below: int = REWRITE_BELOW
+    """Bytes of a server's memory up to which its append-only file is rewritten before the first commit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from papyra_flow.runtime.keepalive import Held
 from papyra_flow.runtime.names import gone
 from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.runtime.suspects import Suspects
+from papyra_flow.runtime.unaging import Unaging
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.entries import Entry
-from papyra_flow.streams.groups import consumers_of, delete_consumer
+from papyra_flow.streams.groups import ConsumerInfo, consumers_of, delete_consumer
 
 PORTION = 100
 SILENT_CLAIM_TIMES = 10
@@ -39,6 +40,7 @@ class Recovery:
         self.next_look = 0.0
         """When to look for idle entries again, on the loop's clock."""
         self._deleted = 0
+        self._unaging = Unaging(stage.spec.settings.claim_after)
 
     async def adopt_own(self) -> None:
         """Take up what is pending for this very consumer and not in hand."""
@@ -56,14 +58,28 @@ class Recovery:
                 self._claimed(await self._counted(ids))
             await delete_consumer(self._wire, self._key, group, name)
 
-    async def remove_silent(self) -> None:
+    async def take_unaging(self, others: Iterable[ConsumerInfo]) -> None:
+        """Take over what dead consumers had when the server's clock went back: its idle time stands still."""
+        first = await self.claimer.first_pending([other.name for other in others if other.pending])
+        for name in self._unaging.look(first, asyncio.get_running_loop().time()):
+            _log.warning(
+                "%s: entries of %s do not grow older, the server's clock must have gone back; taking them over",
+                self._stage.name, name,
+            )  # fmt: skip
+            start = "-"
+            while found := await self.claimer.pending(PORTION, consumer=name, start=start):
+                start = "(" + found[-1].id.decode()
+                ids = await self.claimer.claim_ids([entry.id for entry in found if entry.idle == 0])
+                self._claimed(await self._counted(ids))
+
+    async def remove_silent(self, others: Iterable[ConsumerInfo]) -> None:
         """Remove consumers elsewhere that have nothing pending and have been silent for long.
 
         Whoever lives reads again every few seconds, and is back in the group by that if it was removed.
         """
         group, silence = self._stage.spec.group, SILENT_CLAIM_TIMES * self._stage.spec.settings.claim_after
-        for consumer in await consumers_of(self._wire, self._key, group):
-            if consumer.pending == 0 and consumer.idle > silence and consumer.name != self._consumer:
+        for consumer in others:
+            if consumer.pending == 0 and consumer.idle > silence:
                 await delete_consumer(self._wire, self._key, group, consumer.name)
 
     async def claim_idle(self, idle: float) -> None:
@@ -72,12 +88,15 @@ class Recovery:
         self._claimed(await self._counted([id_ for id_ in ids if not self._held.has(id_)]))
         if self.claimer.deleted > self._deleted:
             _log.warning(
-                "%s: %d pending entries of %s had been deleted from the stream by somebody: they are lost",
+                "%s: %d pending entries of %s had been deleted from the stream, and are lost",
                 self._stage.name, self.claimer.deleted - self._deleted, self._key,
             )  # fmt: skip
             self._deleted = self.claimer.deleted
         if self.claimer.at_start:
-            await self.remove_silent()
+            everyone = await consumers_of(self._wire, self._key, self._stage.spec.group)
+            others = [consumer for consumer in everyone if consumer.name != self._consumer]
+            await self.remove_silent(others)
+            await self.take_unaging(others)
         pause = 0.0 if not self.claimer.at_start else self._stage.spec.settings.claim_after / 2
         self.next_look = asyncio.get_running_loop().time() + pause * (0.8 + 0.4 * random.random())  # noqa: S311
 

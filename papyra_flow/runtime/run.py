@@ -6,6 +6,7 @@ What does not live here: the work (`worker`, `supervisor`), and what signals mea
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Protocol, TypeVar
 from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
+from papyra_flow.runtime.audit import Audit
 from papyra_flow.runtime.forewarn import forewarn
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
@@ -22,13 +24,16 @@ from papyra_flow.runtime.supervisor import Supervisor
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, create_groups
+from papyra_flow.streams.ledger import reopen
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
+from papyra_flow.topology.leftovers import leftovers, remember
 from papyra_flow.topology.migration import former_groups, renamed
 from papyra_flow.topology.model import Topology
 
 T = TypeVar("T")
+_log = logging.getLogger("papyra_flow.run")
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
 """Shows progress while a run goes on; cancelled at its end."""
 
@@ -46,6 +51,8 @@ def run_async(main: Coroutine[object, object, T]) -> T:
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     """Create every stream and group that is missing, in one round trip; returns those that were.
 
+    What a changed file leaves behind is said.
+
     A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
 
     Raises ServerTooOldError, WrongKeyTypeError with the key, and other ServerErrors; RefusedError where a stage would
@@ -56,12 +63,18 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     await _refuse_to_start_over(server, topology, patience)
     groups, marker = topology.groups(), topology.keys.applied
     try:
-        return await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
+        await patience.keep_trying(lambda: server.wire.call("SET", topology.keys.destroyed, 1, "XX", "PX", 1))
+        for sentence in await patience.keep_trying(lambda: leftovers(server.wire, topology)):
+            _log.warning("%s", sentence)
+        created = await patience.keep_trying(lambda: create_groups(server.wire, groups, marker=marker))
     except WrongKeyTypeError as exc:
         positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
         wrong = [found for found in positions.streams.values() if found.kind not in {"stream", "none"}]
         named = ", ".join(f"{found.key} holds a {found.kind}" for found in wrong)
         raise WrongKeyTypeError(f"{named or exc}: not a stream") from exc
+    await patience.keep_trying(lambda: reopen(server.wire, topology.keys.ledger, created))
+    await patience.keep_trying(lambda: remember(server.wire, topology))
+    return created
 
 
 async def _refuse_to_start_over(server: Server, topology: Topology, patience: Patience) -> None:
@@ -101,7 +114,7 @@ async def run_pipeline(
             raise UsageError(f"there is no stage {name!r}; there are {', '.join(topology.stages)}")
     topology = replace(topology, redis=url)
     bind(pipeline=topology.pipeline)
-    server = Server(url, key=topology.keys.applied)
+    server = Server(url, key=topology.keys.applied, rewrite_below=options.rewrite_below)
     counters = RunCounters.of([name for name in topology.stages if not options.stages or name in options.stages])
     started = time.monotonic()
     try:
@@ -114,7 +127,11 @@ async def run_pipeline(
             part = Supervisor(topology, server.url, options, counters)
         else:
             part = Worker(topology, server, options, counters, Share())
-        watching = asyncio.create_task(_watched(watch, counters, server)) if watch else None
+        audit = Audit(server.wire, topology, counters.stages)
+        await Patience("starting", also_unreachable=False).keep_trying(audit.begin)
+        beside = [asyncio.create_task(audit.run())]
+        if watch:
+            beside.append(asyncio.create_task(_watched(watch, counters, server)))
         error: PapyraFlowError | None = None
         outcome: Outcome = "failed"
         try:
@@ -122,13 +139,18 @@ async def run_pipeline(
         except PapyraFlowError as exc:
             error = exc
         finally:
-            if watching is not None:
-                watching.cancel()
-                await asyncio.wait([watching])
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
         seconds = time.monotonic() - started
         streams: dict[str, dict[str, int]] = {}
         with suppress(ServerError):
+            await audit.finish()
             streams = await _streams(server, topology)
+        for name, lost in audit.lost.items():
+            counters.stages[name].lost += lost
+        if error is None and (error := audit.error) is not None:
+            outcome = "failed"
         return RunResult(outcome, seconds, counters, streams, error)
     finally:
         with suppress(ServerError):

@@ -203,7 +203,7 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
 async def _child(
     topology: Topology, url: str, options: RunOptions, share: Share, counters: RunCounters, pipe: Connection
 ) -> Outcome:
-    server = Server(url, key=topology.keys.applied)
+    server = Server(url, key=topology.keys.applied, rewrite_below=options.rewrite_below)
     worker = Worker(topology, server, options, counters, share)
     loop = asyncio.get_running_loop()
 

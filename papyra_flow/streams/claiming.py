@@ -15,8 +15,13 @@ from papyra_flow.errors import CommandRefusedError
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.wire import Wire
 
-HANDED_BACK_MS = 10 * 365 * 24 * 3600 * 1000
-"""Idle time that given-back entries get: beyond every claim time, so that the next consumer takes them at once."""
+
+def given_back_ms(claim_after: float) -> int:
+    """The idle time that given-back entries get: just past the claim time, so that whoever looks next takes them.
+
+    It is what every view, metric and alert shows as their age, so it is not a moment more.
+    """
+    return int(claim_after * 1000) + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +68,13 @@ class Claimer:
 
     async def claim_from(self, consumer: str, *, count: int = 100) -> list[bytes]:
         """Make entries of a consumer that is known to be gone ours at once; returns their ids."""
-        found = await self.pending(count, consumer=consumer)
-        if not found:
+        return await self.claim_ids([entry.id for entry in await self.pending(count, consumer=consumer)])
+
+    async def claim_ids(self, ids: Sequence[bytes]) -> list[bytes]:
+        """Make these pending entries ours at once; returns the ids of those that are."""
+        if not ids:
             return []
-        reply = await self._wire.call(
-            "XCLAIM", self.key, self._group, self._consumer, 0, *(entry.id for entry in found), "JUSTID"
-        )
+        reply = await self._wire.call("XCLAIM", self.key, self._group, self._consumer, 0, *ids, "JUSTID")
         return [id_ for id_ in reply if isinstance(id_, bytes)] if isinstance(reply, list) else []
 
     async def pending(
@@ -81,6 +87,16 @@ class Claimer:
         if not isinstance(reply, list):
             return []
         return [Pending(id_, owner.decode(), idle / 1000, times) for id_, owner, idle, times in reply]
+
+    async def first_pending(self, consumers: Sequence[str]) -> dict[str, Pending]:
+        """The first pending entry of each of these consumers that has any."""
+        commands = [("XPENDING", self.key, self._group, "-", "+", 1, consumer) for consumer in consumers]
+        replies = await self._wire.call_many(commands)
+        return {
+            name: Pending(reply[0][0], name, reply[0][2] / 1000, reply[0][3])
+            for name, reply in zip(consumers, replies, strict=True)
+            if isinstance(reply, list) and reply
+        }
 
     async def take(self, ids: Sequence[bytes]) -> list[Entry]:
         """Take entries in hand: read them and raise their delivery count (XCLAIM).
@@ -110,13 +126,13 @@ class Claimer:
         if ids:
             await self._wire.call("XCLAIM", self.key, self._group, self._consumer, 0, *ids, "JUSTID")
 
-    async def give_back(self) -> int:
+    async def give_back(self, claim_after: float) -> int:
         """Make all that is pending for this consumer claimable at once; returns how many entries."""
         given, start = 0, "-"
         while found := await self.pending(1000, start=start):
             ids = [entry.id for entry in found]
             await self._wire.call(
-                "XCLAIM", self.key, self._group, self._consumer, 0, *ids, "IDLE", HANDED_BACK_MS, "JUSTID"
+                "XCLAIM", self.key, self._group, self._consumer, 0, *ids, "IDLE", given_back_ms(claim_after), "JUSTID"
             )
             given += len(ids)
             start = "(" + ids[-1].decode()

@@ -209,9 +209,10 @@ class Committer:
         probe: str,
         lease: str | None,
         targets: Iterable[str],
+        ledger: str,
     ) -> None:
         self._wire = wire
-        self._keys = [source, probe, lease or probe, *targets]
+        self._keys = [source, probe, lease or probe, *targets, ledger]
         self._who = (group, consumer)
 
     async def commit(

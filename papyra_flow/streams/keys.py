@@ -65,6 +65,16 @@ class Keyspace:
         return f"{{{self.tag}}}:@paused"
 
     @property
+    def ledger(self) -> str:
+        """The hash that counts what each group's consumers have acked (`streams.ledger`)."""
+        return f"{{{self.tag}}}:@ledger"
+
+    @property
+    def destroyed(self) -> str:
+        """A key that is there for a minute after the pipeline was destroyed under its workers."""
+        return f"{{{self.tag}}}:@destroyed"
+
+    @property
     def pattern(self) -> str:
         """A glob for SCAN that matches everything of the pipeline, its own special characters escaped."""
         return f"{{{self.tag}}}:*"

@@ -9,6 +9,7 @@ moved and no others.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,20 +43,26 @@ class Leases:
         self._wire = wire
         self._owner = owner
         self._probe = probe
+        self._beats: dict[str, tuple[bytes, float]] = {}
+        """For each lease that we wait for: its owner's last beat, and since when we have seen no other."""
 
     async def take(self, key: str, *, wait_for: float | None = None) -> Lease | None:
         """Become the owner.
 
-        With `wait_for`, only if the owner has been silent for that many seconds, else None.
+        With `wait_for`, only if the owner has been silent for that many seconds, else None: by the server's clock, or
+        by ours, since the server's may go back.
         """
         mode = "take" if wait_for is None else "wait"
-        arguments = (self._owner, mode, int(wait_for or 0))
+        arguments = (self._owner, mode, int(wait_for or 0), self._stood_still(key, wait_for or 0.0))
         reply = await call_script(self._wire, "acquire", [key], arguments)
         if not isinstance(reply, list):
             raise CommandRefusedError(f"the lease script answered {reply!r}")
-        epoch, checkpoint, commits, done, records = reply
+        epoch, checkpoint, commits, done, records, beat = reply
         if epoch == 0:
+            if self._beats.get(key, (b"", 0.0))[0] != beat:
+                self._beats[key] = (beat, time.monotonic())
             return None
+        self._beats.pop(key, None)
         return Lease(key, epoch, checkpoint.decode(), int(commits), done == b"1", int(records))
 
     async def parts(self, lease: Lease) -> dict[str, str]:
@@ -70,6 +77,11 @@ class Leases:
             found |= {name.decode(): state.decode() for name, state in zip(flat[::2], flat[1::2], strict=True)}
             if cursor == b"0":
                 return found
+
+    def _stood_still(self, key: str, silence: float) -> bytes:
+        """The owner's beat, if we have seen it stand still for so long; beats are whole seconds."""
+        beat, since = self._beats.get(key, (b"", time.monotonic()))
+        return beat if time.monotonic() - since > silence + 1 else b""
 
     async def beat(self, lease: Lease) -> None:
         """Say that the owner is still there; raises FencedError if it is somebody else by now."""

@@ -16,6 +16,9 @@ RUN = (
     "xgroup|delconsumer", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
     "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
 )  # fmt: skip
+REWRITE = ("bgrewriteaof",)
+"""For having the append-only file rewritten after the server was started (`streams.append_only`)."""
+
 OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")
 """For the verbs that look at a pipeline, repair it or remove it."""
 
@@ -27,7 +30,7 @@ def rules(
     *, keys: Iterable[str], read_only: Iterable[str] = (), operate: bool = False, cluster: bool = False
 ) -> list[str]:
     """The rules for a user who may use keys that match `keys`, read those that match `read_only`, and nothing else."""
-    commands = sorted(CONNECT + RUN + (OPERATE if operate else ()) + (CLUSTER if cluster else ()))
+    commands = sorted(CONNECT + RUN + REWRITE + (OPERATE if operate else ()) + (CLUSTER if cluster else ()))
     return [
         "resetkeys", "resetchannels", "-@all",
         *(f"~{pattern}" for pattern in sorted(set(keys))),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from papyra_flow.errors import ServerTooOldError, UsageError
 from papyra_flow.streams.addresses import names_cluster, pool_of, redacted
+from papyra_flow.streams.append_only import AppendOnlyGuard
 from papyra_flow.streams.wire import Wire
 
 MINIMUM = {"redis": (7, 0), "valkey": (7, 2)}
@@ -33,10 +34,12 @@ class Server:
     `key` is any of the keys that are spoken of: a cluster's address leads to the node that has its slot.
     """
 
-    def __init__(self, url: str, *, key: str = "") -> None:
+    def __init__(self, url: str, *, key: str = "", rewrite_below: int | None = None) -> None:
+        """`rewrite_below` is for whoever commits: see `append_only`."""
         self.url = url
         self._pool = pool_of(url, key)
-        self.wire = Wire(self._pool)
+        self._guard = AppendOnlyGuard(rewrite_below) if rewrite_below is not None else None
+        self.wire = self.new_wire()
 
     @property
     def shown(self) -> str:
@@ -45,7 +48,7 @@ class Server:
 
     def new_wire(self) -> Wire:
         """A connection of one's own, for reads that block."""
-        return Wire(self._pool)
+        return Wire(self._pool, greet=self._guard)
 
     async def check(self) -> Capabilities:
         """What the server is able to do.

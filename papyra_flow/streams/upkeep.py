@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from papyra_flow.errors import CommandRefusedError, GroupGoneError
-from papyra_flow.streams.claiming import HANDED_BACK_MS, Claimer, Pending
+from papyra_flow.streams.claiming import Claimer, Pending, given_back_ms
 from papyra_flow.streams.entries import id_after, parse_id
 from papyra_flow.streams.positions import StreamPosition, look
 from papyra_flow.streams.wire import Reply, Wire
@@ -62,14 +62,22 @@ async def pending_among(wire: Wire, member: Membership, ids: Sequence[str]) -> l
     return found
 
 
-async def hand_over(wire: Wire, member: Membership, entries: Sequence[Pending], *, to: str | None = None) -> int:
-    """Give entries to a consumer, or make them free for whoever claims next; delivery counts stay (XCLAIM JUSTID)."""
+async def hand_over(
+    wire: Wire, member: Membership, entries: Sequence[Pending], *, claim_after: float, to: str | None = None
+) -> int:
+    """Give entries to a consumer, or make them free for whoever claims next; delivery counts stay (XCLAIM JUSTID).
+
+    Those that have been idle for the claim time are free already, and keep their age.
+    """
     by_owner: dict[str, list[bytes]] = defaultdict(list)
-    for entry in entries:
-        by_owner[to or entry.consumer].append(entry.id)
     given = 0
+    for entry in entries:
+        if to is None and entry.idle > claim_after:
+            given += 1
+        else:
+            by_owner[to or entry.consumer].append(entry.id)
     for owner, ids in by_owner.items():
-        idle = 0 if to else HANDED_BACK_MS
+        idle = 0 if to else given_back_ms(claim_after)
         for start in range(0, len(ids), PORTION):
             part = ids[start : start + PORTION]
             given += _length(

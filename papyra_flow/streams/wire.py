@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
@@ -34,13 +34,17 @@ TRIES = 3
 """Connections that are begun before a server that takes them and closes them again is said not to answer."""
 
 Argument: TypeAlias = str | bytes | int | float
+Greet: TypeAlias = Callable[[Callable[..., Awaitable[Reply]]], Awaitable[None]]
+"""What is done first on a new connection, with a function that sends a command on it."""
 
 
 class Wire:
     """A shared, self-reconnecting connection; `timeout` is how many seconds a reply may take."""
 
-    def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0) -> None:
+    def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0, greet: Greet | None = None) -> None:
+        """`greet` is awaited with every new connection, before its first caller."""
         self._pool = pool
+        self._greet = greet
         self._timeout = timeout
         self._connection: AbstractConnection | None = None
         self._link: Link | None = None
@@ -112,9 +116,16 @@ class Wire:
                 return self._link
             await self.close()
             connection = await self._made()
-            self._connection, self._link = connection, Link(connection)  # type: ignore[arg-type]
+            link = Link(connection)  # type: ignore[arg-type]
+            if self._greet is not None:
+                try:
+                    await self._greet(lambda *command: _asked(link, command, self._timeout))
+                except BaseException:
+                    link.close()
+                    raise
+            self._connection, self._link = connection, link
             self.connections += 1
-            return self._link
+            return link
 
     async def _made(self) -> AbstractConnection:
         """A connection that redis-py has introduced; one that broke in the middle of that is tried again."""
@@ -126,19 +137,26 @@ class Wire:
             except (RedisError, OSError) as exc:
                 tries -= 1
                 if not tries or _CLOSED not in str(exc):
-                    raise _not_let_in(exc) from exc
+                    raise _not_let_in(exc, again=self.connections > 0) from exc
             else:
                 return connection
 
 
-def _not_let_in(exc: Exception) -> ServerError | OpenFilesError:
+async def _asked(link: Link, command: Sequence[Argument], timeout: float) -> Reply:
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    link.send((_packed(command),), (reply,), timeout)
+    return await reply
+
+
+def _not_let_in(exc: Exception, *, again: bool) -> ServerError | OpenFilesError:
     """Why there is no connection: redis-py wraps what the server answered to AUTH and the like."""
     causes = (exc, exc.__cause__, exc.__context__)
     if any(isinstance(e, OSError) and e.errno in {errno.EMFILE, errno.ENFILE} for e in causes):
         return OpenFilesError()
     answered = next((e for e in (exc, exc.__cause__) if isinstance(e, AuthenticationError | ResponseError)), None)
     if isinstance(answered, AuthenticationError):
-        return CommandRefusedError(f"the server does not let us in: {answered}")
+        later = "; it did before, so its password or user was changed: what is pending stays, and the next run takes it"
+        return CommandRefusedError(f"the server does not let us in: {answered}{later if again else ''}")
     if answered is not None:
         return refusal(reply_text(answered))
     return ServerUnreachableError(f"no server answers: {exc}")

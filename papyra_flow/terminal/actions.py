@@ -39,7 +39,7 @@ async def claim_stage(server: Server, topology: Topology, stage: StageSpec) -> s
     for name in stage.inputs:
         member = Membership(topology.streams[name].key, stage.group)
         idle = await pending_of(server.wire, member, count=CLAIMED, idle=stage.settings.claim_after)
-        given += await hand_over(server.wire, member, idle)
+        given += await hand_over(server.wire, member, idle, claim_after=stage.settings.claim_after)
     return f"{given:,} pending entries of {stage.name} are there for whoever claims next"
 
 

@@ -11,6 +11,9 @@ from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import keys_of
 
+TOLD_SECONDS = 60
+"""How long it can be seen that a pipeline was destroyed: by then each of its workers has looked."""
+
 
 @dataclass(frozen=True, slots=True)
 class There:
@@ -40,11 +43,14 @@ async def what_is_there(server: Server, topology: Topology) -> There:
                 backlog += groups[stage.group].backlog
                 if stream.external:
                     foreign.append(GroupSpec(stream.key, stage.group))
-    return There(await keys_of(server, topology), foreign, backlog, others)
+    keys = [key for key in await keys_of(server, topology) if key != topology.keys.destroyed]
+    return There(keys, foreign, backlog, others)
 
 
-async def carry_out(server: Server, there: There) -> None:
-    """Remove all of it."""
+async def carry_out(server: Server, there: There, *, tell: str = "") -> None:
+    """Remove all of it; `tell` is a key from which running workers learn it, so that they do not create it again."""
+    if tell:
+        await server.wire.call("SET", tell, 1, "EX", TOLD_SECONDS)
     await destroy_groups(server.wire, there.groups)
     for start in range(0, len(there.keys), 500):
         await server.wire.call("UNLINK", *there.keys[start : start + 500])

@@ -100,7 +100,7 @@ def known_keys(topology: Topology) -> set[str]:
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
     known |= {stage.dead_key for stage in topology.stages.values()}
     known |= {keys.parts(name) for name in topology.stages}
-    return known | {keys.applied, keys.workers, keys.paused}
+    return known | {keys.applied, keys.workers, keys.paused, keys.ledger, keys.destroyed}
 
 
 async def keys_of(server: Server, topology: Topology, *, scans: int | None = None) -> list[str]:

@@ -68,6 +68,8 @@ class Plan:
     """What stays behind on the server: groups, streams and dead letters that the file does not know any more."""
     former_groups: list[FormerGroup] = field(default_factory=list)
     """What keeps a run from starting: groups that stages may have had under another name."""
+    warnings: list[str] = field(default_factory=list)
+    """What a changed file leaves behind, a sentence each."""
 
     @property
     def changes(self) -> int:

@@ -160,6 +160,8 @@ class Worker:
 
     process: subprocess.Popen[str]
     name: str | None
+    codes: frozenset[int] = frozenset({0, 3})
+    """How it may end when it is stopped; 1 where something was lost under it."""
 
     @property
     def pid(self) -> int:
@@ -183,7 +185,7 @@ class Worker:
         out, err = self.process.communicate(timeout=HANGS_SECONDS)
         if self.process.returncode == -signal.SIGTERM:
             return {"stages": {}}  # it had not begun yet
-        assert self.process.returncode in {0, 3}, err
+        assert self.process.returncode in self.codes, err
         document: dict[str, Any] = json.loads(out)
         return document
 

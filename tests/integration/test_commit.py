@@ -29,7 +29,14 @@ GROUP = "s"
 
 def committer(wire: Wire, consumer: str = "one", *, lease: str | None = None) -> Committer:
     return Committer(
-        wire, source=IN, group=GROUP, consumer=consumer, probe=PROBE, lease=lease, targets=[OUT, OTHER, DEAD]
+        wire,
+        source=IN,
+        group=GROUP,
+        consumer=consumer,
+        probe=PROBE,
+        lease=lease,
+        targets=[OUT, OTHER, DEAD],
+        ledger="{t}:@ledger",
     )
 
 
@@ -224,7 +231,9 @@ async def a_portion_behind_a_refused_one_does_nothing(wire: Wire) -> None:
     """I8: portions of a commit are sent in one go; what the one before has not acked keeps back those behind it."""
     entries = await delivered(wire)
     head = (GROUP, "one", "", "", "", entries[0].id, 1)
-    reply = await scripts.call_script(wire, "commit", [IN, PROBE, PROBE, OUT], [*head, entries[1].id, "4", b"{}"])
+    reply = await scripts.call_script(
+        wire, "commit", [IN, PROBE, PROBE, OUT, "{t}:@ledger"], [*head, entries[1].id, "4", b"{}"]
+    )
     assert reply == [0, [], b"EARLY", []]
     assert (await pending(wire), await contents(wire, OUT)) == (3, [])
 

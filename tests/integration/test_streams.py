@@ -171,7 +171,8 @@ async def test_what_is_given_back_is_taken_by_the_next_consumer_at_once(wire: Wi
     await filled(wire, 5)
     await reader(wire).read(5, block=1)
     assert await claimer(wire).claim(3600) == []
-    assert await claimer(wire, "one").give_back() == 5
+    assert await claimer(wire, "one").give_back(3600) == 5
+    assert all(3600 < p.idle < 3700 for p in await claimer(wire).pending(9, consumer="")), "not their true age"
     assert len(await claimer(wire).claim(3600)) == 5
     assert [p.deliveries for p in await claimer(wire).pending(9)] == [1] * 5
 

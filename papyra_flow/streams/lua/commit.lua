@@ -3,7 +3,7 @@
 -- No flags in the first line: a server that is out of memory, read-only or short of replicas refuses the
 -- whole script before its first write.
 --
--- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets
+-- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets   the last: the ledger's hash
 -- ARGV  1 group   2 consumer   3 the lease's epoch, 'all', or ''   4 the sink's checkpoint before   5 and after it
 --       6 an id that must not be pending any more, or ''   7 how many entries
 --       then three arguments for each entry
@@ -16,10 +16,11 @@
 local group, consumer, epoch = ARGV[1], ARGV[2], ARGV[3]
 local source, lease = KEYS[1], KEYS[3]
 local FIRST, PORTION = 8, 1000
+local ledger, account = KEYS[#KEYS], 'acked ' .. source .. ' ' .. group
 local behind = FIRST + 3 * tonumber(ARGV[7])
 
 -- Whatever could make a write fail is found out before the first one.
-for k = 4, #KEYS do
+for k = 4, #KEYS - 1 do
   local kind = redis.call('TYPE', KEYS[k]).ok
   if kind ~= 'stream' and kind ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. kind .. ', not a stream')
@@ -31,6 +32,11 @@ redis.call('XADD', KEYS[2], 'NOMKSTREAM', '*', 'p', 'p')
 -- Portions of a commit come in one go: where one was refused, those behind it do nothing, which keeps the order.
 if ARGV[6] ~= '' and #redis.call('XPENDING', source, group, ARGV[6], ARGV[6], 1) > 0 then
   return {0, {}, 'EARLY', {}}
+end
+
+-- The ledger counts what is acked here (`audit.lua`). It is written before anything else, because it may fail.
+local function count(entries)
+  if entries ~= 0 then redis.call('HINCRBY', ledger, account, entries) end
 end
 
 -- `at` is where the next records of an entry with '*' begin.
@@ -89,9 +95,13 @@ if epoch ~= '' then
     return {0, {}, '', missing}
   end
   local added, acked = {}, 0
+  count(#ids)
   for i = FIRST, behind - 1, 3 do
     local failure = forward(ARGV[i + 1], ARGV[i + 2], true, added)
-    if failure then return {0, {}, failure, {}} end
+    if failure then
+      count(-#ids)
+      return {0, {}, failure, {}}
+    end
   end
   if epoch ~= 'all' then redis.call('HSET', lease, 'checkpoint', ARGV[5]) end
   for i = 1, #ids, PORTION do
@@ -100,7 +110,8 @@ if epoch ~= '' then
   return {acked, {}, '', {}}
 end
 
-local acked, stale = 0, {}
+local acked, stale, entries = 0, {}, tonumber(ARGV[7])
+count(entries)
 for i = FIRST, behind - 1, 3 do
   local id, spec, failure = ARGV[i], ARGV[i + 1], nil
   -- The gate (invariants I1, I2): only the consumer whose XACK counts forwards.
@@ -114,8 +125,10 @@ for i = FIRST, behind - 1, 3 do
   if failure then
     -- Foreseen by no check above: this one entry was taken back as a whole, and stays pending.
     redis.call('XCLAIM', source, group, consumer, 0, id, 'FORCE', 'JUSTID')
+    count(acked - entries)
     return {acked, stale, failure, {}}
   end
   if ours then acked = acked + 1 else stale[#stale + 1] = id end
 end
+count(acked - entries)
 return {acked, stale, '', {}}

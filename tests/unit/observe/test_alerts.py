@@ -50,7 +50,7 @@ def test_rules_know_the_stages_and_their_limits(shop: PipelineFolder) -> None:
     made: Any = yaml.safe_load(yaml.safe_dump(rules(shop.topology())))
     found = {(rule["alert"], rule["labels"]["stage"]): rule["expr"] for rule in made["groups"][0]["rules"]}
     assert {name for name, stage in found if stage == "b"} == {
-        "PapyraFlowDeadLetters", "PapyraFlowPendingGrows", "PapyraFlowLag", "PapyraFlowNoConsumers",
+        "PapyraFlowDeadLetters", "PapyraFlowPendingGrows", "PapyraFlowLag", "PapyraFlowLost", "PapyraFlowNoConsumers",
     }  # fmt: skip
     assert {name for name, stage in found if stage == "a"} == {"PapyraFlowDeadLetters"}
     assert "> 180" in found["PapyraFlowPendingGrows", "b"]

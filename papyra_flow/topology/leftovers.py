@@ -1,0 +1,72 @@
+"""What a changed file does not change on the server: where groups are, and what entries of before look like.
+
+A run goes on all the same; it says what that means, as `plan` does. The ledger's hash remembers each stream's format
+and each group's start (`remember`). What does not live here: what has to be created (`plan`), and what the file does
+not know any more (`orphans`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from papyra_flow.streams.positions import Positions, look
+from papyra_flow.streams.wire import Wire
+from papyra_flow.topology.model import StreamSpec, Topology
+
+
+async def leftovers(wire: Wire, topology: Topology) -> list[str]:
+    """A sentence on everything that the file does not say as it was; raises ServerErrors."""
+    before = await _memory(wire, topology)
+    positions = await look(wire, [stream.key for stream in topology.streams.values()])
+    return [*_starts(topology, before, positions), *_formats(topology, before, positions)]
+
+
+async def remember(wire: Wire, topology: Topology) -> None:
+    """Note how the file is now."""
+    facts: list[str] = []
+    for stream in topology.streams.values():
+        facts += [f"format {stream.key}", stream.config.format]
+        for name in stream.readers:
+            stage = topology.stages[name]
+            facts += [f"start {stream.key} {stage.group}", stage.config.start]
+    await wire.call("HSET", topology.keys.ledger, *facts)
+
+
+async def _memory(wire: Wire, topology: Topology) -> dict[str, str]:
+    reply = await wire.call("HGETALL", topology.keys.ledger)
+    words = [word.decode(errors="replace") for word in reply] if isinstance(reply, list) else []
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def _starts(topology: Topology, before: Mapping[str, str], positions: Positions) -> Iterator[str]:
+    for stream in topology.streams.values():
+        for name in stream.readers:
+            stage = topology.stages[name]
+            was = before.get(f"start {stream.key} {stage.group}")
+            there = stage.group in positions.streams[stream.key].groups
+            if there and was is not None and was != stage.config.start and not stream.internal:
+                yield (
+                    f"`start` of {name!r} is {_start(stage.config.start)} now, and was {_start(was)}: its group exists "
+                    f"and goes on where it is; `papyra-flow reset FILE {name} --to {_start(stage.config.start)}` "
+                    "moves it"
+                )
+
+
+def _formats(topology: Topology, before: Mapping[str, str], positions: Positions) -> Iterator[str]:
+    for stream in topology.streams.values():
+        was, now = before.get(f"format {stream.key}"), stream.config.format
+        outstanding = _outstanding(topology, stream, positions)
+        if was is not None and was != now and outstanding:
+            yield (
+                f"the format of {stream.name!r} is {now} now, and was {was}: {outstanding:,} entries outstanding there "
+                "may be of the old format, and be read wrongly or end as dead letters; drain them with "
+                f"`format: {was}` first"
+            )
+
+
+def _outstanding(topology: Topology, stream: StreamSpec, positions: Positions) -> int:
+    return positions.streams[stream.key].backlog([topology.stages[name].group for name in stream.readers])
+
+
+def _start(value: str) -> str:
+    return {"0": "earliest", "$": "latest"}.get(value, value)

@@ -1,0 +1,226 @@
+"""Whatever others take from a group is found by the ledger's balance, to the entry, and only that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from papyra_flow.streams.commit import Commit, Committer
+from papyra_flow.streams.groups import GroupSpec, create_groups
+from papyra_flow.streams.ledger import Account, audit, losses, reopen
+from papyra_flow.streams.server import Server
+from papyra_flow.streams.wire import Wire
+from tests.harness.servers import FLAVOURS, client
+
+KEY, GROUP, LEDGER, OUT = "{t}:in", "g", "{t}:@ledger", "{t}:out"
+SPEC = GroupSpec(KEY, GROUP)
+
+
+class Pipeline:
+    """A group with one consumer of the pipeline's own, and a plain client that may do anything beside it."""
+
+    def __init__(self, wire: Wire, others: redis.Redis) -> None:
+        self.wire = wire
+        self.others = others
+        self.added = 0
+
+    async def start(self, already: int = 0, start: str = "0") -> None:
+        self.add(already)
+        await create_groups(self.wire, [GroupSpec(KEY, GROUP, start)], marker="{t}:@applied")
+
+    def add(self, count: int) -> None:
+        for _ in range(count):
+            self.others.xadd(KEY, {"data": "{}"})
+            self.added += 1
+
+    def read(self, count: int, consumer: str = "ours") -> list[bytes]:
+        found: Any = self.others.xreadgroup(GROUP, consumer, {KEY: ">"}, count=count)
+        return [id_ for _, entries in found for id_, _ in entries]
+
+    async def commit(self, ids: list[bytes]) -> int:
+        commit = Commit()
+        commit.extend(ids, [0] * len(ids), [b"{}"] * len(ids))
+        committer = Committer(
+            self.wire, source=KEY, group=GROUP, consumer="ours", probe="{t}:@probe", lease=None, targets=[OUT],
+            ledger=LEDGER,
+        )  # fmt: skip
+        return (await committer.commit(commit)).acked if ids else 0
+
+    async def audit(self) -> Account:
+        (account,) = (await audit(self.wire, LEDGER, [SPEC])).accounts
+        return account
+
+    async def finish(self) -> None:
+        """Do what is left: what is pending for whomever, and what was not delivered yet."""
+        while ids := self.read(100):
+            await self.commit(ids)
+        pending: Any = self.others.xpending_range(KEY, GROUP, "-", "+", 1000)
+        await self.commit([entry["message_id"] for entry in pending])
+
+    @property
+    def undelivered(self) -> list[bytes]:
+        groups: Any = self.others.xinfo_groups(KEY)
+        entries: Any = self.others.xrange(KEY, b"(" + groups[0]["last-delivered-id"])
+        return [id_ for id_, _ in entries]
+
+
+@pytest.fixture
+async def pipeline(wire: Wire, any_url: str) -> Pipeline:
+    return Pipeline(wire, client(any_url))
+
+
+def number(reply: Any) -> int:
+    return int(reply)
+
+
+def acks(p: Pipeline, held: list[bytes]) -> int:
+    return number(p.others.xack(KEY, GROUP, *held[:3]))
+
+
+def drops_the_consumer(p: Pipeline, held: list[bytes]) -> int:
+    return number(p.others.xgroup_delconsumer(KEY, GROUP, "ours"))
+
+
+def reads_and_acks(p: Pipeline, held: list[bytes]) -> int:
+    ids = p.read(4, "intruder")
+    return number(p.others.xack(KEY, GROUP, *ids))
+
+
+def claims_and_acks(p: Pipeline, held: list[bytes]) -> int:
+    first: Any = held[:2]
+    ids: Any = p.others.xclaim(KEY, GROUP, "intruder", 0, first, justid=True)
+    return number(p.others.xack(KEY, GROUP, *ids))
+
+
+def deletes_undelivered(p: Pipeline, held: list[bytes]) -> int:
+    return number(p.others.xdel(KEY, *p.undelivered[1:3]))
+
+
+def deletes_the_last(p: Pipeline, held: list[bytes]) -> int:
+    return number(p.others.xdel(KEY, p.undelivered[-1]))
+
+
+def trims_undelivered(p: Pipeline, held: list[bytes]) -> int:
+    before = p.undelivered
+    p.others.xtrim(KEY, minid=before[4].decode(), approximate=False)
+    return len(before) - len(p.undelivered)
+
+
+def trims_all(p: Pipeline, held: list[bytes]) -> int:
+    before = p.undelivered
+    p.others.xtrim(KEY, maxlen=0, approximate=False)
+    return len(before)
+
+
+def moves_the_group(p: Pipeline, held: list[bytes]) -> int:
+    before = p.undelivered
+    p.others.xgroup_setid(KEY, GROUP, before[1])
+    return 2
+
+
+VANDALS: list[Callable[[Pipeline, list[bytes]], int]] = [
+    acks, drops_the_consumer, reads_and_acks, claims_and_acks, deletes_undelivered, deletes_the_last,
+    trims_undelivered, trims_all, moves_the_group,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("vandal", VANDALS, ids=lambda vandal: vandal.__name__)
+async def test_what_others_take_is_found_to_the_entry(
+    pipeline: Pipeline, vandal: Callable[[Pipeline, list[bytes]], int]
+) -> None:
+    await pipeline.start(already=5)
+    await pipeline.audit()
+    await pipeline.commit(pipeline.read(3))
+    pipeline.add(20)
+    held = pipeline.read(6)
+    taken = vandal(pipeline, held)
+    assert taken > 0, "nothing was taken: the harm did not take place"
+    await pipeline.commit(held)
+    pipeline.add(4)
+    await pipeline.finish()
+    found = await pipeline.audit()
+    assert (found.lost, found.outstanding) == (taken, 0)
+    assert pipeline.others.xlen(OUT) == pipeline.added - taken
+    pipeline.add(7)
+    await pipeline.audit()
+    await pipeline.finish()
+    assert (await pipeline.audit()).lost == taken, "told once"
+    assert await losses(pipeline.wire, LEDGER) == {(KEY, GROUP): taken}
+
+
+Step = tuple[str, int]
+ORDINARY = st.lists(
+    st.tuples(st.sampled_from(["add", "read", "commit", "claim", "trim", "audit", "retire"]), st.integers(1, 9)),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize("flavour", [flavour for flavour in FLAVOURS if flavour != "redis8"])
+@given(steps=ORDINARY, already=st.integers(0, 5), start=st.sampled_from(["0", "$"]))
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_a_pipeline_does_by_itself_is_no_loss(
+    flavour: str, shared_servers: Callable[[str], str], steps: list[Step], already: int, start: str
+) -> None:
+    url = shared_servers(flavour)
+    server = Server(url)
+    with client(url) as others:
+        others.flushall()
+        p = Pipeline(server.wire, others)
+        await p.start(already, start)
+        held: list[bytes] = []
+        for what, count in steps:
+            if what == "add":
+                p.add(count)
+            elif what == "read":
+                held += p.read(count)
+            elif what == "commit":
+                await p.commit(held[:count])
+                held = held[count:]
+            elif what == "claim":  # a slow consumer's entries are committed by another, and then by itself
+                await p.commit(held[:count])
+            elif what == "trim" and not held:
+                groups: Any = others.xinfo_groups(KEY)
+                others.xtrim(KEY, minid=_next(groups[0]["last-delivered-id"]), approximate=False)
+            elif what == "retire":  # entries that are acked may be deleted by hand
+                entries: Any = others.xrange(KEY)
+                if acked := [id_ for id_, _ in entries if id_ not in held and id_ not in p.undelivered]:
+                    others.xdel(KEY, *acked[:count])
+            else:
+                assert (await p.audit()).lost == 0
+        assert (await p.audit()).lost == 0
+        await p.finish()
+        assert await p.audit() == Account(there=True, outstanding=0, lost=0, missing=0)
+    await server.close()
+
+
+def _next(id_: bytes) -> str:
+    milliseconds, sequence = id_.decode().split("-")
+    return f"{milliseconds}-{int(sequence) + 1}"
+
+
+async def test_a_group_that_was_moved_on_purpose_has_lost_nothing(pipeline: Pipeline) -> None:
+    await pipeline.start(already=10)
+    await pipeline.audit()
+    pipeline.others.xgroup_setid(KEY, GROUP, "$")
+    await reopen(pipeline.wire, LEDGER, [SPEC])
+    assert (await pipeline.audit()).lost == 0
+    pipeline.others.xgroup_setid(KEY, GROUP, "0")
+    await reopen(pipeline.wire, LEDGER, [SPEC])
+    await pipeline.finish()
+    assert (await pipeline.audit()).lost == 0
+
+
+async def test_a_ledger_that_is_gone_has_another_name(pipeline: Pipeline) -> None:
+    await pipeline.start(already=1)
+    before = (await audit(pipeline.wire, LEDGER, [SPEC])).name
+    assert (await audit(pipeline.wire, LEDGER, [SPEC])).name == before
+    pipeline.others.delete(LEDGER)
+    await pipeline.commit(pipeline.read(1))
+    after = await audit(pipeline.wire, LEDGER, [SPEC])
+    assert after.name != before
+    assert after.accounts[0].lost == 0
