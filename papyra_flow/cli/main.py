@@ -32,6 +32,7 @@ from papyra_flow.cli import (
 )
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, PapyraFlowError
+from papyra_flow.leaving import leave
 from papyra_flow.stdout import mend_stdout
 
 app = typer.Typer(
@@ -104,7 +105,7 @@ def main() -> NoReturn:
         code = getattr(exc, "exit_code", None)
         if code is None:
             raise
-    sys.exit(code if isinstance(code, int) else EXIT_FAILED if code else 0)
+    leave(code if isinstance(code, int) else EXIT_FAILED if code else 0)
 
 
 def _take_out(arguments: list[str]) -> tuple[Verbosity, list[str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from papyra_flow.connectors.base import Sink
+from papyra_flow.error_text import error_of
 from papyra_flow.errors import PipelineFailedError, RecordError
 from papyra_flow.runtime.failure import dead_fields, describe_failure
 from papyra_flow.runtime.processing import Aside, Processed
@@ -159,9 +160,9 @@ class Delivery:
             _log.info("%s: %d entries had been committed by another consumer", self._stage.name, len(stale))
         if fate.halted is not None:
             entry, exc = fate.halted
+            error, _ = describe_failure(exc, self._stage.around.topology.public)
             raise PipelineFailedError(
-                f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: "
-                f"{describe_failure(exc)[0]}"
+                f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: {error}"
             ) from exc
 
 
@@ -196,6 +197,8 @@ class SinkDelivery(Delivery):
                 chunk = self._sink.encode(record, data[origin] if data is not None else None)
             except RecordError as exc:
                 failures[origin] = exc
+            except (ValueError, TypeError, RecursionError, OverflowError) as exc:  # a value that the format has not
+                failures[origin] = RecordError(f"the record cannot be written: {error_of(exc)}")
             else:
                 chunks.setdefault(origin, []).append(chunk)
         prepared = Prepared(batch, Commit(), 0, Fate(), failures, aside=processed.aside)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from papyra_flow.errors import PapyraFlowError, ServerError, UsageError, WrongKeyTypeError
+from papyra_flow.errors import PapyraFlowError, PipelineFailedError, ServerError, UsageError, WrongKeyTypeError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
+from papyra_flow.runtime.loops import run_async
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
@@ -25,19 +26,10 @@ from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
 
-T = TypeVar("T")
+__all__ = ["Part", "Watch", "apply_topology", "run_async", "run_pipeline"]
+
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
 """Shows progress while a run goes on; cancelled at its end."""
-
-
-def run_async(main: Coroutine[object, object, T]) -> T:
-    """Run a coroutine on the fastest event loop that the platform has."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
 
 
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
@@ -127,7 +119,14 @@ async def _with_signals(part: Part) -> Outcome:
         except asyncio.CancelledError:
             if signals.ended_by is not None:
                 raise EndedAtOnceError(signals.ended_by) from None
+            if task.cancelled() and not _cancelled_too():
+                raise PipelineFailedError("a step cancelled the tasks of the run itself") from None
             raise
+
+
+def _cancelled_too() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _watched(watch: Watch, counters: RunCounters, server: Server) -> None:

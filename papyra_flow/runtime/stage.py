@@ -83,7 +83,8 @@ class StageRuntime:
             return processor_of(self)
         steps = [step.build(context) for step in spec.steps]
         needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
-        return Processor(steps, Decoder(self.inputs, spec.settings.max_record) if needs_value else None)
+        decoder = Decoder(self.inputs, spec.settings.max_record) if needs_value else None
+        return Processor(steps, decoder, sink=spec.sink is not None)
 
     def _stopwatch(self) -> Stopwatch:
         stages, outputs = self.around.topology.stages, self.targets

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from papyra_flow.config.secrets import hide_in_logs
 from papyra_flow.errors import PapyraFlowError, PipelineFailedError
+from papyra_flow.leaving import leave
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind, set_up_logging
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
@@ -187,6 +188,7 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
         pipe.send(counters)
         pipe.send(outcome)
     pipe.close()
+    leave(0)
 
 
 async def _child(

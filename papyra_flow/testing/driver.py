@@ -21,6 +21,7 @@ from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.backpressure import Gates
 from papyra_flow.runtime.delivery import Delivery, Prepared, delivery_of
 from papyra_flow.runtime.keepalive import Keepalive
+from papyra_flow.runtime.loops import new_loop
 from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
@@ -228,7 +229,7 @@ class _Loop:
     """An event loop for synchronous callers: here, or in a thread where the caller's own loop runs."""
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=new_loop)
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         return _aside(lambda: self._runner.run(work))
