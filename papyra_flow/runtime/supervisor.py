@@ -174,7 +174,7 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     set_up_logging(logging.WARNING)
     bind(pipeline=topology.pipeline)
-    hide_in_logs(topology.secrets)
+    hide_in_logs(topology.public)
     counters = RunCounters.of(list(topology.stages))
     try:
         outcome = run_async(_child(topology, url, options, share, counters, pipe))
