@@ -8,6 +8,7 @@ from __future__ import annotations
 from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.positions import Positions, look
 from papyra_flow.streams.server import Server
+from papyra_flow.streams.waiting import waiting
 from papyra_flow.topology.model import StageSpec, Topology
 
 
@@ -18,9 +19,11 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     dead = [stage.dead_key for stage in stages]
     positions = await look(server.wire, [*(stream.key for stream in streams), *dead], topology.leases)
     sizes = await server.wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+    later = await waiting(server.wire, [topology.keys.later(stage.name) for stage in stages])
     shown: dict[str, dict[str, object]] = {}
-    for stage in stages:
+    for stage, waits in zip(stages, later, strict=True):
         shown[stage.name] = await _stage(server, topology, stage, positions)
+        shown[stage.name]["waiting"] = waits.records
     return {
         "pipeline": topology.pipeline,
         "stages": shown,

@@ -24,6 +24,7 @@ from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import NOWHERE, Commit, Committed, Committer
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.lease import Lease
+from papyra_flow.streams.waiting import fields_to_wait
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -36,6 +37,8 @@ class Fate:
     """What was decided on a batch's failures."""
 
     again: list[tuple[Entry, float]] = field(default_factory=list)
+    later: list[Entry] = field(default_factory=list)
+    """Those whose next attempt the server keeps."""
     dead: list[Entry] = field(default_factory=list)
     dropped: list[Entry] = field(default_factory=list)
     halted: tuple[Entry, Exception] | None = None
@@ -74,6 +77,7 @@ class Delivery:
                 probe=around.topology.keys.probe,
                 lease=spec.sink_lease if spec.exclusive else None,
                 targets=[*(target.key for target in stage.targets), spec.dead_key, *pieces],
+                later=around.topology.keys.later(spec.name),
             )
             for stream in stage.inputs
         }
@@ -128,7 +132,9 @@ class Delivery:
         for place, exc in failures.items():
             entry = batch.entry(place)
             verdict = self._stage.policy.judge(entry, exc)
-            if verdict.action == "retry":
+            if verdict.kept and commit.wait(entry.id, int(verdict.delay * 1000), fields_to_wait(entry)):
+                fate.later.append(entry)
+            elif verdict.action == "retry":
                 fate.again.append((entry, verdict.delay))
             elif verdict.action == "dead":
                 hide = self._stage.around.topology.public
@@ -146,13 +152,15 @@ class Delivery:
         if aside is None:
             return []
         name, hide = self._stage.name, self._stage.around.topology.public
-        rows = [(Entry(entry.key, entry.id, fields, entry.deliveries), exc) for fields, exc in aside.bad]
+        rows = [
+            (Entry(entry.key, entry.id, fields, entry.deliveries, entry.came_from), exc) for fields, exc in aside.bad
+        ]
         letters: list[Emitted] = [(self._dead_index, dead_fields(row, exc, name, hide)) for row, exc in rows]
         return letters + [(self._dead_index + 1, fields) for fields in aside.pieces]
 
     def _count(self, fate: Fate, committed: Committed) -> None:
         counters, stale = self._stage.counters, committed.stale
-        counters.retried += len(fate.again)
+        counters.retried += len(fate.again) + sum(entry.id not in stale for entry in fate.later)
         counters.dead += sum(entry.id not in stale for entry in fate.dead)
         counters.dropped += sum(entry.id not in stale for entry in fate.dropped)
         counters.stale += len(stale)

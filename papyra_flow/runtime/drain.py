@@ -35,6 +35,9 @@ def is_drained(topology: Topology, stages: Iterable[StageSpec], positions: Posit
     for stage in stages:
         if stage.source is not None and stage.source.bounded and not positions.leases[stage.source_lease].done:
             return False
+        later = positions.streams.get(topology.keys.later(stage.name))
+        if later is not None and later.kind == "zset":  # records wait there for another attempt
+            return False
         for name in stage.inputs:
             stream = positions.streams[topology.streams[name].key]
             if stream.length and stream.backlog([stage.group]):
@@ -53,6 +56,7 @@ class Drain:
         self._stages = upstream(around.topology, stages)
         topology = around.topology
         self._keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
+        self._keys += [topology.keys.later(stage.name) for stage in self._stages if stage.inputs]
         self._leases = [stage.source_lease for stage in self._stages if stage.source is not None]
         self._patience = Patience("draining")
 

@@ -16,13 +16,17 @@ from papyra_flow.errors import Dead, RecordError, Retry
 from papyra_flow.streams.dead import dead_letter
 from papyra_flow.streams.entries import Entry
 
+KEPT_FROM_SECONDS = 1.0
+"""A step's own wait that is longer is kept by the server: it outlives this process, and holds up nothing here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do; `delay` is the wait before another attempt, in seconds."""
+    """What to do; `delay` is the wait before another attempt, in seconds; a long one is `kept` by the server."""
 
     action: Literal["retry", "dead", "drop", "halt"]
     delay: float = 0.0
+    kept: bool = False
 
 
 class FailurePolicy:
@@ -38,7 +42,7 @@ class FailurePolicy:
             return Verdict("dead")
         if self._may_retry(exc) and entry.deliveries < settings.attempts:
             if isinstance(exc, Retry) and exc.after is not None:
-                return Verdict("retry", exc.after)
+                return Verdict("retry", exc.after, kept=exc.after > KEPT_FROM_SECONDS)
             return Verdict("retry", self._backoff(entry.deliveries))
         return Verdict(settings.on_error)
 
@@ -84,7 +88,8 @@ def _is_ours(exc: Exception) -> bool:
 def dead_fields(entry: Entry, exc: Exception, stage: str, hide: Callable[[str], str]) -> list[bytes]:
     """The dead letter of an entry; `hide` takes secrets out of what is said of its failure."""
     error, trace = describe_failure(exc, hide)
+    key, id_ = entry.origin
     return dead_letter(
         entry.fields, error=error, traceback=trace, stage=stage,
-        origin=entry.key, origin_id=entry.id.decode(), deliveries=entry.deliveries,
+        origin=key, origin_id=id_.decode(), deliveries=entry.deliveries,
     )  # fmt: skip

@@ -6,6 +6,7 @@ What does not live here: the work (`worker`, `supervisor`), and what signals mea
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from papyra_flow.runtime.loops import run_async
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
+from papyra_flow.runtime.waits import what_waits
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.groups import GroupSpec, create_groups
 from papyra_flow.streams.patience import Patience
@@ -26,6 +28,7 @@ from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import Topology
 
+_log = logging.getLogger("papyra_flow.run")
 __all__ = ["Part", "Watch", "apply_topology", "run_async", "run_pipeline"]
 
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
@@ -105,6 +108,8 @@ async def run_pipeline(
         streams: dict[str, dict[str, int]] = {}
         with suppress(ServerError):
             streams = await _streams(server, topology)
+            for line in await what_waits(server, topology, list(topology.stages.values())):
+                _log.warning("%s: the next run goes on with it", line)
         return RunResult(outcome, seconds, counters, streams, error)
     finally:
         with suppress(ServerError):

@@ -66,6 +66,7 @@ class StageRuntime:
         self.outputs = spec.outputs
         self.targets = [topology.streams[name] for name in self.outputs]
         self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
+        self.replay_key = topology.streams[spec.replay].key if spec.replay else None
         self.stream_of = {stream.key: stream.name for stream in self.inputs}
         formats = {stream.config.format for stream in self.inputs}
         source: Format = "fields" if "fields" in formats else "json"

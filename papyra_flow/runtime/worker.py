@@ -27,6 +27,7 @@ from papyra_flow.runtime.reporter import Reporter
 from papyra_flow.runtime.source_worker import SourceWorker
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
+from papyra_flow.runtime.waits import Waits
 from papyra_flow.streams.lease import Leases
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
@@ -123,7 +124,10 @@ class Worker:
 
     def _beside(self) -> Sequence[Coroutine[object, object, None]]:
         """What goes on beside the stages."""
-        return self._around.trimmer.run(), self._reporter.run(), self._around.pauses.run()
+        mine = {runtime.name for runtime in self._runtimes}
+        stages = [stage for stage in self._stages if stage.name in mine]
+        waits = Waits(self._topology, self._server, stages, draining=self._drain)
+        return self._around.trimmer.run(), self._reporter.run(), self._around.pauses.run(), waits.run()
 
     async def _until_the_end(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome:
         stopping = asyncio.create_task(self._around.stopping.wait())

@@ -15,6 +15,7 @@ RUN = (
     "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create", "xgroup|delconsumer",
     "xinfo|consumers",
     "xinfo|groups", "xinfo|stream", "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
+    "zadd", "zcard", "zrange", "zrem",
 )  # fmt: skip
 OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")
 """For the verbs that look at a pipeline, repair it or remove it."""

@@ -156,7 +156,8 @@ class Driver:
             if prepared.fate.halted is not None:
                 _, exc = prepared.fate.halted
                 raise PipelineFailedError(f"the stage {stage.name!r} halts: {exc}") from exc
-            entries = [Entry(e.key, e.id, e.fields, e.deliveries + 1) for e, _ in prepared.fate.again]
+            again = [*(entry for entry, _ in prepared.fate.again), *prepared.fate.later]
+            entries = [Entry(e.key, e.id, e.fields, e.deliveries + 1) for e in again]
 
     def _take_down(self, stage: StageRuntime, prepared: Prepared) -> None:
         for target, fields in prepared.commit.outcomes():

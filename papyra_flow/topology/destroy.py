@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from papyra_flow.streams.groups import GroupSpec, destroy_groups
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
+from papyra_flow.streams.waiting import waiting
 from papyra_flow.topology.model import Topology
 
 
@@ -31,6 +32,8 @@ async def what_is_there(server: Server, topology: Topology) -> There:
                 backlog += groups[stage.group].backlog
                 if stream.external:
                     foreign.append(GroupSpec(stream.key, stage.group))
+    later = await waiting(server.wire, [topology.keys.later(name) for name in topology.stages])
+    backlog += sum(found.records for found in later)
     return There(await keys_of(server, topology), foreign, backlog)
 
 

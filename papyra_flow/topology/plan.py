@@ -100,6 +100,7 @@ def make_plan(topology: Topology, positions: Positions, *, server: str, keys: It
         ]
     plan.links = list(_links(topology))
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
+    known |= {topology.keys.later(name) for name in topology.stages}
     known |= {stage.dead_key for stage in topology.stages.values()} | {
         topology.keys.applied,
         topology.keys.workers,
