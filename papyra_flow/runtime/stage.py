@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.telemetry import Telemetry
 from papyra_flow.runtime.backpressure import Gates
+from papyra_flow.runtime.belongings import Belongings
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.keepalive import Keepalive
@@ -42,6 +43,9 @@ class Surroundings:
     clock: ServerClock = field(default_factory=ServerClock)
     suspecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
+
+    belongings: Belongings | None = None
+    """What steps may have changed that is the process' own; None where it is somebody else's process."""
 
     async def rest(self, seconds: float) -> None:
         """Wait, but not beyond the moment when the process is to stop."""

@@ -90,13 +90,14 @@ class Supervisor:
                         self._finished.add(child.counters)
                         self._after(child)
                 self._sum_up()
+            outcome: Outcome = "stopped" if self._stopping else "drained"
         except asyncio.CancelledError:  # the second signal: a step in a child may never come to an end
             for child in self._children.values():
                 child.process.kill()
             raise
         finally:
             await self._end_all()
-        return "stopped" if self._stopping else "drained"
+        return outcome
 
     def _after(self, child: _Child) -> None:
         """A child is gone: done, failed, or dead before its time.

@@ -54,5 +54,7 @@ async def _process(stage: StageRuntime, batch: Batch, entry: Entry) -> Processed
         return stage.processor.give_up(batch, error)
     started = perf_counter()
     processed = await stage.processor.process(batch)
+    if stage.spec.steps and stage.around.belongings is not None:
+        stage.around.belongings.look(stage.name)
     stage.stopwatch.processed(batch, perf_counter() - started)
     return processed

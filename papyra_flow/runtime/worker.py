@@ -16,6 +16,7 @@ from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageE
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.telemetry import configured, open_telemetry
 from papyra_flow.runtime.backpressure import Gate, Gates
+from papyra_flow.runtime.belongings import Belongings
 from papyra_flow.runtime.collector import patient_collector
 from papyra_flow.runtime.consumer import Consumer
 from papyra_flow.runtime.drain import Drain
@@ -107,8 +108,12 @@ class Worker:
         if self._around.telemetry is not None:
             self._around.telemetry.export(self._topology, self._around.process, self._counters)
         self.started.set()
-        with patient_collector():
-            return await self._work()
+        self._around.belongings = belongings = Belongings()
+        try:
+            with patient_collector():
+                return await self._work()
+        finally:
+            belongings.close()
 
     async def _work(self) -> Outcome:
         beside = [asyncio.create_task(work) for work in self._beside()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import textwrap
 
 import pytest
@@ -238,6 +239,50 @@ UNRULY = {
                 asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
             return r
         """,
+    "standard output is closed": """
+        def f(r):
+            if r["n"] == 2:
+                sys.stdout.close()
+                os.close(1)
+            return r
+        """,
+    "everything is closed": """
+        def f(r):
+            if r["n"] == 2:
+                sys.stdout.close(); sys.stderr.close(); sys.stdin.close()
+                for n in range(3):
+                    os.close(n)
+            return r
+        """,
+    "standard output is redirected": """
+        def f(r):
+            if r["n"] == 2:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                sys.stdout = sys.stderr = None
+            return r
+        """,
+    "the log is switched off": """
+        import logging.config
+        def f(r):
+            if r["n"] == 2:
+                logging.disable(logging.CRITICAL)
+                logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+            return r
+        """,
+    "the recursion limit is low": """
+        def f(r):
+            if r["n"] == 2:
+                sys.setrecursionlimit(120)
+            return r
+        """,
+    "the working directory is gone": """
+        import tempfile
+        def f(r):
+            if r["n"] == 2:
+                os.chdir(tempfile.mkdtemp())
+                os.rmdir(os.getcwd())
+            return r
+        """,
     "a child": """
         def f(r):
             if r["n"] == 2:
@@ -264,3 +309,21 @@ def test_a_run_outlives_what_a_step_leaves_behind(folder: PipelineFolder, url: s
     document = folder.cli("run", "pipeline.yml", "--redis", url, "--drain", "--json", "--processes", processes).json
     assert document["outcome"] == "drained"
     assert document["stages"]["a"]["emitted"] == {"out": 5}
+
+
+def test_a_step_that_takes_the_handlers_does_not_keep_a_run_from_stopping(folder: PipelineFolder, url: str) -> None:
+    body = """
+        import signal
+        def f(r):
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            return r
+        """
+    written(folder, body, "")
+    folder.cli("add", "pipeline.yml", "in", "--redis", url, stdin='{"n": 1}\n')
+    running = folder.start("run", "pipeline.yml", "--redis", url, "--json")
+    assert running.stderr is not None
+    assert "took the handler of SIG" in running.stderr.readline()
+    running.terminate()
+    out, _ = running.communicate(timeout=100)
+    assert (running.returncode, json.loads(out)["outcome"]) == (0, "stopped")
