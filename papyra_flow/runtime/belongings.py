@@ -19,6 +19,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SPARE_FROM = 64
 """The least number of a spare descriptor, beyond those that a step may close by counting up."""
 
+_handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+"""Without the names that Python gives to numbers, which cost more than all else here."""
+
 _log = logging.getLogger("papyra_flow.run")
 
 
@@ -33,7 +36,7 @@ class Belongings:
                 self._spares[number] = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _SPARE_FROM)
                 self._files[number] = _file_of(number)
         self._out, self._err = sys.stdout, sys.stderr
-        self._handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._handlers = {number: _handler_of(number) for number in _SIGNALS}
         self._depth = sys.getrecursionlimit()
         self._silenced = logging.root.manager.disable
         self._told: set[str] = set()
@@ -42,7 +45,7 @@ class Belongings:
         """Put back what is not as it was, and say that a step of this stage did it; once for each thing."""
         found = [*self._descriptors(), *self._streams()]
         for number, handler in self._handlers.items():
-            if signal.getsignal(number) is not handler and handler is not None:
+            if _handler_of(number) is not handler and handler is not None:
                 with suppress(ValueError):  # not in the main thread: then no step can have done it
                     signal.signal(number, handler)
                     found.append(f"took the handler of {signal.Signals(number).name}")

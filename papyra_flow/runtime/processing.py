@@ -132,13 +132,12 @@ def _of_each(step: Each, records: Sequence[Record]) -> Sequence[object]:
             pass
     apply = step.apply
     outcomes: list[object] = []
-    for record in records:
+    for record in forks.told_to_end(records):
         try:
             outcomes.append(apply(record))
         except BaseException as exc:  # noqa: BLE001 - a step may raise anything; it is the record's failure
             outcomes.append(_explained(step, failure_of(exc)))
-        if forks.in_child:
-            forks.leave_if_child()
+    forks.leave_if_child()
     return outcomes
 
 
