@@ -50,7 +50,7 @@ class Bare:
 
     def commit_head(self, source: str, target: str, group: str) -> tuple[Argument, ...]:
         """The beginning of a commit from stream to stream; how many entries, and they, come behind it."""
-        keys = (source, "{b}:@probe", "{b}:@probe", target, "{b}:@ledger")
+        keys = (source, "{b}:@probe", "{b}:@probe", target, "{b}:@probe", "{b}:@ledger")
         return ("EVALSHA", self._sha, len(keys), *keys, group, "c", "", "", "", "")
 
 

@@ -152,7 +152,8 @@ class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("
 class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`
     """Raised by a step function: try this record again, after `after` seconds if given.
 
-    It counts as an attempt: after `retry.attempts` of them the record goes to the dead letters.
+    It counts as an attempt: after `retry.attempts` of them the record goes to the dead letters. A wait of more than a
+    second is kept by the server, up to a year: it outlives the process, and nothing else waits for it.
     """
 
     def __init__(self, reason: str = "the step asked for a retry", *, after: float | None = None) -> None:

@@ -36,6 +36,7 @@ from papyra_flow.cli import (
 from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
+from papyra_flow.leaving import leave
 from papyra_flow.stdout import mend_stdout
 
 app = typer.Typer(
@@ -129,7 +130,7 @@ def main() -> NoReturn:
         code = getattr(exc, "exit_code", None)
         if code is None:
             raise
-    sys.exit(code if isinstance(code, int) else EXIT_FAILED if code else 0)
+    leave(code if isinstance(code, int) else EXIT_FAILED if code else 0)
 
 
 def _take_out(arguments: list[str]) -> tuple[Verbosity, list[str]]:

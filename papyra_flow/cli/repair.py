@@ -228,7 +228,11 @@ def reset(
          "skipped": move.skipped, "pending": move.pending}
         for move in moves
     ]  # fmt: skip
-    _say(document, f"{counted(again)} come again, {skipped:,} are skipped; what is pending stays pending", json=json)
+    _say(
+        document,
+        f"{counted(again)} come again, {skipped:,} are skipped; what is pending or waits for another attempt stays so",
+        json=json,
+    )
 
 
 def _chosen(

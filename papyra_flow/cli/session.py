@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from papyra_flow.config.load import LoadedPipeline, load_pipeline
-from papyra_flow.config.secrets import hide_in_logs
+from papyra_flow.config.secrets import hide_in_logs, without_passwords
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, ServerError, UsageError
 from papyra_flow.runtime.run import run_async
 from papyra_flow.streams.embedded import EMBEDDED, EmbeddedServer
@@ -100,7 +100,7 @@ def session(
         embedded = EmbeddedServer(loaded.folder, loaded.config.pipeline)
         embedded.start()
         url = embedded.url
-    hide_in_logs(loaded.document.secrets)
+    hide_in_logs(lambda text: without_passwords(loaded.document.secrets.hide(text)))
     try:
         found = Session(loaded, assemble(loaded), url)
         if checked:

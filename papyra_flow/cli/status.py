@@ -53,13 +53,13 @@ def _print(found: Session, document: dict[str, object]) -> None:
     streams = document["streams"]
     if not isinstance(stages, dict) or not isinstance(streams, dict):
         return
-    names = ("stream", "consumers", "pending", "lag", "oldest_pending_ms", "dead")
+    names = ("stream", "consumers", "pending", "lag", "oldest_pending_ms", "waiting", "dead")
     shown = {
         name: {**facts, "lag": facts["lag"] if facts.get("lag_exact", True) else f"≤ {facts['lag']:,}"}
         for name, facts in stages.items()
     }
     rows = [(stage.name, *(shown[stage.name][name] for name in names)) for stage in found.topology.in_order()]
-    columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "dead")
+    columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "waiting", "dead")
     print_table(columns, rows, title=found.topology.pipeline)
     fields = ("key", "length", "first_id", "last_id", "bytes")
     print_table(("stream", *fields), [(name, *(facts[field] for field in fields)) for name, facts in streams.items()])

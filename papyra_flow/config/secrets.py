@@ -1,19 +1,27 @@
 """Values that must never be shown: those read by `${file:...}`, and variables whose names say that they are secret.
 
 Whatever is shown of a file (problems, plans, diagrams, logs, dead letters) goes through `Secrets.hide`. Passwords in
-addresses are taken out by `papyra_flow.streams.server.redacted`, wherever they came from.
+addresses are taken out of any text by `without_passwords`, wherever they came from.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any  # what a log record is made of
+from urllib.parse import quote
+
+from papyra_flow.error_text import error_of
 
 SHOWN = "***"
 SHORTEST = 4
 """Shorter values are not hidden: they would blot out every `1` and `no`."""
 
+_AUTHORITY = "://"
+_END = re.compile(r"[\s'\"]")
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|api_?key", re.IGNORECASE)
 
 
@@ -30,26 +38,73 @@ class Secrets:
 
     def hide(self, text: str) -> str:
         """The text with every secret replaced, longer ones first."""
-        for value in sorted(self.values, key=len, reverse=True):
-            text = text.replace(value, SHOWN)
+        spellings = {spelling for value in self.values for spelling in _spellings(value)}
+        for spelling in sorted(spellings, key=len, reverse=True):
+            text = text.replace(spelling, SHOWN)
         return text
 
 
-def hide_in_logs(secrets: Secrets) -> None:
-    """Take these secrets out of all that this process logs from now on."""
-    hiding = _HidingFilter(secrets)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(hiding)
+def without_passwords(text: str) -> str:
+    """The text with the passwords of addresses in it replaced, in time that grows with the text and no faster."""
+    parts: list[str] = []
+    at = 0
+    while (found := text.find(_AUTHORITY, at)) >= 0:
+        start = found + len(_AUTHORITY)
+        end = match.start() if (match := _END.search(text, start)) else len(text)
+        parts += (text[at:start], _without_password(text[start:end]))
+        at = end
+    return "".join((*parts, text[at:]))
 
 
-class _HidingFilter(logging.Filter):
-    """Takes secrets out of what is logged."""
+def _without_password(rest: str) -> str:
+    """What stands behind an address' `://`, from there to its end."""
+    login, has_login, place = rest.rpartition("@")
+    user, has_password, _ = login.partition(":")
+    shown = f"{user}:{SHOWN}@{place}" if has_login and has_password else rest
+    place, has_query, query = shown.partition("?")
+    return f"{place}{has_query}{'&'.join(map(_without_option, query.split('&')))}"
 
-    def __init__(self, secrets: Secrets) -> None:
-        super().__init__()
-        self._secrets = secrets
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Replace the record's message by one that may be shown."""
-        record.msg, record.args = self._secrets.hide(record.getMessage()), None
-        return True
+def _without_option(option: str) -> str:
+    name, has_value, _ = option.partition("=")
+    return f"{name}={SHOWN}" if has_value and "password" in name.lower() else option
+
+
+def _spellings(value: str) -> set[str]:
+    """A value as it is, and as `repr`, JSON and addresses write it."""
+    found = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}
+    return {spelling for spelling in found if len(spelling) >= SHORTEST}
+
+
+def hide_in_logs(hide: Callable[[str], str]) -> None:
+    """Take what `hide` does out of all that this process logs from now on, whoever logs it, and wherever to."""
+    _Hiding.hide = staticmethod(hide)
+    if logging.getLogRecordFactory() is not _hiding_record:
+        _Hiding.made = staticmethod(logging.getLogRecordFactory())
+        logging.setLogRecordFactory(_hiding_record)
+
+
+class _Hiding:
+    """What records are made by, and what is hidden in them; one a process, as logging itself is."""
+
+    hide: Callable[[str], str] = staticmethod(str)
+    made: Callable[..., logging.LogRecord] = staticmethod(logging.LogRecord)
+
+
+def _hiding_record(*arguments: Any, **more: Any) -> logging.LogRecord:
+    """A log record in which nothing is left to be hidden: neither in its message nor in its traceback."""
+    record, hide = _Hiding.made(*arguments, **more), _Hiding.hide
+    try:
+        message = record.getMessage()
+        if (hidden := hide(message)) != message:
+            record.msg, record.args = hidden, None
+        if record.exc_info:
+            text = logging.Formatter().formatException(record.exc_info)
+            if (hidden := hide(text)) != text:
+                record.exc_text, record.exc_info = hidden, None
+        if record.stack_info:
+            record.stack_info = hide(record.stack_info)
+    except Exception as exc:  # noqa: BLE001 - the arguments do not fit, or cannot be shown
+        told = f"a message that cannot be shown: {error_of(exc, hide)}"
+        record.msg, record.args, record.exc_info = told, None, None
+    return record

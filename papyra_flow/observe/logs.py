@@ -7,6 +7,7 @@ levels are shown (`papyra_flow.cli.console`).
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cached_property
 from types import MappingProxyType
-from typing import IO
+from typing import IO, Any  # Any: an event of structlog's
 
 from papyra_flow.escapes import visible_lines
 
@@ -58,11 +59,14 @@ class JsonFormatter(logging.Formatter):
         import structlog
 
         def dumps(document: object, **_: object) -> str:
-            return orjson.dumps(document, default=str).decode()
+            try:
+                return orjson.dumps(document, default=str).decode()
+            except TypeError:  # text that is not UTF-8, numbers of more than 64 bits
+                return json.dumps(document, default=str)
 
         return structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[
-                lambda _, __, event: {**_facts.get(), **event},
+                lambda _, __, event: {**_facts.get(), **_traceback(event), **event},
                 structlog.stdlib.add_log_level,
                 structlog.stdlib.add_logger_name,
                 structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -77,6 +81,12 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The record's line."""
         return self._inner.format(record)
+
+
+def _traceback(event: Mapping[str, Any]) -> dict[str, str]:
+    """A traceback that is text already, because something was hidden in it."""
+    record = event["_record"]
+    return {"exception": record.exc_text} if record.exc_text and not record.exc_info else {}
 
 
 def bind(**facts: str) -> None:

@@ -10,6 +10,7 @@ from papyra_flow.streams.claiming import Claimer
 from papyra_flow.streams.ends import ends_of
 from papyra_flow.streams.positions import Positions, look
 from papyra_flow.streams.server import Server
+from papyra_flow.streams.waiting import waiting
 from papyra_flow.topology.model import StageSpec, Topology
 
 
@@ -23,9 +24,11 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     replies = await server.wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
     sizes = [size if isinstance(size, int) else 0 for size in replies]
     ends = await ends_of(server.wire, [positions.streams[stream.key] for stream in streams], sizes)
+    later = await waiting(server.wire, [topology.keys.later(stage.name) for stage in stages])
     shown: dict[str, dict[str, object]] = {}
-    for stage in stages:
+    for stage, waits in zip(stages, later, strict=True):
         shown[stage.name] = await _stage(server, topology, stage, positions)
+        shown[stage.name]["waiting"] = waits.records
     return {
         "pipeline": topology.pipeline,
         "stages": shown,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from papyra_flow.connectors.base import Sink
+from papyra_flow.error_text import error_of
 from papyra_flow.errors import PipelineFailedError, RecordError
 from papyra_flow.runtime.failure import dead_fields, describe_failure
 from papyra_flow.runtime.processing import Aside, Processed
@@ -23,6 +24,7 @@ from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import NOWHERE, Commit, Committed, Committer
 from papyra_flow.streams.entries import Entry
 from papyra_flow.streams.lease import Lease
+from papyra_flow.streams.waiting import fields_to_wait
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -35,6 +37,8 @@ class Fate:
     """What was decided on a batch's failures."""
 
     again: list[tuple[Entry, float]] = field(default_factory=list)
+    later: list[Entry] = field(default_factory=list)
+    """Those whose next attempt the server keeps."""
     dead: list[Entry] = field(default_factory=list)
     dropped: list[Entry] = field(default_factory=list)
     halted: tuple[Entry, Exception] | None = None
@@ -74,6 +78,7 @@ class Delivery:
                 lease=spec.sink_lease if spec.exclusive else None,
                 targets=[*(target.key for target in stage.targets), spec.dead_key, *pieces],
                 ledger=around.topology.keys.ledger,
+                later=around.topology.keys.later(spec.name),
             )
             for stream in stage.inputs
         }
@@ -128,7 +133,9 @@ class Delivery:
         for place, exc in failures.items():
             entry = batch.entry(place)
             verdict = self._stage.policy.judge(entry, exc)
-            if verdict.action == "retry":
+            if verdict.kept and commit.wait(entry.id, int(verdict.delay * 1000), fields_to_wait(entry)):
+                fate.later.append(entry)
+            elif verdict.action == "retry":
                 fate.again.append((entry, verdict.delay))
             elif verdict.action == "dead":
                 hide = self._stage.around.topology.public
@@ -146,13 +153,15 @@ class Delivery:
         if aside is None:
             return []
         name, hide = self._stage.name, self._stage.around.topology.public
-        rows = [(Entry(entry.key, entry.id, fields, entry.deliveries), exc) for fields, exc in aside.bad]
+        rows = [
+            (Entry(entry.key, entry.id, fields, entry.deliveries, entry.came_from), exc) for fields, exc in aside.bad
+        ]
         letters: list[Emitted] = [(self._dead_index, dead_fields(row, exc, name, hide)) for row, exc in rows]
         return letters + [(self._dead_index + 1, fields) for fields in aside.pieces]
 
     def _count(self, fate: Fate, committed: Committed) -> None:
         counters, stale = self._stage.counters, committed.stale
-        counters.retried += len(fate.again)
+        counters.retried += len(fate.again) + sum(entry.id not in stale for entry in fate.later)
         counters.dead += sum(entry.id not in stale for entry in fate.dead)
         counters.dropped += sum(entry.id not in stale for entry in fate.dropped)
         counters.stale += len(stale)
@@ -160,9 +169,9 @@ class Delivery:
             _log.info("%s: %d entries had been committed by another consumer", self._stage.name, len(stale))
         if fate.halted is not None:
             entry, exc = fate.halted
+            error, _ = describe_failure(exc, self._stage.around.topology.public)
             raise PipelineFailedError(
-                f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: "
-                f"{describe_failure(exc)[0]}"
+                f"the stage {self._stage.name!r} halts: the record {entry.id.decode()} failed: {error}"
             ) from exc
 
 
@@ -197,6 +206,8 @@ class SinkDelivery(Delivery):
                 chunk = self._sink.encode(record, data[origin] if data is not None else None)
             except RecordError as exc:
                 failures[origin] = exc
+            except (ValueError, TypeError, RecursionError, OverflowError) as exc:  # a value that the format has not
+                failures[origin] = RecordError(f"the record cannot be written: {error_of(exc)}")
             else:
                 chunks.setdefault(origin, []).append(chunk)
         prepared = Prepared(batch, Commit(), 0, Fate(), failures, aside=processed.aside)

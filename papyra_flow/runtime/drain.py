@@ -38,6 +38,9 @@ def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: Position
     for stage in stages:
         if stage.source is not None and stage.source.bounded and not positions.leases[stage.source_lease].done:
             return False
+        later = positions.streams.get(topology.keys.later(stage.name))
+        if later is not None and later.kind == "zset":  # records wait there for another attempt
+            return False
         for name in stage.inputs:
             stream = positions.streams[topology.streams[name].key]
             if stage.group in stream.groups and stream.groups[stage.group].pending:
@@ -55,7 +58,9 @@ class Drain:
         self._at_rest = at_rest
         self._stages = upstream(around.topology, stages)
         topology = around.topology
-        self._keys = list(dict.fromkeys(topology.streams[name].key for s in self._stages for name in s.inputs))
+        keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
+        keys += [topology.keys.later(stage.name) for stage in self._stages if stage.inputs]
+        self._keys = list(dict.fromkeys(keys))
         self._groups = [(topology.streams[name].key, stage.group) for stage in self._stages for name in stage.inputs]
         self._leases = [stage.source_lease for stage in self._stages if stage.source is not None]
         self._patience = Patience("draining")

@@ -6,23 +6,27 @@ Attempts are the entry's delivery count on the server, so that a crash does not 
 from __future__ import annotations
 
 import random
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from papyra_flow.config.models import Settings
+from papyra_flow.error_text import error_of, name_of, traceback_of
 from papyra_flow.errors import Dead, RecordError, Retry
 from papyra_flow.streams.dead import dead_letter
 from papyra_flow.streams.entries import Entry
 
+KEPT_FROM_SECONDS = 1.0
+"""A step's own wait that is longer is kept by the server: it outlives this process, and holds up nothing here."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do; `delay` is the wait before another attempt, in seconds."""
+    """What to do; `delay` is the wait before another attempt, in seconds; a long one is `kept` by the server."""
 
     action: Literal["retry", "dead", "drop", "halt"]
     delay: float = 0.0
+    kept: bool = False
 
 
 class FailurePolicy:
@@ -38,14 +42,14 @@ class FailurePolicy:
             return Verdict("dead")
         if self._may_retry(exc) and entry.deliveries < settings.attempts:
             if isinstance(exc, Retry) and exc.after is not None:
-                return Verdict("retry", exc.after)
+                return Verdict("retry", exc.after, kept=exc.after > KEPT_FROM_SECONDS)
             return Verdict("retry", self._backoff(entry.deliveries))
         return Verdict(settings.on_error)
 
     def _may_retry(self, exc: Exception) -> bool:
         if isinstance(exc, Retry):
             return True
-        names = {cls.__name__ for cls in type(exc).__mro__}
+        names = {name_of(cls) for cls in type(exc).__mro__}
         names |= {f"{cls.__module__}.{cls.__qualname__}" for cls in type(exc).__mro__}
         if names & set(self._settings.retry_never):
             return False
@@ -60,19 +64,17 @@ class FailurePolicy:
         return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
 
 
-def describe_failure(exc: Exception) -> tuple[str, str]:
+def describe_failure(exc: Exception, hide: Callable[[str], str] = str) -> tuple[str, str]:
     """An exception as a dead letter has it: one line, and the traceback of the step's own frames.
 
     What one of our own steps says of a record needs no frames, and making them would cost more than the record did.
+    `hide` takes secrets out of all of it.
     """
-    message = str(exc) or "no message"
-    error = message if isinstance(exc, RecordError | Dead) else f"{type(exc).__name__}: {message}"
+    told = error_of(exc, hide)
+    error = told.removeprefix(f"{name_of(type(exc))}: ") if isinstance(exc, RecordError | Dead) else told
     if isinstance(exc, RecordError) and _is_ours(exc):
-        return error, "".join(traceback.format_exception_only(exc))
-    frames = traceback.extract_tb(exc.__traceback__)
-    own = [frame for frame in frames if "papyra_flow/runtime" not in frame.filename.replace("\\", "/")]
-    told = traceback.format_list(own or frames) + traceback.format_exception_only(exc)
-    return error, "".join(told)
+        return error, f"{told}\n"
+    return error, traceback_of(exc, hide)
 
 
 def _is_ours(exc: Exception) -> bool:
@@ -85,8 +87,9 @@ def _is_ours(exc: Exception) -> bool:
 
 def dead_fields(entry: Entry, exc: Exception, stage: str, hide: Callable[[str], str]) -> list[bytes]:
     """The dead letter of an entry; `hide` takes secrets out of what is said of its failure."""
-    error, trace = describe_failure(exc)
+    error, trace = describe_failure(exc, hide)
+    key, id_ = entry.origin
     return dead_letter(
-        entry.fields, error=hide(error), traceback=hide(trace), stage=stage,
-        origin=entry.key, origin_id=entry.id.decode(), deliveries=entry.deliveries,
+        entry.fields, error=error, traceback=trace, stage=stage,
+        origin=key, origin_id=id_.decode(), deliveries=entry.deliveries,
     )  # fmt: skip

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from papyra_flow.errors import RecordError
 from papyra_flow.runtime.failure import FailurePolicy
+from papyra_flow.runtime.outcomes import refuse_notes
 from papyra_flow.runtime.processing import Processed, Processor
 from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.runtime.table_routing import Routed, TableRouter
@@ -65,9 +66,7 @@ class MergingProcessor:
         """What the records of a batch became; never raises for a record's own failure."""
         processed = await self._records.process(batch)
         rows, failures = processed.rows or Rows([], ()), dict(processed.failures)
-        for row, note in enumerate(rows.notes or ()):
-            if note is not None:
-                failures[rows.origins[row]] = RecordError("an Emit with a stream or headers cannot go into a table")
+        refuse_notes(rows, failures, "Emit: a record with a stream or headers of its own cannot go into a table")
         routed = await self._together(batch, rows.without(failures), failures)
         routed.dropped += len(batch) - len(failures) - len(set(rows.origins) - failures.keys())
         return Merged(routed, failures)

@@ -1,23 +1,23 @@
 """A batch through a stage's steps: entries in, rows out, each failure kept with its entry.
 
-A step is asked for what becomes of each row (`outcomes`); what it answers is sorted out for all kinds of steps in
-one place. What does not live here: where rows go (`routing`) and what becomes of failures (`failure`).
+A step is asked for what becomes of each row; what it answers is sorted out for all kinds of steps in one place
+(`outcomes`). What does not live here: where rows go (`routing`) and what becomes of failures (`failure`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-
-from pydantic import BaseModel
 
 from papyra_flow.errors import ExpressionError, RecordError, ServerError
 from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.decoding import Decoder
-from papyra_flow.runtime.rows import Failures, Note, Rows
+from papyra_flow.runtime.outcomes import NO_STREAMS, refuse_notes, sorted_out
+from papyra_flow.runtime.rows import Failures, Rows
+from papyra_flow.steps import forks
 from papyra_flow.steps.base import Each, Step, Whole
-from papyra_flow.steps.emit import Emit
+from papyra_flow.steps.calls import failure_of
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Record
 from papyra_flow.streams.values import refuse_non_finite
@@ -69,9 +69,10 @@ class BatchProcessor(Protocol):
 
 
 class Processor:
-    """A stage's steps in order. Without a decoder, records are passed on as they are."""
+    """A stage's steps in order, for a `sink` or for streams. Without a decoder, records are passed on as they are."""
 
-    def __init__(self, steps: Sequence[Step], decoder: Decoder | None) -> None:
+    def __init__(self, steps: Sequence[Step], decoder: Decoder | None, *, sink: bool = False) -> None:
+        self._sink = sink
         self._steps = steps
         self._decoder = decoder
         self._raw = all(isinstance(step, Each) and step.unchanged for step in steps)
@@ -96,6 +97,8 @@ class Processor:
             rows = await stepped(step, rows, failures, self._decoder.headers(batch))
             if number < len(self._steps) and not (isinstance(step, Each) and step.unchanged):
                 rows = _finite(rows, failures)
+        if self._sink and rows.notes is not None:
+            refuse_notes(rows, failures, NO_STREAMS)
         return Processed(rows, failures, raw=self._raw)
 
     def give_up(self, batch: Batch, exc: Exception) -> Processed:
@@ -105,6 +108,7 @@ class Processor:
 
 async def start_steps(steps: Iterable[object]) -> None:
     """Start those steps that have something to start."""
+    forks.stay()
     for step in steps:
         if isinstance(step, Whole):
             await step.start()
@@ -123,7 +127,7 @@ async def stepped(step: Step, rows: Rows, failures: Failures, headers: Callable[
         outcomes = _of_each(step, rows.with_headers(headers) if step.needs_headers else rows.records)
     else:
         outcomes = await _of_whole(step, rows.records)
-    return _sorted_out(rows, outcomes, failures)
+    return sorted_out(rows, outcomes, failures, apart=isinstance(step, Each) and step.over is not None)
 
 
 def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
@@ -133,15 +137,24 @@ def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
             return step.over(records)
         except Exception:  # noqa: BLE001, S110 - without effects: so it is harmless to look for the culprit one by one
             pass
-    apply, explain = step.apply, step.explain
+    apply = step.apply
     outcomes: list[object] = []
-    for record in records:
+    for record in forks.told_to_end(records):
         try:
             outcomes.append(apply(record))
-        except Exception as exc:  # noqa: BLE001 - a step may raise anything; it is the record's failure
-            told = isinstance(exc, RecordError) and not isinstance(exc, ExpressionError)
-            outcomes.append(explain(exc) if explain and not told else exc)
+        except BaseException as exc:  # noqa: BLE001 - a step may raise anything; it is the record's failure
+            outcomes.append(_explained(step, failure_of(exc)))
+    forks.leave_if_child()
     return outcomes
+
+
+def _explained(step: Each, exc: Exception) -> Exception:
+    if step.explain is None or (isinstance(exc, RecordError) and not isinstance(exc, ExpressionError)):
+        return exc
+    try:
+        return step.explain(exc)
+    except Exception:  # noqa: BLE001 - an exception that cannot be shown cannot be explained
+        return exc
 
 
 async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
@@ -151,7 +164,7 @@ async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
         raise  # one that a step needs is away, or refuses us: no record is at fault, and none is to be buried for it
     except Exception as exc:  # noqa: BLE001 - the batch failed as one: find out whose fault it is
         if len(records) == 1:
-            return [exc]
+            return [failure_of(exc)]
         return [outcome for record in records for outcome in await _of_whole(step, [record])]
 
 
@@ -163,60 +176,3 @@ def _finite(rows: Rows, failures: Failures) -> Rows:
         except RecordError as exc:
             failures[origin] = exc
     return rows.without(failures)
-
-
-def _sorted_out(rows: Rows, outcomes: Sequence[object], failures: Failures) -> Rows:
-    """The rows after a step, from what it made of each: a record, None, an exception, or more than one record."""
-    kinds = set(map(type, outcomes))
-    if kinds == {dict}:
-        return Rows(outcomes, rows.origins, rows.notes)  # type: ignore[arg-type]
-    if kinds <= {dict, type(None)}:
-        kept = Rows(outcomes, rows.origins, rows.notes)  # type: ignore[arg-type]
-        return kept.only([outcome is not None for outcome in outcomes])
-    return _expanded(rows, outcomes, failures)
-
-
-def _expanded(rows: Rows, outcomes: Sequence[object], failures: Failures) -> Rows:
-    records: list[Record] = []
-    origins: list[int] = []
-    notes: list[Note | None] = []
-    for index, outcome in enumerate(outcomes):
-        origin, note = rows.origins[index], rows.notes[index] if rows.notes is not None else None
-        try:
-            for record, noted in _parts(outcome, note):
-                records.append(record)
-                origins.append(origin)
-                notes.append(noted)
-        except Exception as exc:  # noqa: BLE001 - a generator may raise anything; it is the record's failure
-            failures[origin] = exc
-    return Rows(records, origins, notes if any(notes) else None)
-
-
-def _parts(outcome: object, note: Note | None) -> Iterator[tuple[Record, Note | None]]:
-    """What an outcome stands for: a record, a model, an `Emit`, or an iterable of those."""
-    if isinstance(outcome, BaseException):
-        raise outcome
-    if outcome is None:
-        return
-    if isinstance(outcome, Mapping | BaseModel | Emit):
-        yield _made(outcome, note)
-    elif isinstance(outcome, Iterable) and not isinstance(outcome, str | bytes):
-        for part in outcome:
-            if part is not None:
-                yield _made(part, note)
-    else:
-        raise RecordError(f"a step returned {outcome!r:.80}, which is no record")
-
-
-def _made(part: object, note: Note | None) -> tuple[Record, Note | None]:
-    if isinstance(part, Emit):
-        to, headers = note or (None, None)
-        if added := part.all_headers():
-            headers = {**(headers or {}), **added}
-        note = Note(part.to or to, headers)
-        part = part.record
-    if isinstance(part, BaseModel):
-        return part.model_dump(mode="json"), note
-    if isinstance(part, Mapping):
-        return dict(part), note
-    raise RecordError(f"a step returned {part!r:.80}, which is no record")

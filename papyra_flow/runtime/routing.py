@@ -6,18 +6,29 @@ anything else entry by entry. What does not live here: sending it (`papyra_flow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Literal, TypeAlias
 
+from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError, UnknownTargetError
 from papyra_flow.expressions.compiled import Compiled, compile_choice, compile_expression, explain
 from papyra_flow.expressions.headers import Headers
 from papyra_flow.runtime.processing import Processed
 from papyra_flow.runtime.rows import Failures, Note, Rows
+from papyra_flow.steps.calls import failure_of
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.commit import NOWHERE, Commit
-from papyra_flow.streams.entries import DATA, Format, Record, encode_fields, encode_json, headers_of, value_of
+from papyra_flow.streams.entries import (
+    DATA,
+    Format,
+    Record,
+    encode_fields,
+    encode_json,
+    headers_of,
+    refuse_large,
+    value_of,
+)
 from papyra_flow.streams.json_codec import write_records
 from papyra_flow.streams.values import refuse_non_finite
 from papyra_flow.topology.model import RouteSpec, StreamSpec
@@ -134,14 +145,12 @@ class Router:
                         for target in self._targets(rows.records[row], note, batch.fields[place])
                     ],
                 )
-            except RecordError as exc:
-                failures[place] = exc
+            except Exception as exc:  # noqa: BLE001 - a value may be anything; it is the record's failure
+                failures[place] = failure_of(exc)
 
     def _targets(self, record: Record, note: Note | None, original: Sequence[bytes]) -> Sequence[int]:
         if note is not None and note.to is not None:
-            if note.to not in self._index:
-                raise UnknownTargetError(f"a step emitted to {note.to!r}, which the stage's `to` does not name")
-            return (self._index[note.to],)
+            return (named(self._index, note.to),)
         if self._only is not None:
             return (self._only,)
         refuse_non_finite(record)  # before a condition decides on it as if it were a number
@@ -177,11 +186,36 @@ class Router:
                 raise RecordError(f"the record has become {len(data):,} bytes, more than `max_record` allows")
             fields = [DATA, data]
         headers = headers_of(original) if self._raw_allowed else {}
-        if note is not None and note.headers:
-            headers |= note.headers
-        for name, value in headers.items():
+        added = (note.headers if note is not None else None) or {}
+        if self._formats[target] == "fields":
+            headers = beside_fields(fields, headers, added)
+        for name, value in (headers | added).items():
             fields += (name, value)
+        if added:
+            refuse_large(sum(map(len, fields)), self._max_record)
         return target, fields
+
+
+def named(index: Mapping[str, int], name: str) -> int:
+    """The number of the stream that an `Emit` names; raises UnknownTargetError."""
+    if name not in index:
+        there = f"; it names {', '.join(index)}" if index else ""
+        raise UnknownTargetError(f"Emit: `to` is {shown(name)}, which the stage's `to` does not name{there}")
+    return index[name]
+
+
+def beside_fields(
+    fields: Sequence[bytes], headers: dict[bytes, bytes], added: Mapping[bytes, bytes]
+) -> dict[bytes, bytes]:
+    """The headers that can stand beside a record whose fields are the entry's own: those of other names.
+
+    Raises RecordError for one that a step has `added`: as a field of that name it would take the record's place.
+    """
+    own = set(fields[::2])
+    if taken := own & added.keys():
+        name = min(taken).decode()
+        raise RecordError(f"Emit: the header {shown(name)} has the name of a field, in a stream with `format: fields`")
+    return {name: value for name, value in headers.items() if name not in own} if own & headers.keys() else headers
 
 
 def put(commit: Commit, entry_id: bytes, records: Sequence[Emitted]) -> None:

@@ -8,19 +8,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError, WrongKeyTypeError
+from papyra_flow.errors import (
+    PapyraFlowError,
+    PipelineFailedError,
+    RefusedError,
+    ServerError,
+    UsageError,
+    WrongKeyTypeError,
+)
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.audit import Audit
 from papyra_flow.runtime.forewarn import forewarn
+from papyra_flow.runtime.loops import run_async
 from papyra_flow.runtime.options import Outcome, RunOptions, RunResult, Share
 from papyra_flow.runtime.signals import EndedAtOnceError, Signals
 from papyra_flow.runtime.supervisor import Supervisor
+from papyra_flow.runtime.waits import what_waits
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, create_groups
@@ -32,20 +41,11 @@ from papyra_flow.topology.leftovers import leftovers, remember
 from papyra_flow.topology.migration import former_groups, renamed
 from papyra_flow.topology.model import Topology
 
-T = TypeVar("T")
 _log = logging.getLogger("papyra_flow.run")
+__all__ = ["Part", "Watch", "apply_topology", "run_async", "run_pipeline"]
+
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
 """Shows progress while a run goes on; cancelled at its end."""
-
-
-def run_async(main: Coroutine[object, object, T]) -> T:
-    """Run a coroutine on the fastest event loop that the platform has."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run(main)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main)
 
 
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
@@ -147,6 +147,8 @@ async def run_pipeline(
         with suppress(ServerError):
             await audit.finish()
             streams = await _streams(server, topology)
+            for line in await what_waits(server, topology, list(topology.stages.values())):
+                _log.warning("%s: the next run goes on with it", line)
         for name, lost in audit.lost.items():
             counters.stages[name].lost += lost
         if error is None and (error := audit.error) is not None:
@@ -165,7 +167,14 @@ async def _with_signals(part: Part) -> Outcome:
         except asyncio.CancelledError:
             if signals.ended_by is not None:
                 raise EndedAtOnceError(signals.ended_by) from None
+            if task.cancelled() and not _cancelled_too():
+                raise PipelineFailedError("a step cancelled the tasks of the run itself") from None
             raise
+
+
+def _cancelled_too() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _watched(watch: Watch, counters: RunCounters, server: Server) -> None:

@@ -1,13 +1,15 @@
 """SIGINT and SIGTERM: the first stops a run in an orderly way, the second ends it at once (exit code 130 or 143).
 
 The handlers are Python's own and not the event loop's, because a step that blocks the loop must not keep a second
-Ctrl-C from working: what has not ended a moment after it is ended without ceremony.
+Ctrl-C from working: what has not ended a moment after it is ended without ceremony, by the kernel if need be
+(`last_resort`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -17,7 +19,12 @@ from contextlib import suppress
 from types import FrameType
 from typing import Self
 
+from papyra_flow.runtime.last_resort import catch_once, end_after
+
 GRACE_SECONDS = 1.0
+SLACK_SECONDS = 0.5
+"""After the grace, until the kernel ends what could not end itself."""
+
 POKE_SECONDS = 0.2
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger("papyra_flow.run")
@@ -50,16 +57,24 @@ class Signals:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
+        for number in NUMBERS:
+            catch_once(number)
         self._before[signal.SIGURG] = signal.signal(signal.SIGURG, lambda *_: None)
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            if number != self.ended_by:  # that one is to end us, in whatever state we are
+                signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
+        if self._count == 1:
+            signal.signal(number, self._handle)
+            catch_once(number)
+        elif self._count == 2:
+            end_after(GRACE_SECONDS + SLACK_SECONDS, number)
         with suppress(RuntimeError):  # the loop is closed: it has ended already
             if self._count == 1:
                 threading.Thread(target=self._poke, name="papyra-flow-signals", daemon=True).start()
@@ -86,4 +101,6 @@ class Signals:
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
+        for child in multiprocessing.active_children():
+            child.kill()
         os._exit(code)

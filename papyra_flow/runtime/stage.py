@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.telemetry import Telemetry
 from papyra_flow.runtime.backpressure import Gates
+from papyra_flow.runtime.belongings import Belongings
 from papyra_flow.runtime.decoding import Decoder
 from papyra_flow.runtime.failure import FailurePolicy
 from papyra_flow.runtime.keepalive import Keepalive
@@ -43,6 +44,9 @@ class Surroundings:
     suspecting: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
 
+    belongings: Belongings | None = None
+    """What steps may have changed that is the process' own; None where it is somebody else's process."""
+
     async def rest(self, seconds: float) -> None:
         """Wait, but not beyond the moment when the process is to stop."""
         try:
@@ -66,6 +70,7 @@ class StageRuntime:
         self.outputs = spec.outputs
         self.targets = [topology.streams[name] for name in self.outputs]
         self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
+        self.replay_key = topology.streams[spec.replay].key if spec.replay else None
         self.stream_of = {stream.key: stream.name for stream in self.inputs}
         formats = {stream.config.format for stream in self.inputs}
         source: Format = "fields" if "fields" in formats else "json"
@@ -83,7 +88,8 @@ class StageRuntime:
             return processor_of(self)
         steps = [step.build(context) for step in spec.steps]
         needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
-        return Processor(steps, Decoder(self.inputs, spec.settings.max_record) if needs_value else None)
+        decoder = Decoder(self.inputs, spec.settings.max_record) if needs_value else None
+        return Processor(steps, decoder, sink=spec.sink is not None)
 
     def _stopwatch(self) -> Stopwatch:
         stages, outputs = self.around.topology.stages, self.targets

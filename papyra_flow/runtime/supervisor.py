@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 from papyra_flow.config.secrets import hide_in_logs
 from papyra_flow.errors import PapyraFlowError, PipelineFailedError
+from papyra_flow.leaving import leave
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind, set_up_logging
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
@@ -92,9 +93,14 @@ class Supervisor:
                         self._finished.add(child.counters)
                         self._after(child)
                 self._sum_up()
-            return "stopped" if self._stopping else "drained"
+            outcome: Outcome = "stopped" if self._stopping else "drained"
+        except asyncio.CancelledError:  # the second signal: a step in a child may never come to an end
+            for child in self._children.values():
+                child.process.kill()
+            raise
         finally:
             await self._end_all()
+        return outcome
 
     def _after(self, child: _Child) -> None:
         """A child is gone: done, failed, or dead before its time.
@@ -184,7 +190,7 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
     set_up_logging(logging.WARNING)
     bind(pipeline=topology.pipeline)
-    hide_in_logs(topology.secrets)
+    hide_in_logs(topology.public)
     counters = RunCounters.of(list(topology.stages))
     try:
         outcome = run_async(_child(topology, url, options, share, counters, pipe))
@@ -198,6 +204,7 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
         pipe.send(counters)
         pipe.send(outcome)
     pipe.close()
+    leave(0)
 
 
 async def _child(

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from papyra_flow.errors import UnknownTargetError
+from papyra_flow.errors import RecordError
 from papyra_flow.expressions.headers import Headers
-from papyra_flow.runtime.routing import Emitted
+from papyra_flow.runtime.outcomes import NO_STREAMS
+from papyra_flow.runtime.routing import Emitted, beside_fields, named
 from papyra_flow.steps.vectorised import TableExpression
+from papyra_flow.streams.commit import refuse_wide
 from papyra_flow.streams.entries import DATA, Record, encode_fields, encode_json, refuse_large
 from papyra_flow.streams.table_rows import records_of
 from papyra_flow.streams.tables import encoded_parts
@@ -61,52 +63,74 @@ class TableRouter:
         for table, note in parts:
             to, added = note or (None, None)
             carried = {**headers, **(added or {})}
-            asked = Headers.of(carried)
+            if not self._formats and note is not None:
+                raise RecordError(NO_STREAMS)
             if not self._formats:
                 routed.records += records_of(table)
             elif to is not None:
-                self._put(routed, self._named(to), table, carried)
+                self._put(routed, named(self._index, to), table, carried, added or {})
             elif self._copy_all:
-                self._to_all(routed, table, carried, asked)
+                self._to_all(routed, table, carried, added or {})
             else:
-                self._to_first(routed, table, carried, asked)
+                self._to_first(routed, table, carried, added or {})
         return routed
 
-    def _named(self, name: str) -> int:
-        if name not in self._index:
-            raise UnknownTargetError(f"a step emitted to {name!r}, which the stage's `to` does not name")
-        return self._index[name]
-
-    def _to_first(self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], asked: Headers) -> None:
+    def _to_first(
+        self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], added: Mapping[bytes, bytes]
+    ) -> None:
         """Each row goes to the first route that it fits; the ones behind are not asked about it."""
+        asked = Headers.of(headers)
         for target, when in self._routes:
             if when is None:
-                self._put(routed, target, table, headers)
+                self._put(routed, target, table, headers, added)
                 return
             mask = when.mask(table, asked)
-            self._put(routed, target, table.filter(mask), headers)
+            self._put(routed, target, table.filter(mask), headers, added)
             table = table.filter(pc.invert(mask))
         routed.dropped += table.num_rows
 
-    def _to_all(self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], asked: Headers) -> None:
+    def _to_all(
+        self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], added: Mapping[bytes, bytes]
+    ) -> None:
+        asked = Headers.of(headers)
         missed = pa.repeat(pa.scalar(True), table.num_rows)
         for target, when in self._routes:
             mask = when.mask(table, asked) if when is not None else pa.repeat(pa.scalar(True), table.num_rows)
-            self._put(routed, target, table.filter(mask), headers)
+            self._put(routed, target, table.filter(mask), headers, added)
             missed = pc.and_(missed, pc.invert(mask))
         routed.dropped += pc.sum(missed).as_py() or 0
 
-    def _put(self, routed: Routed, target: int, table: pa.Table, headers: Mapping[bytes, bytes]) -> None:
+    def _put(
+        self,
+        routed: Routed,
+        target: int,
+        table: pa.Table,
+        headers: Mapping[bytes, bytes],
+        added: Mapping[bytes, bytes],
+    ) -> None:
+        """The rows for a target, with headers, among them those that a step has `added`."""
         if not table.num_rows:
             return
-        flat = [part for header in headers.items() for part in header]
+        flat = _flat(headers)
+        if added:
+            refuse_large(sum(map(len, flat)), self._max_record)
+            refuse_wide([DATA, b"", *flat])
         if self._formats[target] == "arrow":
             routed.entries += [(target, [DATA, data, *flat]) for data in encoded_parts(table, self._max_record)]
         else:
-            routed.entries += [(target, [*self._fields(target, record), *flat]) for record in records_of(table)]
+            for record in records_of(table):
+                fields = self._fields(target, record)
+                beside = dict(headers)
+                if self._formats[target] == "fields":
+                    beside = beside_fields(fields, beside, added)
+                routed.entries.append((target, [*fields, *_flat(beside)]))
         routed.rows[target] += table.num_rows
 
     def _fields(self, target: int, record: Record) -> list[bytes]:
         fields = encode_fields(record) if self._formats[target] == "fields" else [DATA, encode_json(record)]
         refuse_large(sum(map(len, fields)), self._max_record)
         return fields
+
+
+def _flat(headers: Mapping[bytes, bytes]) -> list[bytes]:
+    return [part for header in headers.items() for part in header]

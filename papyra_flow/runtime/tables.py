@@ -13,14 +13,17 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
 from papyra_flow.expressions.headers import Headers
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.failure import FailurePolicy
+from papyra_flow.runtime.outcomes import note_of
 from papyra_flow.runtime.processing import Aside, Processed, close_steps, start_steps, stepped
 from papyra_flow.runtime.rows import Failures, Note, Rows
 from papyra_flow.runtime.table_routing import Routed, TableRouter
 from papyra_flow.steps.base import OfTable, Step
+from papyra_flow.steps.calls import bounded, contained, settled
 from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.table_functions import as_arrow
 from papyra_flow.streams.batch import Batch
@@ -88,10 +91,10 @@ class TableSteps:
 async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes]) -> list[Part]:
     if isinstance(step, OfTable):
         more = (_headers(part, headers),) if step.needs_headers else ()
-        outcome = step.apply(part.table, *more)
+        outcome = contained(step.apply, part.table, *more)
         if inspect.isawaitable(outcome):
-            outcome = await outcome
-        return [made for made in _parts(outcome, part.note) if made.table.num_rows]
+            outcome = await settled(outcome)
+        return contained(lambda: [made for made in _parts(outcome, part.note) if made.table.num_rows])
     failures: Failures = {}
     records = records_of(part.table)
     rows = await stepped(step, Rows(records, range(len(records))), failures, lambda _: _headers(part, headers))
@@ -109,17 +112,14 @@ def _parts(outcome: object, note: Note | None) -> Iterator[Part]:
     if outcome is None:
         return
     if isinstance(outcome, Emit):
-        to, headers = note or (None, None)
-        if added := outcome.all_headers():
-            headers = {**(headers or {}), **added}
-        note, outcome = Note(outcome.to or to, headers), outcome.record
+        note, outcome = note_of(outcome, note), outcome.record
     if (table := as_arrow(outcome)) is not None:
         yield Part(table, note)
     elif isinstance(outcome, Iterable) and not isinstance(outcome, str | bytes | dict):
-        for one in outcome:
+        for one in bounded(outcome):
             yield from _parts(one, note)
     else:
-        raise RecordError(f"a step returned {outcome!r:.80}, which is no table")
+        raise RecordError(f"a step returned {shown(outcome)}, not a table")
 
 
 def _as_tables(rows: Rows, note: Note | None) -> list[Part]:

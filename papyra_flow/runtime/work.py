@@ -15,13 +15,17 @@ from papyra_flow.runtime.stage import StageRuntime
 from papyra_flow.runtime.suspects import is_killer
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.waiting import opened
 
 
 async def prepare(stage: StageRuntime, delivery: Delivery, batch: Batch) -> Prepared:
     """Process a batch, and make its commit ready."""
     telemetry = stage.around.telemetry
     span = telemetry.begin(stage.spec, batch) if telemetry is not None else None
-    prepared = delivery.prepare(batch, await _process(stage, batch))
+    first = batch.entry(0)
+    if batch.key == stage.replay_key:
+        batch = opened(batch)
+    prepared = delivery.prepare(batch, await _process(stage, batch, first))
     stage.stopwatch.mark(batch, prepared.commit)
     if telemetry is not None and span is not None:
         prepared.span = span
@@ -42,8 +46,7 @@ async def commit(stage: StageRuntime, delivery: Delivery, prepared: Prepared) ->
     return again
 
 
-async def _process(stage: StageRuntime, batch: Batch) -> Processed:
-    entry = batch.entry(0)
+async def _process(stage: StageRuntime, batch: Batch, entry: Entry) -> Processed:
     if is_killer(entry, stage.spec.settings.attempts):
         error = RecordError(
             f"delivered {entry.deliveries} times without ever coming to an end: it ends the worker that runs it"
@@ -51,5 +54,7 @@ async def _process(stage: StageRuntime, batch: Batch) -> Processed:
         return stage.processor.give_up(batch, error)
     started = perf_counter()
     processed = await stage.processor.process(batch)
+    if stage.spec.steps and stage.around.belongings is not None:
+        stage.around.belongings.look(stage.name)
     stage.stopwatch.processed(batch, perf_counter() - started)
     return processed

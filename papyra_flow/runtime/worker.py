@@ -15,6 +15,7 @@ from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageE
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.telemetry import configured, open_telemetry
 from papyra_flow.runtime.backpressure import Gate, Gates
+from papyra_flow.runtime.belongings import Belongings
 from papyra_flow.runtime.collector import patient_collector
 from papyra_flow.runtime.consumer import Consumer
 from papyra_flow.runtime.drain import Drain
@@ -27,6 +28,7 @@ from papyra_flow.runtime.reporter import Reporter
 from papyra_flow.runtime.source_worker import SourceWorker
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
+from papyra_flow.runtime.waits import Waits
 from papyra_flow.streams.lease import Leases
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
@@ -107,8 +109,12 @@ class Worker:
         if self._around.telemetry is not None:
             self._around.telemetry.export(self._topology, self._around.process, self._counters)
         self.started.set()
-        with patient_collector():
-            return await self._work()
+        self._around.belongings = belongings = Belongings()
+        try:
+            with patient_collector():
+                return await self._work()
+        finally:
+            belongings.close()
 
     async def _work(self) -> Outcome:
         beside = [asyncio.create_task(work) for work in self._beside()]
@@ -124,7 +130,10 @@ class Worker:
 
     def _beside(self) -> Sequence[Coroutine[object, object, None]]:
         """What goes on beside the stages."""
-        return self._around.trimmer.run(), self._reporter.run(), self._around.pauses.run()
+        mine = {runtime.name for runtime in self._runtimes}
+        stages = [stage for stage in self._stages if stage.name in mine]
+        waits = Waits(self._topology, self._server, stages, draining=self._drain)
+        return self._around.trimmer.run(), self._reporter.run(), self._around.pauses.run(), waits.run()
 
     async def _until_the_end(self, tasks: Sequence[asyncio.Task[None]]) -> Outcome:
         stopping = asyncio.create_task(self._around.stopping.wait())

@@ -19,8 +19,11 @@ from typing import ClassVar, TypeAlias
 from pydantic import BaseModel, Field, ValidationError
 
 from papyra_flow.config.units import Duration
+from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, error_of, message_of, shown
 from papyra_flow.errors import RecordError
+from papyra_flow.steps import forks
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.calls import contained, drawn, drawn_async, failure_of, is_ctrl_c, settled
 from papyra_flow.steps.table_functions import of_tables, takes_table
 from papyra_flow.steps.threads import in_thread
 from papyra_flow.streams.entries import Record
@@ -84,21 +87,32 @@ class Run(StepConfig):
         return _model_in(hints.get("return"))
 
     def _model(self, function: Function) -> type[BaseModel] | None:
-        parameters = list(inspect.signature(function).parameters.values())
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.function} does not say which arguments it takes") from None
         takes = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
         if not parameters or len(takes) > 1:
             raise ValueError(f"{self.function} has to take one argument, the {'batch' if self.batch else 'record'}")
         return _model_in(_hints(function).get(parameters[0].name))
 
     def _concurrent(self, call: Function, collects: bool) -> Callable[[Sequence[Record]], Awaitable[Sequence[object]]]:
+        async def called(record: Record) -> object:
+            if self.thread:
+                return await in_thread(lambda record: _collected(call(record)), record)
+            result = call(record)
+            if collects:
+                return await drawn_async(result)  # type: ignore[arg-type]
+            return await result  # type: ignore[misc]
+
         async def one(record: Record, room: asyncio.Semaphore) -> object:
-            async with room, asyncio.timeout(self.timeout):
-                if self.thread:
-                    return await in_thread(lambda record: _collected(call(record)), record)
-                result = call(record)
-                if collects:
-                    return [item async for item in result]  # type: ignore[attr-defined]
-                return await result  # type: ignore[misc]
+            try:
+                async with room, asyncio.timeout(self.timeout):
+                    found = await called(record)
+            except BaseException as exc:  # noqa: BLE001 - it is the record's failure
+                return failure_of(exc)
+            forks.leave_if_child()
+            return found
 
         async def apply(records: Sequence[Record]) -> Sequence[object]:
             room = asyncio.Semaphore(self.concurrency)
@@ -115,17 +129,17 @@ class Run(StepConfig):
             places: list[int] = []
             for place, record in enumerate(records):
                 try:
-                    given.append(_modelled(model, record) if model else record)
+                    given.append(contained(_modelled, model, record) if model else record)
                     places.append(place)
-                except RecordError as exc:
+                except Exception as exc:  # noqa: BLE001 - a validator may raise anything; it is the record's failure
                     results[place] = exc
             async with asyncio.timeout(self.timeout):
                 if awaits:
-                    returned = await function(given)  # type: ignore[misc]
+                    returned = await settled(function(given))  # type: ignore[arg-type]
                 else:
-                    returned = await in_thread(function, given) if self.thread else function(given)
+                    returned = await in_thread(function, given) if self.thread else contained(function, given)
             if not isinstance(returned, list | tuple) or len(returned) != len(given):
-                got = f"{len(returned)} items" if isinstance(returned, list | tuple) else f"{returned!r:.60}"
+                got = f"{len(returned)} items" if isinstance(returned, list | tuple) else shown(returned, 60)
                 raise RecordError(f"{self.function} has to return a list of {len(given)} items, not {got}")
             for place, result in zip(places, returned, strict=True):
                 results[place] = result
@@ -148,13 +162,18 @@ def import_function(name: str, folder: Path) -> Function:
     except ModuleNotFoundError as exc:
         raise ValueError(f"there is no module {exc.name!r} (looked in {folder.name}/ and what is installed)") from exc
     except BaseException as exc:
-        if isinstance(exc, KeyboardInterrupt):
+        forks.leave_if_child(exc)
+        if is_ctrl_c(exc):
             raise
-        raise ValueError(f"{module_name} cannot be imported: {type(exc).__name__}: {exc}") from exc
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise ValueError(f"the module {module_name!r} has no function {attribute!r}")
-        found = getattr(found, part)
+        raise ValueError(f"{module_name} cannot be imported: {error_of(exc)}") from exc
+    forks.leave_if_child()
+    try:
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except AttributeError:
+        raise ValueError(f"the module {module_name!r} has no function {attribute!r}") from None
+    except Exception as exc:
+        raise ValueError(f"the function {attribute!r} of {module_name!r} cannot be had: {error_of(exc)}") from exc
     if not callable(found):
         raise ValueError(f"{name} is not a function")
     return found
@@ -164,10 +183,9 @@ def _hints(function: Function) -> dict[str, object]:
     target = function if inspect.isroutine(function) else type(function).__call__
     try:
         return typing.get_type_hints(target)
-    except (NameError, TypeError) as exc:
-        raise ValueError(
-            f"the annotations of {getattr(function, '__name__', function)!r} do not resolve: {exc}"
-        ) from exc
+    except Exception as exc:  # an annotation is any expression
+        name = shown(getattr(function, "__name__", function))
+        raise ValueError(f"the annotations of {name} do not resolve: {message_of(exc)}") from exc
 
 
 def _parameter(function: Function) -> object:
@@ -187,14 +205,15 @@ def _modelled(model: type[BaseModel], record: Record) -> BaseModel:
     try:
         return model.model_validate(record)
     except ValidationError as exc:
-        first = exc.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RecordError(f"the record does not fit {model.__name__}: {place}: {first['msg']}") from exc
+        first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = cut(".".join(str(part)[:MAX_DETAIL] for part in first["loc"][:20]), MAX_DETAIL)
+        told = cut(first["msg"], MAX_MESSAGE)
+        raise RecordError(f"the record does not fit {model.__name__}: {place}: {told}") from exc
 
 
 def _collected(result: object) -> object:
     """A generator's items, made in the thread that runs it."""
-    return list(result) if inspect.isgenerator(result) else result
+    return drawn(result) if inspect.isgenerator(result) else result
 
 
 def _with_model(function: Function, model: type[BaseModel]) -> Function:

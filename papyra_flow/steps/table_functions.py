@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from papyra_flow.steps.calls import drawn_async
 from papyra_flow.steps.threads import in_thread
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def of_tables(
                 return await in_thread(function, given(table))
             found = function(given(table))
             if inspect.isasyncgen(found):
-                return [item async for item in found]
+                return await drawn_async(found)
             return await found  # type: ignore[misc]
 
     return patiently if thread or awaits else lambda table: function(given(table))

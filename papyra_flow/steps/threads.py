@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from papyra_flow.steps.calls import contained
+
 T = TypeVar("T")
 
 
@@ -20,22 +22,21 @@ async def in_thread(function: Callable[..., T], argument: object) -> T:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def told(result: T | None, exc: BaseException | None) -> None:
+    def told(result: T | None, exc: Exception | None) -> None:
         if future.done():
             return
         if exc is None:
             future.set_result(result)  # type: ignore[arg-type]
         else:
-            # StopIteration and the like cannot be raised into a future.
-            future.set_exception(exc if isinstance(exc, Exception) else RuntimeError(repr(exc)))
+            future.set_exception(exc)
 
     def run() -> None:
         result: T | None = None
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
-            result = function(argument)
-        except BaseException as exc:  # noqa: BLE001 - it is told to whoever waits
-            failure = RuntimeError("the function raised StopIteration") if isinstance(exc, StopIteration) else exc
+            result = contained(function, argument)
+        except Exception as exc:  # noqa: BLE001 - it is told to whoever waits
+            failure = exc
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(told, result, failure)
 

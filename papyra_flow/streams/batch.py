@@ -7,15 +7,23 @@ The hot path works on whole columns, so that a record costs a share of a few cal
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from papyra_flow.streams.entries import DATA, Entry, value_of
+
+
+class Before(NamedTuple):
+    """What an entry was before it waited for another attempt: attempts that it has had, stream and id."""
+
+    attempts: int
+    key: str
+    id: bytes
 
 
 class Batch:
     """Entries in columns, where a place stands for an entry; `deliveries` is None where all are first ones."""
 
-    __slots__ = ("_deliveries", "_plain", "fields", "ids", "key")
+    __slots__ = ("_deliveries", "_past", "_plain", "fields", "ids", "key")
 
     def __init__(
         self, key: str, ids: Sequence[bytes], fields: Sequence[Sequence[bytes]], deliveries: Sequence[int] | None = None
@@ -24,6 +32,7 @@ class Batch:
         self.ids = ids
         self.fields = fields
         self._deliveries = deliveries
+        self._past: Sequence[Before | None] | None = None
         self._plain: Sequence[bytes] | Literal[False] | None = None  # None: not looked at yet
 
     @classmethod
@@ -47,15 +56,26 @@ class Batch:
     def entry(self, place: int) -> Entry:
         """One of the entries by itself."""
         deliveries = self._deliveries[place] if self._deliveries is not None else 1
+        if self._past is not None and (before := self._past[place]) is not None:
+            came_from, deliveries = (before.key, before.id), deliveries + before.attempts
+            return Entry(self.key, self.ids[place], self.fields[place], deliveries, came_from)
         return Entry(self.key, self.ids[place], self.fields[place], deliveries)
+
+    def with_past(self, fields: Sequence[Sequence[bytes]], past: Sequence[Before | None]) -> Batch:
+        """The same entries with these fields, and what each was before."""
+        found = Batch(self.key, self.ids, fields, self._deliveries)
+        found._past = past
+        return found
 
     def without(self, gone: Collection[bytes]) -> Batch:
         """The batch without the entries that have these ids."""
         lives = [place for place, entry_id in enumerate(self.ids) if entry_id not in gone]
         deliveries = [self._deliveries[place] for place in lives] if self._deliveries is not None else None
-        return Batch(
+        found = Batch(
             self.key, [self.ids[place] for place in lives], [self.fields[place] for place in lives], deliveries
         )
+        found._past = [self._past[place] for place in lives] if self._past is not None else None
+        return found
 
     def plain(self) -> Sequence[bytes] | None:
         """The values of the field `data`, where every entry has that field and no other; else None."""

@@ -31,6 +31,9 @@ NOWHERE = -1
 """The target of an entry that became nothing."""
 
 _MANY = -2
+_LATER = -3
+"""The target of a record that waits for another attempt."""
+
 _FIRST_TARGET = 4
 _AT_ONCE = 8
 """Portions on their way at the most; each is refused by the server while the one before it has not been done."""
@@ -102,11 +105,19 @@ class Commit:
         self._many[len(self.ids)] = records
         self.forward(entry_id, _MANY, b"")
 
+    def wait(self, entry_id: bytes, milliseconds: int, fields: Sequence[bytes]) -> bool:
+        """The entry waits on the server for another attempt; False, and nothing done, if it has too many fields."""
+        if len(fields) > 2 * MAX_FIELDS:
+            return False
+        self._many[len(self.ids)] = [(_LATER, (b"%d" % milliseconds, *fields))]
+        self.forward(entry_id, _MANY, b"")
+        return True
+
     def outcomes(self) -> Iterator[tuple[int, Sequence[bytes]]]:
         """What all entries become, in order: a target's number, and a record's flat fields."""
         for place, target in enumerate(self._targets):
             if target == _MANY:
-                yield from self._many[place]
+                yield from (record for record in self._many[place] if record[0] != _LATER)
             elif target != NOWHERE:
                 yield target, (b"data", self._payloads[place])
 
@@ -187,7 +198,7 @@ class Commit:
                 records = self._many[place]
                 arguments[3 * (place - start) + 2] = len(records)
                 for target, fields in records:
-                    arguments += (target + _FIRST_TARGET, len(fields), *fields)
+                    arguments += (b"later" if target == _LATER else target + _FIRST_TARGET, len(fields), *fields)
         return [end - start, *arguments]
 
 
@@ -210,9 +221,11 @@ class Committer:
         lease: str | None,
         targets: Iterable[str],
         ledger: str,
+        later: str | None = None,
     ) -> None:
+        """`later` is the set of records that wait for another attempt."""
         self._wire = wire
-        self._keys = [source, probe, lease or probe, *targets, ledger]
+        self._keys = [source, probe, lease or probe, *targets, later or probe, ledger]
         self._who = (group, consumer)
 
     async def commit(

@@ -28,9 +28,17 @@ TABLE_MAGIC = b"\xff\xff\xff\xff"
 class Entry:
     """One entry of a stream as it was read; `fields` is the flat list field, value, field, value, ..."""
 
-    __slots__ = ("deliveries", "fields", "id", "key")
+    __slots__ = ("came_from", "deliveries", "fields", "id", "key")
 
-    def __init__(self, key: str, id: bytes, fields: Sequence[bytes], deliveries: int = 1) -> None:  # noqa: A002
+    def __init__(
+        self,
+        key: str,
+        id: bytes,  # noqa: A002
+        fields: Sequence[bytes],
+        deliveries: int = 1,
+        came_from: tuple[str, bytes] | None = None,
+    ) -> None:
+        self.came_from = came_from
         self.key = key
         self.id = id
         self.fields = fields
@@ -38,6 +46,11 @@ class Entry:
 
     def __repr__(self) -> str:
         return f"Entry({self.key!r}, {self.id!r})"
+
+    @property
+    def origin(self) -> tuple[str, bytes]:
+        """The stream and id that it had before it waited for another attempt, or has."""
+        return self.came_from or (self.key, self.id)
 
     @property
     def data(self) -> bytes | None:

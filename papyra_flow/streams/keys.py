@@ -32,6 +32,10 @@ class Keyspace:
         """The dead-letter stream of a stage."""
         return f"{{{self.tag}}}:@dead:{stage}"
 
+    def later(self, stage: str) -> str:
+        """The set of a stage's records that wait for another attempt (`streams.waiting`)."""
+        return f"{{{self.tag}}}:@later:{stage}"
+
     def source(self, stage: str) -> str:
         """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
         return f"{{{self.tag}}}:@source:{stage}"

@@ -14,7 +14,7 @@ RUN = (
     "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hmget", "hscan", "hset", "sadd", "set",
     "sismember", "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create",
     "xgroup|delconsumer", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
-    "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim",
+    "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim", "zadd", "zcard", "zrange", "zrem",
 )  # fmt: skip
 REWRITE = ("bgrewriteaof",)
 """For having the append-only file rewritten after the server was started (`streams.append_only`)."""

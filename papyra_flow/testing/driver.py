@@ -21,6 +21,7 @@ from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.backpressure import Gates
 from papyra_flow.runtime.delivery import Delivery, Prepared, delivery_of
 from papyra_flow.runtime.keepalive import Keepalive
+from papyra_flow.runtime.loops import new_loop
 from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
@@ -157,7 +158,8 @@ class Driver:
             if prepared.fate.halted is not None:
                 _, exc = prepared.fate.halted
                 raise PipelineFailedError(f"the stage {stage.name!r} halts: {exc}") from exc
-            entries = [Entry(e.key, e.id, e.fields, e.deliveries + 1) for e, _ in prepared.fate.again]
+            again = [*(entry for entry, _ in prepared.fate.again), *prepared.fate.later]
+            entries = [Entry(e.key, e.id, e.fields, e.deliveries + 1) for e in again]
 
     def _take_down(self, stage: StageRuntime, prepared: Prepared) -> None:
         for target, fields in prepared.commit.outcomes():
@@ -230,7 +232,7 @@ class _Loop:
     """An event loop for synchronous callers: here, or in a thread where the caller's own loop runs."""
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
+        self._runner = asyncio.Runner(loop_factory=new_loop)
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         return _aside(lambda: self._runner.run(work))

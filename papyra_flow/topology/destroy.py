@@ -8,6 +8,7 @@ from papyra_flow.streams.backlog import counted
 from papyra_flow.streams.groups import GroupSpec, destroy_groups
 from papyra_flow.streams.positions import look
 from papyra_flow.streams.server import Server
+from papyra_flow.streams.waiting import waiting
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import keys_of
 
@@ -43,6 +44,8 @@ async def what_is_there(server: Server, topology: Topology) -> There:
                 backlog += groups[stage.group].backlog
                 if stream.external:
                     foreign.append(GroupSpec(stream.key, stage.group))
+    later = await waiting(server.wire, [topology.keys.later(name) for name in topology.stages])
+    backlog += sum(found.records for found in later)
     keys = [key for key in await keys_of(server, topology) if key != topology.keys.destroyed]
     return There(keys, foreign, backlog, others)
 

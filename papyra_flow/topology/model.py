@@ -6,7 +6,6 @@ here: making it from a file (`build`), and whether it makes sense (`checks`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +13,15 @@ from pathlib import Path
 import networkx as nx
 
 from papyra_flow.config.models import Settings, StageConfig, StreamConfig
-from papyra_flow.config.secrets import Secrets
+from papyra_flow.config.secrets import Secrets, without_passwords
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
 from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
-from papyra_flow.streams.addresses import names_cluster, redacted
+from papyra_flow.streams.addresses import names_cluster
 from papyra_flow.streams.groups import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
 
 DEFAULT_MAX_BACKLOG = 100_000
 DEFAULT_MAX_TABLES = 250
-_URL = re.compile(r"[a-z+]+://[^\s'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ class Topology:
 
     def public(self, text: str) -> str:
         """Text that may be shown: without the file's secrets, and without the passwords of addresses in it."""
-        return _URL.sub(lambda match: redacted(match[0]), self.secrets.hide(text))
+        return without_passwords(self.secrets.hide(text))
 
     def graph(self) -> nx.DiGraph[tuple[str, str]]:
         """The DAG: nodes are ("stage", name) and ("stream", name), edges follow the records."""

@@ -99,7 +99,7 @@ def known_keys(topology: Topology) -> set[str]:
     keys = topology.keys
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
     known |= {stage.dead_key for stage in topology.stages.values()}
-    known |= {keys.parts(name) for name in topology.stages}
+    known |= {key for name in topology.stages for key in (keys.parts(name), keys.later(name))}
     return known | {keys.applied, keys.workers, keys.paused, keys.ledger, keys.destroyed}
 
 

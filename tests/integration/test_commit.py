@@ -232,7 +232,7 @@ async def a_portion_behind_a_refused_one_does_nothing(wire: Wire) -> None:
     entries = await delivered(wire)
     head = (GROUP, "one", "", "", "", entries[0].id, 1)
     reply = await scripts.call_script(
-        wire, "commit", [IN, PROBE, PROBE, OUT, "{t}:@ledger"], [*head, entries[1].id, "4", b"{}"]
+        wire, "commit", [IN, PROBE, PROBE, OUT, PROBE, "{t}:@ledger"], [*head, entries[1].id, "4", b"{}"]
     )
     assert reply == [0, [], b"EARLY", []]
     assert (await pending(wire), await contents(wire, OUT)) == (3, [])

@@ -3,7 +3,8 @@
 -- No flags in the first line: a server that is out of memory, read-only or short of replicas refuses the
 -- whole script before its first write.
 --
--- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets   the last: the ledger's hash
+-- KEYS  1 the stream read   2 a key that never exists   3 the lease's hash   4... targets, and last but one the set of
+--       records that wait for another attempt, last the ledger's hash
 -- ARGV  1 group   2 consumer   3 the lease's epoch, 'all', or ''   4 the sink's checkpoint before   5 and after it
 --       6 an id that must not be pending any more, or ''   7 how many entries
 --       then three arguments for each entry
@@ -11,17 +12,19 @@
 --         id K data       forward one record to KEYS[K], its field `data` alone
 --         id '*' M        forward M records
 --       then, for each entry with '*' in their order, M times:  K nargs field value ...
+--         or  'later' nargs milliseconds field value ...: it waits for so long, and is put back then (wake.lua)
 -- Returns {entries acked, ids that were not ours any more, error or '', ids of entries that are not pending}.
 
 local group, consumer, epoch = ARGV[1], ARGV[2], ARGV[3]
 local source, lease = KEYS[1], KEYS[3]
 local FIRST, PORTION = 8, 1000
-local ledger, account = KEYS[#KEYS], 'acked ' .. source .. ' ' .. group
+local later, ledger, account = KEYS[#KEYS - 1], KEYS[#KEYS], 'acked ' .. source .. ' ' .. group
 local behind = FIRST + 3 * tonumber(ARGV[7])
 
 -- Whatever could make a write fail is found out before the first one.
 for k = 4, #KEYS - 1 do
   local kind = redis.call('TYPE', KEYS[k]).ok
+  if KEYS[k] == later and kind == 'zset' then kind = 'none' end
   if kind ~= 'stream' and kind ~= 'none' then
     return redis.error_reply('WRONGTYPE ' .. KEYS[k] .. ' holds a ' .. kind .. ', not a stream')
   end
@@ -42,6 +45,19 @@ end
 -- `at` is where the next records of an entry with '*' begin.
 local at = behind
 
+-- Let a record wait: ARGV[from] milliseconds, by this server's clock; the rest are its fields.
+local function wait(from, to)
+  local time = redis.call('TIME')
+  local due = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + tonumber(ARGV[from])
+  local member, result = {0}, 0
+  for i = from + 1, to do member[#member + 1] = ARGV[i] end
+  while result == 0 do -- another one like it waits until the same moment: neither may take the other's place
+    member[1] = member[1] + 1
+    result = redis.pcall('ZADD', later, 'NX', due, cmsgpack.pack(member))
+  end
+  return result
+end
+
 -- Add what one entry became, or pass over it; what was added goes to `added`. Returns the error of an XADD.
 local function forward(spec, data, really, added)
   local count, many = 1, spec == '*'
@@ -51,7 +67,8 @@ local function forward(spec, data, really, added)
     if many then
       local nargs = tonumber(ARGV[at + 1])
       key = KEYS[tonumber(ARGV[at])]
-      if really then result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs)) end
+      if really and ARGV[at] == 'later' then result = wait(at + 2, at + 1 + nargs)
+      elseif really then result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs)) end
       at = at + 2 + nargs
     elseif really then
       key = KEYS[tonumber(spec)]

@@ -119,7 +119,9 @@ async def test_formats_are_converted_on_the_way() -> None:
 
 
 async def test_fan_out_stays_one_commit_of_its_entry() -> None:
-    result = await routed(entries({"n": 1}, {"n": 2}), S, steps=[lambda record: [record] * record["n"]])
+    result = await routed(
+        entries({"n": 1}, {"n": 2}), S, steps=[lambda record: [dict(record) for _ in range(record["n"])]]
+    )
     assert result.counts == [3]
     assert result.arguments[:7] == [2, b"1-0", b"4", b'{"n":1}', b"2-0", b"*", 2]
 

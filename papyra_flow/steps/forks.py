@@ -1,0 +1,65 @@
+"""A step that forks: the child must not go on as the worker that its parent is.
+
+It would process and commit the same records over the same connections. A child that comes back from the step ends at
+once, with the exit code that the step asked for; one that never comes back (multiprocessing, os.exec) is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+CODE_WITHOUT_EXIT = 70
+in_child = False
+"""Whether this process is the child of a worker, and no worker itself."""
+
+
+_at_work: list[object] = []
+
+
+def told_to_end(items: Sequence[T]) -> Sequence[T]:
+    """The items for a loop that calls a step: in a child that one of the calls forks, no more of them come.
+
+    That costs the loop nothing, as a look after each call would.
+    """
+    global _at_work  # noqa: PLW0603 - one a process
+    found = list(items)
+    _at_work = found  # type: ignore[assignment]
+    return found
+
+
+def stay() -> None:
+    """This process is a worker by itself, whatever it was forked from."""
+    global in_child  # noqa: PLW0603 - one a process
+    in_child = False
+
+
+def leave_if_child(exc: BaseException | None = None) -> None:
+    """End this process if a step of its parent forked it; `exc` is how the step ended here."""
+    if not in_child:
+        return
+    told = f"papyra-flow: a step called os.fork(): its child, process {os.getpid()}, ends here\n"
+    try:
+        os.write(2, told.encode())
+    finally:
+        os._exit(_code(exc))
+
+
+def _code(exc: BaseException | None) -> int:
+    if not isinstance(exc, SystemExit):
+        return CODE_WITHOUT_EXIT
+    if exc.code is None:
+        return 0
+    return exc.code & 0xFF if isinstance(exc.code, int) else 1
+
+
+def _after_fork() -> None:
+    global in_child  # noqa: PLW0603 - one a process
+    in_child = True
+    _at_work.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
