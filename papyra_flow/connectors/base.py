@@ -22,12 +22,16 @@ Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
 
 @dataclass(frozen=True, slots=True)
 class ConnectorContext:
-    """What a connector may need: the pipeline's folder and name, the stage's name, the server's address."""
+    """What a connector may need: the pipeline's folder and name, the stage's name, the server's address.
+
+    `max_record` is how many bytes a record may have: a source need not keep more of one than that.
+    """
 
     folder: Path
     pipeline: str
     stage: str
     redis: str
+    max_record: int = 8 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)

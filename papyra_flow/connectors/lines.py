@@ -1,7 +1,7 @@
 """The lines of a file, with how far it was read.
 
 What does not live here: which file, and from where on (`file_source`); what a line means (`csv_source`,
-`jsonl_source`).
+`jsonl_source`); how bytes are split into lines (`line_splitter`).
 """
 
 from __future__ import annotations
@@ -12,15 +12,31 @@ from io import BufferedReader
 from typing import TypeAlias
 
 from papyra_flow.connectors.base import SourceItem
+from papyra_flow.connectors.line_splitter import AnyLine, LineSplitter, LongLine
+from papyra_flow.connectors.text_form import TextForm, detect
 from papyra_flow.errors import ConnectorError
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
+BLOCK = 128 * 1024
+USUAL_MOST = 8 * 1024**2
+
+
+class LongLineError(ConnectorError):
+    """A line is longer than a record may be; it was read, and the next one can be. Never seen by users."""
+
+    def __init__(self, line: LongLine) -> None:
+        super().__init__(f"a line of {line.length:,} bytes")
+        self.line = line
+
+
+class LongItemError(ConnectorError):
+    """What is being read has more bytes than a record may have, and goes on. Never seen by users."""
 
 
 class Lines:
     """The lines of an open file; `offset` and `number` say how far it was read, in bytes and lines.
 
-    Whoever makes items of them calls `begin` before each, so that it is known where an item began.
+    Whoever makes items of them calls `begin` before each, so that it is known where an item began: `back` goes there
+    again. Before the first line, `read_as` is called at the beginning of a file, and `go_on_as` in its middle.
     """
 
     def __init__(self, file: BufferedReader | gzip.GzipFile, name: str, number: int = 0) -> None:
@@ -28,30 +44,117 @@ class Lines:
         self.name = name
         self.offset = file.tell()
         self.number = number
-        self._began = (self.offset, number)
+        self.growing = False
+        """Whether more may be written to the file: then what has no end yet is not given out, but `unfinished`."""
         self.unfinished: tuple[int, int] | None = None
-        """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
+        """Where the item began whose last line has no end (offset, lines before it): the file may be written still."""
+        self.form = TextForm()
+        self.most = USUAL_MOST
+        self._splitter = LineSplitter(self.form, self.most)
+        self._ready: list[AnyLine] = []  # the lines since `begin`, and those that are still to be given out
+        self._began = 0
+        self._began_at = self.offset
+        self._next = 0
+        self._whole = False
+        self._rest: AnyLine | None = None
+        self._gave_rest = False
+
+    def read_as(self, encoding: str, most: int) -> TextForm:
+        """Find out how the file's text is written, and pass its byte order mark; `most` bytes are a line's limit."""
+        head, whole = b"", False
+        while (form := detect(head, encoding, whole=whole)) is None:
+            block = self._file.read1(BLOCK)
+            head, whole = head + block, not block
+        self.go_on_as(form, most)
+        self.offset += form.mark
+        self._ready = self._splitter.feed(head[form.mark :])
+        return form
+
+    def go_on_as(self, form: TextForm, most: int) -> None:
+        """Read on in a file whose form is known."""
+        self.form, self.most = form, most
+        self._splitter = LineSplitter(form, most)
 
     def begin(self) -> None:
         """The next line begins an item."""
-        self._began = (self.offset, self.number)
+        self._began = self._next
+        self._began_at = self.offset
+
+    @property
+    def place(self) -> int:
+        """The number of the line with which the item began."""
+        return self.number - (self._next - self._began) + 1
+
+    @property
+    def size(self) -> int:
+        """How many bytes the item has so far."""
+        return self.offset - self._began_at
+
+    @property
+    def raw(self) -> bytes:
+        """The item so far, without its line end; in UTF-8 if it is text."""
+        taken = self._ready[self._began : self._next]
+        data = b"".join(line.head if isinstance(line, LongLine) else line for line in taken)
+        return self.form.as_utf8(self.form.content(data))
+
+    def back(self) -> None:
+        """Go back to where the item began."""
+        if self._gave_rest and self._next > self._began:
+            self._rest, self._gave_rest, self.unfinished = self._ready.pop(), False, None
+        self.number -= self._next - self._began
+        self.offset = self._began_at
+        self._next = self._began
+
+    def leave_unfinished(self) -> None:
+        """Go back to where the item began, as its end is not there yet."""
+        self.back()
+        self.unfinished = (self.offset, self.number)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        line = self._file.readline(MAX_LINE_BYTES + 1)
-        if not line:
-            if self._began != (self.offset, self.number):
-                self.unfinished = self._began  # the item goes on: an open quote
-            raise StopIteration
-        if len(line) > MAX_LINE_BYTES:
-            raise ConnectorError(f"{self.name}, line {self.number + 1} is longer than {MAX_LINE_BYTES // 1024**2} MiB")
+        try:
+            line = self._ready[self._next]
+        except IndexError:
+            line = self._more()
+        self._next += 1
         self.offset += len(line)
         self.number += 1
-        if not line.endswith(b"\n"):
-            self.unfinished = self._began
+        if type(line) is LongLine:
+            raise LongLineError(line)
         return line
+
+    def _more(self) -> AnyLine:
+        """Read on until there is a line; raises StopIteration at the end."""
+        if self.size > self.most:
+            raise LongItemError
+        del self._ready[: self._began]
+        self._next -= self._began
+        self._began = 0
+        while self._next == len(self._ready) and not self._whole:
+            if block := self._file.read1(BLOCK):
+                self._ready += self._splitter.feed(block)
+            else:
+                self._take_rest()
+        if self._next < len(self._ready):
+            return self._ready[self._next]
+        if self._rest is None:
+            raise StopIteration
+        self.unfinished = (self._began_at, self.place - 1)
+        if self.growing:
+            raise StopIteration
+        self._ready.append(self._rest)
+        self._rest, self._gave_rest = None, True
+        return self._ready[self._next]
+
+    def _take_rest(self) -> None:
+        self._whole = True
+        rest = self._splitter.rest()
+        if isinstance(rest, bytes) and self.form.is_ended(rest):
+            self._ready.append(rest)
+        else:
+            self._rest = rest
 
 
 Parser: TypeAlias = Callable[[Lines, bool], Iterator[SourceItem]]

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import ClassVar
 
+from pydantic import Field
+
 from papyra_flow.connectors.base import (
     ConnectorContext,
     Portion,
@@ -22,7 +24,9 @@ from papyra_flow.connectors.base import (
     SourceItem,
 )
 from papyra_flow.connectors.jsonl_sink import json_line
-from papyra_flow.connectors.jsonl_source import json_item
+from papyra_flow.connectors.jsonl_source import json_item, long_line
+from papyra_flow.connectors.line_splitter import AnyLine, LineSplitter, LongLine
+from papyra_flow.connectors.text_form import ENCODING, Encoding, TextForm, detect
 from papyra_flow.errors import ConnectorError
 from papyra_flow.stdout import write_whole
 from papyra_flow.streams.entries import Record
@@ -37,18 +41,24 @@ class StdinSource(SourceConfig):
     promise: ClassVar[Promise] = "at-most-once"
     because: ClassVar[str] = "a pipe cannot be read again after a crash"
 
+    encoding: Encoding = Field("utf-8", description=ENCODING)
+
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        return _Stdin(sys.stdin.fileno())
+        return _Stdin(sys.stdin.fileno(), self.encoding, context.max_record)
 
 
 class _Stdin:
     """Lines as they come: a portion holds what one read returned, so that nothing waits for more."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, encoding: str, most: int) -> None:
         self._descriptor = descriptor
-        self._rest = b""
-        self._lines: list[bytes] = []
+        self._encoding = encoding
+        self._most = most
+        self._form = TextForm()
+        self._splitter: LineSplitter | None = None
+        self._head = b""
+        self._lines: list[AnyLine] = []
         self._number = 0
         self._ended = False
 
@@ -63,16 +73,30 @@ class _Stdin:
             # A thread, because standard input may be a file, which event loops cannot wait for.
             data = await asyncio.to_thread(os.read, self._descriptor, READ_BYTES)
             self._ended = not data
-            *self._lines, self._rest = (self._rest + data).split(b"\n")
-            if self._ended and self._rest:
-                self._lines.append(self._rest)
+            self._lines = self._split(data)
         taken, self._lines = self._lines[:count], self._lines[count:]
-        items: list[SourceItem] = []
-        for line in taken:
-            self._number += 1
-            if line.strip():
-                items.append(json_item(line.strip(), "stdin", self._number))
+        items = [item for line in taken if (item := self._item(line)) is not None]
         return Portion(items, str(self._number), done=self._ended and not self._lines)
+
+    def _split(self, data: bytes) -> list[AnyLine]:
+        """The lines that are whole with this data; at the end also the last one."""
+        if self._splitter is None:
+            self._head += data
+            form = detect(self._head, self._encoding, whole=self._ended)
+            if form is None:
+                return []
+            self._form, self._splitter = form, LineSplitter(form, self._most)
+            data, self._head = self._head[form.mark :], b""
+        lines = self._splitter.feed(data)
+        if self._ended and (rest := self._splitter.rest()) is not None:
+            lines.append(rest)
+        return lines
+
+    def _item(self, line: AnyLine) -> SourceItem | None:
+        self._number += 1
+        if isinstance(line, LongLine):
+            return long_line(line, self._form, self._most, "stdin", self._number)
+        return json_item(line, self._form, "stdin", self._number)
 
     async def close(self) -> None:
         """Standard input stays open: it is not ours."""

@@ -203,4 +203,5 @@ class Topology:
 
     def connector_context(self, stage: str) -> ConnectorContext:
         """What a stage's connectors are opened with."""
-        return ConnectorContext(self.folder, self.pipeline, stage, self.redis)
+        most = self.stages[stage].settings.max_record
+        return ConnectorContext(self.folder, self.pipeline, stage, self.redis, most)
