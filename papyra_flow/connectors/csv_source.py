@@ -1,43 +1,30 @@
 """`csv` as a source: reading comma-separated files (RFC 4180) with a header.
 
 Values are strings unless `types` says otherwise; `null_values` names the spellings that mean null. A row that
-does not fit goes to the stage's dead letters, with its file and line.
+does not fit goes to the stage's dead letters, with its file and line. What does not live here: which bytes are a row
+(`csv_rows`), and what a column's text becomes (`column_types`).
 """
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceItem
+from papyra_flow.connectors.column_types import Columns, ColumnType
+from papyra_flow.connectors.csv_quotes import Dialect
+from papyra_flow.connectors.csv_rows import BadRow, CsvRows, read_header, refuse_names
 from papyra_flow.connectors.file_source import FileSource, FileSourceConfig
 from papyra_flow.connectors.lines import Lines
-from papyra_flow.errors import ConnectorError
-from papyra_flow.streams.entries import Value, encode_json
+from papyra_flow.connectors.text_form import ENCODING, Encoding, TextForm
+from papyra_flow.errors import ConnectorError, RecordError
+from papyra_flow.streams.entries import encode_json
 
-ColumnType = Literal["str", "int", "float", "bool"]
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-def _boolean(text: str) -> bool:
-    try:
-        return _BOOLEANS[text.strip().lower()]
-    except KeyError:
-        raise ValueError(text) from None
-
-
-_CONVERT: dict[str, Callable[[str], Value]] = {"int": int, "float": _number, "bool": _boolean}
+Delimiter: TypeAlias = Annotated[
+    str, BeforeValidator(lambda said: "\t" if said == "\\t" else said), Field(min_length=1, max_length=1)
+]
 
 
 class CsvSource(FileSourceConfig):
@@ -49,72 +36,74 @@ class CsvSource(FileSourceConfig):
 
     types: dict[str, ColumnType] = Field({}, description="Types of columns; all others are strings.")
     null_values: list[str] = Field([], description="Spellings that mean null.")
-    header: list[str] | None = Field(None, description="The columns' names, for files without a header row.")
-    delimiter: str = Field(",", min_length=1, max_length=1, description="What separates columns.")
-    encoding: str = Field("utf-8", description="The files' character encoding.")
+    header: list[str] | None = Field(
+        None, min_length=1, description="The columns' names, for files without a header row."
+    )
+    delimiter: Delimiter = Field(",", description="What separates columns; `\\t` for tabs.")
+    quote: str | None = Field(
+        '"', min_length=1, max_length=1, description="What quotes fields, and is doubled in them; null for nothing."
+    )
+    encoding: Encoding = Field("utf-8", description=ENCODING)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.delimiter in {"\r", "\n", self.quote} or self.quote in {"\r", "\n"}:
+            raise ValueError("`delimiter` and `quote` have to differ, and cannot be line ends")
+        if self.header is not None:
+            try:
+                refuse_names(self.header, "`header`")
+                refuse_unknown(self.types, self.header, "`header`")
+            except ConnectorError as exc:
+                raise ValueError(str(exc)) from None
+        return self
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        return FileSource(self.path, context.folder, *_Rows(self).hooks(), follow=self.follow)
+        parser = _CsvParser(self, context.max_record)
+        return FileSource(self.path, context.folder, parser.items, parser.read_head, follow=self.follow)
 
 
-class _Rows:
-    """Turns a file's lines into items; knows the current file's columns."""
+def refuse_unknown(types: dict[str, ColumnType], columns: list[str], where: str) -> None:
+    """Raise ConnectorError for types of columns that are not there."""
+    if unknown := sorted(types.keys() - set(columns)):
+        raise ConnectorError(f"{where} has no column {unknown[0]!r}, which `types` names; it has {', '.join(columns)}")
 
-    def __init__(self, config: CsvSource) -> None:
+
+class _CsvParser:
+    """Turns a file's lines into items; knows the current file's form and columns."""
+
+    def __init__(self, config: CsvSource, most: int) -> None:
         self._config = config
+        self._dialect = Dialect(config.delimiter, config.quote)
+        self._most = most
+        self._form = TextForm()
         self._columns: list[str] = []
 
-    def hooks(self) -> tuple[Callable[[Lines, bool], Iterator[SourceItem]], Callable[[Lines], None]]:
-        return self.items, self.read_header
-
-    def read_header(self, lines: Lines) -> None:
+    def read_head(self, lines: Lines) -> None:
+        """Read what the file's beginning says of all of it."""
         config = self._config
-        self._columns = config.header or next(self._reader(lines), [])
-        if self._columns and self._columns[0].startswith("\ufeff"):
-            self._columns[0] = self._columns[0].removeprefix("\ufeff")
-        if len(set(self._columns)) != len(self._columns):
-            raise ConnectorError(f"{lines.name} has two columns of the same name")
-        if unknown := sorted(config.types.keys() - set(self._columns)):
-            raise ConnectorError(
-                f"{lines.name} has no column {unknown[0]!r}, which `types` names; it has {', '.join(self._columns)}"
-            )
+        self._form = lines.read_as(config.encoding, self._most)
+        if config.header is not None:
+            self._columns = config.header
+        elif columns := read_header(lines, self._dialect):
+            refuse_unknown(config.types, columns, lines.name)
+            self._columns = columns
+        else:
+            self._columns = []
 
     def items(self, lines: Lines, resumed: bool) -> Iterator[SourceItem]:
-        if not resumed:
-            self.read_header(lines)
-        columns, nulls = self._columns, frozenset(self._config.null_values)
-        converters = [_CONVERT.get(self._config.types.get(column, "str")) for column in columns]
-        typed = [(place, convert) for place, convert in enumerate(converters) if convert is not None]
-        rows = self._reader(lines)
-        while True:
-            line = lines.number + 1
-            lines.begin()
+        """The file's rows as records."""
+        if resumed:
+            lines.go_on_as(self._form, self._most)
+        else:
+            self.read_head(lines)
+        names = self._columns
+        columns = Columns(names, self._config.types, self._config.null_values)
+        for row in CsvRows(lines, self._dialect, len(names)).rows():
+            if isinstance(row, BadRow):
+                yield BadRecord(row.raw, row.error, lines.name, str(row.line))
+                continue
             try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except (csv.Error, UnicodeDecodeError) as exc:
-                yield BadRecord(b"", f"the row cannot be read: {exc}", lines.name, str(line))
-                rows = self._reader(lines)
-                continue
-            if not row:
-                continue
-            if len(row) != len(columns):
-                error = f"the row has {len(row)} columns, the header {len(columns)}"
-                yield BadRecord(encode_json({"row": row}), error, lines.name, str(line))
-                continue
-            values: list[Value] = [None if text in nulls else text for text in row] if nulls else list(row)
-            try:
-                for place, convert in typed:
-                    if values[place] is not None:
-                        values[place] = convert(row[place])
-            except ValueError:
-                error = f"{row[place]!r} in column {columns[place]!r} is no {self._config.types[columns[place]]}"
-                yield BadRecord(encode_json(dict(zip(columns, row, strict=True))), error, lines.name, str(line))
-                continue
-            yield encode_json(dict(zip(columns, values, strict=True)))
-
-    def _reader(self, lines: Lines) -> Iterator[list[str]]:
-        encoding = self._config.encoding
-        return csv.reader((line.decode(encoding) for line in lines), delimiter=self._config.delimiter)
+                yield encode_json(dict(zip(names, columns.values(row), strict=True)))
+            except RecordError as exc:
+                yield BadRecord(lines.raw, str(exc), lines.name, str(lines.place))

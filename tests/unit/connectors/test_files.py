@@ -83,10 +83,10 @@ async def test_csv_rows_that_do_not_fit_are_told_with_file_and_line(tmp_path: Pa
     found = await read_all(source(tmp_path, "csv", path="t.csv", types={"n": "float"}))
     assert records(found) == [{"n": 1.0, "s": "a"}, {"n": 6.0, "s": "f"}]
     assert bad(found) == [
-        ("t.csv", "3", "'x' in column 'n' is no float"),
+        ("t.csv", "3", "'x' in column 'n' is not a float"),
         ("t.csv", "4", "the row has 1 columns, the header 2"),
         ("t.csv", "6", "the row has 3 columns, the header 2"),
-        ("t.csv", "7", "'nan' in column 'n' is no float"),
+        ("t.csv", "7", "'nan' in column 'n' is not a float"),
     ]
 
 
@@ -100,7 +100,7 @@ async def test_csv_in_an_encoding_that_it_does_not_have_is_dead_not_the_end(tmp_
 @pytest.mark.parametrize(
     ("text", "fields", "message"),
     [
-        ("a,a\n1,2\n", {}, "two columns of the same name"),
+        ("a,a\n1,2\n", {}, "the header has the name 'a' twice, in columns 1 and 2"),
         ("a,b\n1,2\n", {"types": {"c": "int"}}, "no column 'c', which `types` names; it has a, b"),
     ],
 )
