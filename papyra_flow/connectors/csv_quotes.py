@@ -25,11 +25,12 @@ class RowScan:
         self.fields: list[str] = []
         self.lines = 0
         self.inside = False
-        self.opened = 0
-        """The column whose quote was open when the first line ended."""
+        self.opened = (0, 0)
+        """Which of the row's lines has the last opening quote, and in which column."""
         self.wrong: str | None = None
-        """What is wrong with the quotes first, and `wrong_line`: in which of the row's lines."""
-        self.wrong_line = 0
+        """What is wrong with the quotes; the first, if there is more than one thing."""
+        self.crossed = False
+        """Whether text follows a closing quote whose opening one is on a line before: it may not be its own."""
         self.stray = False
         """Whether there is a quote in a field without quotes, which is a character like any other."""
         self._delimiter, self._quote = dialect.delimiter, dialect.quote
@@ -50,11 +51,9 @@ class RowScan:
                         return
                     continue
                 self.inside = True
+                self.opened = (self.lines, len(self.fields) + 1)
                 at += 1
             at = self._quoted(line, at, end)
-            if self.inside:
-                self.opened = self.opened or len(self.fields) + 1
-                return
             if at > end:
                 return
 
@@ -86,8 +85,9 @@ class RowScan:
             at += 1
         self.inside = False
         if at < end and not line.startswith(self._delimiter, at):
+            self.crossed = self.opened[0] < self.lines
             self._refuse(f"text follows the closing quote of column {len(self.fields) + 1}")
-            return self._plain(line, at, end)
+            return end + 1 if self.crossed else self._plain(line, at, end)
         self._finish()
         return at + 1
 
@@ -97,4 +97,4 @@ class RowScan:
 
     def _refuse(self, what: str) -> None:
         if self.wrong is None:
-            self.wrong, self.wrong_line = what, self.lines
+            self.wrong = what

@@ -3,10 +3,10 @@
 The csv module reads rows as long as it can; `_with_care` takes over where it cannot. A quote that is never closed takes
 the rows after it in, so how far a bad row reaches has rules:
 
-- one that is well-formed but for its bytes, its number of columns or text behind a quote on its first line: to its end;
-- one whose quote is open at the end of the file or of `max_record`, or meets text behind the closing quote on a later
-  line: its first line, and the next line begins a row;
-- one with a wrong number of columns, where all the lines that it took in are good rows themselves: its first line, too.
+- one that is well-formed but for its bytes, its number of columns, or text behind a closing quote: to its end;
+- one whose last quote is open at the end of the file or of `max_record`, or closed on a later line with text behind
+  it: to the end of the line on which that quote is opened;
+- either of them only to the end of its first line, if the lines that it would take in are good rows themselves.
 
 All of that is decided by what is behind the row's beginning, so that whoever begins there again decides the same. What
 does not live here: what the columns hold (`column_types`), files and offsets (`lines`).
@@ -131,18 +131,21 @@ class CsvRows:
 
     def _careful_row(self) -> AnyRow | None:
         """The next row; None for a blank line."""
-        found = self._scan()
-        fields, quotes = found.scan.fields, found.scan
+        begin, found = self._lines.number, self._scan()
+        scan, fields = found.scan, found.scan.fields
         if found.too_long:
             return self._bad(found.too_long)
         if found.open:
-            return self._first_line(f"the quote opened in column {quotes.opened} {found.open}")
+            line, column = scan.opened
+            self._take(1 if self._are_rows(begin + line) else line)
+            return self._bad(f"the quote opened in column {column} {found.open}")
         fits = not fields or self._width is None or len(fields) == self._width
-        if quotes.lines > 1 and not fits and (quotes.wrong or self._took_in_rows()):
-            return self._first_line(
-                f"the quote opened in column {quotes.opened} is not closed on its line, and takes in the rows after it"
-            )
-        if error := quotes.wrong or found.damage or (None if fits else self._wrong_width(fields)):
+        if not fits and scan.lines > 1:
+            if self._are_rows(begin + scan.lines):
+                self._take(1)
+                return self._bad("a quote is opened that is not closed on the line, and takes in the rows after it")
+            self._take(scan.lines)
+        if error := scan.wrong or found.damage or (None if fits else self._wrong_width(fields)):
             return self._bad(error)
         return fields or None
 
@@ -168,33 +171,29 @@ class CsvRows:
                 found.open = f"is not closed within the {lines.most:,} bytes of `max_record`"
                 return found
             scan.add(found.decoded(line, lines))
-            if scan.wrong_line > 1:
-                found.open = f"is not closed, or wrongly: {scan.wrong} in line {lines.number}"
+            if scan.crossed:
+                found.open = f"is not closed before line {lines.number}, where text follows a closing quote"
             elif len(scan.fields) > self._plenty and scan.inside:
                 found.open = "is not closed on its line, and then there are too many columns"
             if found.open or not scan.inside:
                 return found
 
-    def _took_in_rows(self) -> bool:
-        """Whether the lines of the row but the first are good rows: then its quotes are wrong, not theirs."""
-        lines, end = self._lines, self._lines.number
-        lines.back()
-        next(lines)
+    def _are_rows(self, end: int) -> bool:
+        """Whether the item's lines after its first, up to line `end`, are good rows themselves; moves on or back."""
+        lines = self._lines
+        self._take(1)
         good = True
         while good and lines.number < end:
             found = self._scan()
             good = not (found.open or found.too_long or found.scan.wrong or found.scan.stray)
             good = good and len(found.scan.fields) in (0, self._width)
-        lines.back()
-        while lines.number < end:
-            next(lines)
         return good
 
-    def _first_line(self, error: str) -> BadRow:
-        """The first line of what was scanned is bad, and a row begins behind it."""
+    def _take(self, count: int) -> None:
+        """Go to behind the item's first lines."""
         self._lines.back()
-        next(self._lines)
-        return self._bad(error)
+        for _ in range(count):
+            next(self._lines)
 
     def _bad(self, error: str) -> BadRow:
         return BadRow(self._lines.raw, error, self._lines.place)

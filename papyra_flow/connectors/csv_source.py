@@ -59,7 +59,7 @@ class CsvSource(FileSourceConfig):
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        parser = _CsvParser(self, context.max_record)
+        parser = CsvParser(self, context.max_record)
         return FileSource(self.path, context.folder, parser.items, parser.read_head, follow=self.follow)
 
 
@@ -69,7 +69,7 @@ def refuse_unknown(types: dict[str, ColumnType], columns: list[str], where: str)
         raise ConnectorError(f"{where} has no column {unknown[0]!r}, which `types` names; it has {', '.join(columns)}")
 
 
-class _CsvParser:
+class CsvParser:
     """Turns a file's lines into items; knows the current file's form and columns."""
 
     def __init__(self, config: CsvSource, most: int) -> None:
@@ -82,7 +82,7 @@ class _CsvParser:
     def read_head(self, lines: Lines) -> None:
         """Read what the file's beginning says of all of it."""
         config = self._config
-        self._form = lines.read_as(config.encoding, self._most)
+        self._form = lines.read_as(config.encoding, self._most, config.quote)
         if config.header is not None:
             self._columns = config.header
         elif columns := read_header(lines, self._dialect):

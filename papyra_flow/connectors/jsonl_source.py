@@ -73,11 +73,11 @@ class JsonlSource(FileSourceConfig):
 
     def open(self, context: ConnectorContext) -> Source:
         """The source."""
-        parser = _JsonlParser(self.encoding, context.max_record)
+        parser = JsonlParser(self.encoding, context.max_record)
         return FileSource(self.path, context.folder, parser.items, parser.read_head, follow=self.follow)
 
 
-class _JsonlParser:
+class JsonlParser:
     """Turns a file's lines into items; knows the current file's form."""
 
     def __init__(self, encoding: str, most: int) -> None:

@@ -18,6 +18,8 @@ from papyra_flow.errors import ConnectorError
 
 BLOCK = 128 * 1024
 USUAL_MOST = 8 * 1024**2
+LINE_END = 8
+"""Bytes that a line end may have: two characters of UTF-32."""
 
 
 class LongLineError(ConnectorError):
@@ -59,10 +61,13 @@ class Lines:
         self._rest: AnyLine | None = None
         self._gave_rest = False
 
-    def read_as(self, encoding: str, most: int) -> TextForm:
-        """Find out how the file's text is written, and pass its byte order mark; `most` bytes are a line's limit."""
+    def read_as(self, encoding: str, most: int, quote: str | None = None) -> TextForm:
+        """Find out how the file's text is written, and pass its byte order mark; `most` bytes are a line's limit.
+
+        Line ends within quotes say nothing of it.
+        """
         head, whole = b"", False
-        while (form := detect(head, encoding, whole=whole)) is None:
+        while (form := detect(head, encoding, quote, whole=whole)) is None:
             block = self._file.read1(BLOCK)
             head, whole = head + block, not block
         self.go_on_as(form, most)
@@ -127,7 +132,7 @@ class Lines:
 
     def _more(self) -> AnyLine:
         """Read on until there is a line; raises StopIteration at the end."""
-        if self.size > self.most:
+        if self.size > self.most + LINE_END:
             raise LongItemError
         del self._ready[: self._began]
         self._next -= self._began

@@ -79,13 +79,19 @@ class TextForm:
         except UnicodeError:
             return data
 
-    def first_end(self, head: bytes) -> re.Match[bytes] | None:
-        """The first line end of any kind behind the byte order mark."""
-        return self._search(self._first, head, self.mark)
+    def first_end(self, head: bytes, quote: str | None) -> re.Match[bytes] | None:
+        """The first line end of any kind behind the byte order mark, and not within quotes."""
+        begin, quotes = self.mark, 0
+        while found := self._search(self._first, head, begin):
+            quotes += 0 if quote is None else head[begin : found.start()].decode(self.codec, "replace").count(quote)
+            if not quotes % 2:
+                break
+            begin = found.end()
+        return found
 
-    def ends_with_return(self, found: re.Match[bytes]) -> bool:
-        """Whether a line end that was found is a \\r alone."""
-        return found[0] == self._return
+    def is_return(self, end: re.Match[bytes]) -> bool:
+        """Whether a line end is a \\r alone."""
+        return end[0] == self._return
 
     def _search(self, pattern: re.Pattern[bytes], data: bytes, begin: int) -> re.Match[bytes] | None:
         at = begin
@@ -94,18 +100,19 @@ class TextForm:
         return found
 
 
-def detect(head: bytes, encoding: str, *, whole: bool) -> TextForm | None:
+def detect(head: bytes, encoding: str, quote: str | None = None, *, whole: bool) -> TextForm | None:
     """The form of a text from its beginning; None if more of that has to be seen."""
     if len(head) < 4 and not whole:
         return None
     codec, mark = _marked(head, encoding)
     form = TextForm(codec, mark)
-    found = form.first_end(head)
-    if found is None:
-        return form if whole or len(head) >= LONGEST_HEAD else None
-    if not form.ends_with_return(found):
+    end = form.first_end(head, quote)
+    if end is None and not whole and len(head) < LONGEST_HEAD:
+        return None
+    end = end or form.first_end(head, None)
+    if end is None or not form.is_return(end):
         return form
-    if found.end() + 4 > len(head) and not whole:
+    if end.end() + 4 > len(head) and not whole:
         return None  # a \n may follow
     return TextForm(codec, mark, any_end=True)
 
