@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Literal, TypeAlias
@@ -73,11 +73,22 @@ _WORDS["datetime"] = "a datetime (ISO 8601, microseconds at the finest)"
 class Columns:
     """Makes values of the fields of rows, in the order of the columns."""
 
-    def __init__(self, names: Sequence[str], types: dict[str, ColumnType], nulls: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        types: Mapping[str, ColumnType],
+        nulls: Sequence[str] = (),
+        *,
+        empty_is_null: bool = False,
+    ) -> None:
+        """`nulls` mean null in all columns, and nothing at all in those that are not text, if `empty_is_null`."""
         self.names = names
         self._types = types
         self._nulls = frozenset(nulls)
-        self._typed = [(n, _CONVERT[types[name]]) for n, name in enumerate(names) if types.get(name, "str") != "str"]
+        converters = {name: _CONVERT[kind] for name, kind in types.items() if kind != "str"}
+        if empty_is_null:
+            converters = {name: _or_null(convert) for name, convert in converters.items()}
+        self._typed = [(place, converters[name]) for place, name in enumerate(names) if name in converters]
 
     def values(self, row: list[str]) -> list[object]:
         """The values of a row; raises RecordError for text that is not of its column's type."""
@@ -94,3 +105,7 @@ class Columns:
             text = row[place] if len(row[place]) <= 100 else row[place][:100] + "..."
             raise RecordError(f"{text!r} in column {name!r} is not {_WORDS.get(kind, f'a {kind}')}") from None
         return values
+
+
+def _or_null(convert: Callable[[str], object]) -> Callable[[str], object]:
+    return lambda text: convert(text) if text else None

@@ -8,6 +8,13 @@ What does not live here: which rows need the care, and what becomes of them (`cs
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+Delimiter: TypeAlias = Annotated[
+    str, BeforeValidator(lambda said: "\t" if said == "\\t" else said), Field(min_length=1, max_length=1)
+]
 
 
 @dataclass(frozen=True, slots=True)

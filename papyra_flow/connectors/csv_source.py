@@ -8,23 +8,19 @@ does not fit goes to the stage's dead letters, with its file and line. What does
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, ClassVar, Self, TypeAlias
+from typing import ClassVar, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceItem
 from papyra_flow.connectors.column_types import Columns, ColumnType
-from papyra_flow.connectors.csv_quotes import Dialect
+from papyra_flow.connectors.csv_quotes import Delimiter, Dialect
 from papyra_flow.connectors.csv_rows import BadRow, CsvRows, read_header, refuse_names
 from papyra_flow.connectors.file_source import FileSource, FileSourceConfig
 from papyra_flow.connectors.lines import Lines
 from papyra_flow.connectors.text_form import ENCODING, Encoding, TextForm
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.streams.entries import encode_json
-
-Delimiter: TypeAlias = Annotated[
-    str, BeforeValidator(lambda said: "\t" if said == "\\t" else said), Field(min_length=1, max_length=1)
-]
 
 
 class CsvSource(FileSourceConfig):

@@ -8,14 +8,14 @@ from typing import ClassVar
 import orjson
 from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceItem
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source
 from papyra_flow.connectors.file_source import FileSource, FileSourceConfig
 from papyra_flow.connectors.line_splitter import LongLine
 from papyra_flow.connectors.lines import Lines, LongLineError
 from papyra_flow.connectors.text_form import ENCODING, UTF8_MARK, Encoding, TextForm, told
 
 
-def json_item(line: bytes, form: TextForm, origin: str, number: int) -> SourceItem | None:
+def json_item(line: bytes, form: TextForm, origin: str, number: int) -> bytes | BadRecord | None:
     """A line as an item: JSON of an object, or what is wrong with it; None for a blank line."""
     if form.codec == "utf-8":
         text = line.removeprefix(UTF8_MARK).strip()
@@ -89,7 +89,7 @@ class JsonlParser:
         """Read what the file's beginning says of all of it."""
         self._form = lines.read_as(self._encoding, self._most)
 
-    def items(self, lines: Lines, resumed: bool) -> Iterator[SourceItem]:
+    def items(self, lines: Lines, resumed: bool) -> Iterator[bytes | BadRecord]:
         """The file's lines as records."""
         if resumed:
             lines.go_on_as(self._form, self._most)

@@ -6,18 +6,19 @@ Files are loaded once, when the stage starts; a Redis hash is asked with one HMG
 
 from __future__ import annotations
 
-import csv
-import gzip
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import IO, ClassVar, Literal, Self
+from collections.abc import Callable, Sequence
+from typing import ClassVar, Literal, Self
 
 import orjson
 from pydantic import Field, model_validator
 
+from papyra_flow.connectors.column_types import ColumnType
+from papyra_flow.connectors.csv_quotes import Delimiter
+from papyra_flow.connectors.text_form import ENCODING, Encoding
 from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
 from papyra_flow.steps.expressions import Expression, compile_expression, explain
+from papyra_flow.steps.lookup_files import Duplicates, FileTable
 from papyra_flow.streams.entries import Record, Value
 from papyra_flow.streams.patience import Patience
 from papyra_flow.streams.server import Server
@@ -36,7 +37,12 @@ class Lookup(StepConfig):
     on: Expression = Field(description="The record's field, or an expression, that holds the key.")
     as_: str | None = Field(None, alias="as", description="The field for the row found; without it, the row's fields.")
     fields: list[str] | None = Field(None, description="Only these columns of the row.")
-    types: dict[str, Literal["str", "int", "float", "bool"]] = Field({}, description="Types of a CSV's columns.")
+    types: dict[str, ColumnType] = Field(
+        {}, description="Types of a CSV's columns; where there is no text, it is null."
+    )
+    delimiter: Delimiter = Field(",", description="What separates a CSV's columns; `\\t` for tabs.")
+    encoding: Encoding = Field("utf-8", description=ENCODING)
+    duplicates: Duplicates = Field("error", description="Which row of a file counts, if a key is there twice.")
     missing: Literal["dead", "null", "drop"] = Field("dead", description="What happens if there is no row.")
 
     @model_validator(mode="after")
@@ -45,6 +51,8 @@ class Lookup(StepConfig):
             raise ValueError("a lookup needs one table: `csv`, `jsonl` or `hash`")
         if self.hash is None and self.key is None and not self.on.isidentifier():
             raise ValueError("`key` has to name the table's column when `on` is an expression")
+        if self.types and self.csv is None:
+            raise ValueError("`types` are for the columns of a table in `csv`")
         return self
 
     def describe(self) -> str:
@@ -56,7 +64,16 @@ class Lookup(StepConfig):
         return self._from_hash(context) if self.hash is not None else self._from_file(context)
 
     def _from_file(self, context: StepContext) -> Step:
-        table = dict(self._rows(context.folder))
+        table = FileTable(
+            path=context.folder / (self.csv or self.jsonl or ""),
+            kind="csv" if self.csv is not None else "jsonl",
+            key=self.key or self.on,
+            fields=self.fields,
+            types=self.types,
+            delimiter=self.delimiter,
+            encoding=self.encoding,
+            duplicates=self.duplicates,
+        ).load()
         find = compile_expression(self.on).one
         return Each(lambda record: self._joined(record, table.get(find(record)), find), explain=explain(self.on))
 
@@ -97,38 +114,6 @@ class Lookup(StepConfig):
             return {**record, **row}
         return {**record, **dict.fromkeys(self.fields or [])}
 
-    def _rows(self, folder: Path) -> Iterator[tuple[Value, Record]]:
-        path = folder / (self.csv or self.jsonl or "")
-        key = self.key or self.on
-        try:
-            with _open(path) as file:
-                for row in self._csv_rows(file, path) if self.csv else _json_rows(file, path):
-                    if key not in row:
-                        raise ConnectorError(f"lookup: {path.name} has no column {key!r}")
-                    chosen = row if self.fields is None else {name: row.get(name) for name in self.fields}
-                    yield row[key], chosen
-        except (OSError, EOFError, UnicodeDecodeError, csv.Error) as exc:
-            reason = getattr(exc, "strerror", None) or exc
-            raise ConnectorError(f"lookup: cannot read {path.name}: {reason}") from exc
-
-    def _csv_rows(self, file: IO[str], path: Path) -> Iterator[Record]:
-        convert: dict[str, Callable[[str], Value]] = {
-            "str": str,
-            "int": int,
-            "float": float,
-            "bool": lambda text: text.lower() in {"1", "true", "yes"},
-        }
-        for number, row in enumerate(csv.DictReader(file), start=2):
-            record: Record = dict(row)
-            for name, type_ in self.types.items():
-                try:
-                    record[name] = convert[type_](row[name]) if row.get(name) not in {None, ""} else None
-                except ValueError:
-                    raise ConnectorError(
-                        f"lookup: {path.name}, row {number}: {row[name]!r} in column {name!r} is no {type_}"
-                    ) from None
-            yield record
-
 
 class _HashTable:
     """A Redis hash as a table; its server's address is not looked at before the stage starts."""
@@ -155,24 +140,6 @@ class _HashTable:
     async def close(self) -> None:
         if self._server is not None:
             await self._server.close()
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _json_rows(file: IO[str], path: Path) -> Iterator[Record]:
-    for number, line in enumerate(file, start=1):
-        try:
-            row = orjson.loads(line) if line.strip() else None
-        except orjson.JSONDecodeError:
-            row = ()
-        if isinstance(row, dict):
-            yield row
-        elif row is not None:
-            raise ConnectorError(f"lookup: {path.name}, line {number} is not a JSON object")
 
 
 def _hash_value(value: object) -> Value:

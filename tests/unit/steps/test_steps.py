@@ -95,9 +95,9 @@ def test_lookup_says_what_a_missing_key_means(tables: Path) -> None:
         ({"csv": "t.csv", "on": "code"}, r"t\.csv has no column 'code'"),
         (
             {"csv": "t.csv", "on": "faa", "types": {"name": "float"}},
-            r"row 2: 'Kennedy, John' in column 'name' is no",
+            r"line 2: 'Kennedy, John' in column 'name' is not a float",
         ),
-        ({"jsonl": "t.csv", "on": "faa"}, r"t\.csv, line 1 is not a JSON object"),
+        ({"jsonl": "t.csv", "on": "faa"}, r"t\.csv, line 1: the line is not JSON"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_told_with_its_place(tables: Path, lookup: Any, message: str) -> None:
