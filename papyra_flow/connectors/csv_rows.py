@@ -38,10 +38,6 @@ class BadRow:
 AnyRow: TypeAlias = list[str] | BadRow
 
 
-class _EndMissingError(Exception):
-    """Raised where the file ends within a row, and more of it may come; never seen by users."""
-
-
 def read_header(lines: Lines, dialect: Dialect) -> list[str]:
     """The names of the columns, from the first line that is not blank; none if there is no such line.
 
@@ -85,11 +81,8 @@ class CsvRows:
 
     def rows(self) -> Iterator[AnyRow]:
         """The rows in order, blank lines left out."""
-        try:
-            while (yield from self._at_speed()):
-                yield from self._with_care()
-        except _EndMissingError:
-            self._lines.leave_unfinished()
+        while (yield from self._at_speed()):
+            yield from self._with_care()
 
     def _at_speed(self) -> Generator[AnyRow, None, bool]:
         """Rows as the csv module reads them, up to one that needs care; returns whether there is one."""
@@ -162,8 +155,7 @@ class CsvRows:
                 found.open = f"is not closed before line {lines.number}, which is longer than `max_record`"
                 return found
             except StopIteration:
-                if lines.growing:
-                    raise _EndMissingError from None
+                lines.cut_off()
                 found.open = "is never closed"
                 return found
             before = lines.size - len(line)

@@ -61,7 +61,7 @@ class LineSplitter:
         return lines
 
     def rest(self) -> AnyLine | None:
-        """The last line, without an end, when nothing more will come; a \\r that was held back does end it."""
+        """The last line, when nothing more comes: it has no end, or a \\r that may be half of one."""
         if self._held:
             self._lengthen(self._held)
             self._held = b""

@@ -16,7 +16,7 @@ from papyra_flow.connectors.line_splitter import AnyLine, LineSplitter, LongLine
 from papyra_flow.connectors.text_form import TextForm, detect
 from papyra_flow.errors import ConnectorError
 
-BLOCK = 128 * 1024
+BLOCK = 64 * 1024
 USUAL_MOST = 8 * 1024**2
 LINE_END = 8
 """Bytes that a line end may have: two characters of UTF-32."""
@@ -46,10 +46,6 @@ class Lines:
         self.name = name
         self.offset = file.tell()
         self.number = number
-        self.growing = False
-        """Whether more may be written to the file: then what has no end yet is not given out, but `unfinished`."""
-        self.unfinished: tuple[int, int] | None = None
-        """Where the item began whose last line has no end (offset, lines before it): the file may be written still."""
         self.form = TextForm()
         self.most = USUAL_MOST
         self._splitter = LineSplitter(self.form, self.most)
@@ -59,7 +55,8 @@ class Lines:
         self._next = 0
         self._whole = False
         self._rest: AnyLine | None = None
-        self._gave_rest = False
+        self._in_rest: tuple[int, int] | None = None
+        self._cut_off: tuple[int, int] | None = None
 
     def read_as(self, encoding: str, most: int, quote: str | None = None) -> TextForm:
         """Find out how the file's text is written, and pass its byte order mark; `most` bytes are a line's limit.
@@ -86,6 +83,15 @@ class Lines:
         self._began_at = self.offset
 
     @property
+    def unfinished(self) -> tuple[int, int] | None:
+        """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
+        return self._cut_off or self._in_rest
+
+    def cut_off(self) -> None:
+        """The file's end cuts the item off, though its last line has an end."""
+        self._cut_off = self._cut_off or (self._began_at, self.place - 1)
+
+    @property
     def place(self) -> int:
         """The number of the line with which the item began."""
         return self.number - (self._next - self._began) + 1
@@ -104,16 +110,11 @@ class Lines:
 
     def back(self) -> None:
         """Go back to where the item began."""
-        if self._gave_rest and self._next > self._began:
-            self._rest, self._gave_rest, self.unfinished = self._ready.pop(), False, None
+        if self._in_rest is not None and self._next > self._began:
+            self._rest, self._in_rest = self._ready.pop(), None
         self.number -= self._next - self._began
         self.offset = self._began_at
         self._next = self._began
-
-    def leave_unfinished(self) -> None:
-        """Go back to where the item began, as its end is not there yet."""
-        self.back()
-        self.unfinished = (self.offset, self.number)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -141,25 +142,15 @@ class Lines:
             if block := self._file.read1(BLOCK):
                 self._ready += self._splitter.feed(block)
             else:
-                self._take_rest()
+                self._whole, self._rest = True, self._splitter.rest()
         if self._next < len(self._ready):
             return self._ready[self._next]
         if self._rest is None:
             raise StopIteration
-        self.unfinished = (self._began_at, self.place - 1)
-        if self.growing:
-            raise StopIteration
+        self._in_rest = (self._began_at, self.place - 1)
         self._ready.append(self._rest)
-        self._rest, self._gave_rest = None, True
+        self._rest = None
         return self._ready[self._next]
-
-    def _take_rest(self) -> None:
-        self._whole = True
-        rest = self._splitter.rest()
-        if isinstance(rest, bytes) and self.form.is_ended(rest):
-            self._ready.append(rest)
-        else:
-            self._rest = rest
 
 
 Parser: TypeAlias = Callable[[Lines, bool], Iterator[SourceItem]]

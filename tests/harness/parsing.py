@@ -13,6 +13,7 @@ from papyra_flow.connectors.base import BadRecord, SourceItem
 from papyra_flow.connectors.csv_source import CsvParser, CsvSource
 from papyra_flow.connectors.jsonl_source import JsonlParser, JsonlSource
 from papyra_flow.connectors.lines import Lines
+from papyra_flow.errors import ConnectorError
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,14 @@ def parse(
         parser.read_head(Lines(file, "t"))
         file.seek(position[0])
     lines = Lines(file, "t", position[1])
-    lines.growing = growing
-    for item in parser.items(lines, bool(position[0])):
-        yield Parsed(item, lines.offset, lines.number)
+    try:
+        for item in parser.items(lines, bool(position[0])):
+            if growing and lines.unfinished is not None:
+                break
+            yield Parsed(item, lines.offset, lines.number)
+    except ConnectorError:
+        if not growing or lines.unfinished is None:
+            raise
     if growing and lines.unfinished is not None:
         yield Parsed(b"unfinished", *lines.unfinished)
 

@@ -83,7 +83,7 @@ def tables(draw: st.DrawFn) -> tuple[Dialect, list[str], list[tuple[list[str], b
 
 
 @given(tables(), st.integers(0, 2), st.booleans(), st.sampled_from([None, 1, 7]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_was_written_is_read_in_any_dialect_and_encoding_and_from_any_checkpoint(
     table: tuple[Dialect, list[str], list[tuple[list[str], bool, int]]], blank: int, ended: bool, block: int | None
 ) -> None:
@@ -118,7 +118,7 @@ def pieces(draw: st.DrawFn, width: int) -> tuple[str, list[str] | None]:
 
 
 @given(st.data(), st.integers(2, 4), st.sampled_from(["\n", "\r\n", "\r"]), st.sampled_from([None, 5]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_damaged_row_is_one_dead_letter_with_its_line_and_the_rows_around_it_are_right(
     data: st.DataObject, width: int, end: str, block: int | None
 ) -> None:
@@ -139,7 +139,7 @@ def test_a_damaged_row_is_one_dead_letter_with_its_line_and_the_rows_around_it_a
 
 
 @given(st.text(st.sampled_from('aa,,""\n\n\r\0'), max_size=60), st.booleans(), st.sampled_from([12, MOST]))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_whatever_a_file_holds_each_record_is_a_row_of_it_and_each_checkpoint_holds(
     text: str, marked: bool, most: int
 ) -> None:
@@ -154,6 +154,21 @@ def test_whatever_a_file_holds_each_record_is_a_row_of_it_and_each_checkpoint_ho
             assert [dict(zip("xy", row, strict=True)) for row in read] == good([one])
         before = one.offset
     every_rest_is_the_same(config, raw, whole, most)
+
+
+@given(st.text(st.sampled_from('aa,,""\n\n\r'), max_size=40), st.data(), st.sampled_from(["", "x,y\n"]))
+@settings(max_examples=150, deadline=None)
+def test_a_file_read_while_it_grows_gives_what_it_gives_when_it_is_whole(
+    text: str, data: st.DataObject, head: str
+) -> None:
+    raw = (head + text).encode()
+    config = CsvSource(path="t", header=None if head else ["x", "y"])
+    so_far = raw[: data.draw(st.integers(len(head), len(raw)))]
+    first = list(parse(config, so_far, growing=True))
+    position = (first[-1].offset, first[-1].number) if first else (0, 0)
+    found = [one for one in first if one.item != b"unfinished"]
+    found += parse(config, raw, position)
+    assert found == list(parse(config, raw))
 
 
 def test_an_open_quote_does_not_take_the_rest_of_the_file(tmp_path: Path) -> None:
