@@ -81,6 +81,7 @@ class Lines:
         """The next line begins an item."""
         self._began = self._next
         self._began_at = self.offset
+        self._cut_off = None
 
     @property
     def unfinished(self) -> tuple[int, int] | None:
@@ -88,8 +89,8 @@ class Lines:
         return self._cut_off or self._in_rest
 
     def cut_off(self) -> None:
-        """The file's end cuts the item off, though its last line has an end."""
-        self._cut_off = self._cut_off or (self._began_at, self.place - 1)
+        """The file's end cuts the item off, though its last line has an end: so it is until the next item begins."""
+        self._cut_off = (self._began_at, self.place - 1)
 
     @property
     def place(self) -> int:
