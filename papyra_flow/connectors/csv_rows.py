@@ -90,7 +90,6 @@ class CsvRows:
         reader = self._reader()
         while True:
             lines.begin()
-            first = lines.number + 1
             try:
                 row = next(reader)
             except StopIteration:
@@ -98,7 +97,7 @@ class CsvRows:
             except (csv.Error, UnicodeError, LongLineError, LongItemError):
                 return True
             fits = len(row) == width or width is None
-            if lines.number > first and not (fits and lines.size <= lines.most):
+            if lines.next - lines.began > 1 and not (fits and lines.size <= lines.most):
                 return True
             if fits:
                 yield row
