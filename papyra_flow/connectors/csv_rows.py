@@ -8,14 +8,14 @@ the rows after it in, so how far a bad row reaches has rules:
   it: to the end of the line on which that quote is opened;
 - either of them only to the end of its first line, if the lines that it would take in are good rows themselves.
 
-All of that is decided by what is behind the row's beginning, so that whoever begins there again decides the same. What
-does not live here: what the columns hold (`column_types`), files and offsets (`lines`).
+All of that is decided by what is behind the row's beginning, so that whoever begins there again decides the same. No
+line is tried more than a few times, as what is taken in is either good or passed over. What does not live here: what
+the columns hold (`column_types`), files and offsets (`lines`).
 """
 
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -76,8 +76,6 @@ class CsvRows:
         self._lines = lines
         self._dialect = dialect
         self._width = width
-        self._plenty = sys.maxsize if width is None else 2 * width + 16
-        """More columns than that are bad, whatever comes: it keeps the time linear in which quotes are followed."""
 
     def rows(self) -> Iterator[AnyRow]:
         """The rows in order, blank lines left out."""
@@ -90,7 +88,6 @@ class CsvRows:
         reader = self._reader()
         while True:
             lines.begin()
-            first = lines.number + 1
             try:
                 row = next(reader)
             except StopIteration:
@@ -98,7 +95,7 @@ class CsvRows:
             except (csv.Error, UnicodeError, LongLineError, LongItemError):
                 return True
             fits = len(row) == width or width is None
-            if lines.number > first and not (fits and lines.size <= lines.most):
+            if lines.next - lines.began > 1 and not (fits and lines.size <= lines.most):
                 return True
             if fits:
                 yield row
@@ -165,8 +162,6 @@ class CsvRows:
             scan.add(found.decoded(line, lines))
             if scan.crossed:
                 found.open = f"is not closed before line {lines.number}, where text follows a closing quote"
-            elif len(scan.fields) > self._plenty and scan.inside:
-                found.open = "is not closed on its line, and then there are too many columns"
             if found.open or not scan.inside:
                 return found
 

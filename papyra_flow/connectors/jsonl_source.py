@@ -15,25 +15,33 @@ from papyra_flow.connectors.lines import Lines, LongLineError
 from papyra_flow.connectors.text_form import ENCODING, UTF8_MARK, Encoding, TextForm, told
 
 
-def json_item(line: bytes, form: TextForm, origin: str, number: int) -> bytes | BadRecord | None:
-    """A line as an item: JSON of an object, or what is wrong with it; None for a blank line."""
+class BadLineError(Exception):
+    """A line is not a JSON object; `raw` is the line, in UTF-8 if it is text. Never seen by users."""
+
+    def __init__(self, raw: bytes, error: str) -> None:
+        super().__init__(error)
+        self.raw = raw
+
+
+def json_text(line: bytes, form: TextForm) -> bytes:
+    """The JSON object of a line, nothing for a blank one; raises BadLineError."""
     if form.codec == "utf-8":
         text = line.removeprefix(UTF8_MARK).strip()
     else:
         try:
             text = form.decode(line).encode().strip()
         except UnicodeError as exc:
-            return BadRecord(line, f"the line is not {form.codec}: {told(exc)}", origin, str(number))
-    if not text:
-        return None
+            raise BadLineError(line, f"the line is not {form.codec}: {told(exc)}") from None
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as exc:
-        return BadRecord(text, f"the line is not {_not_json(text, exc)}{_hint(text)}", origin, str(number))
-    if isinstance(value, dict):
-        return text
-    kind = "array" if isinstance(value, list) else type(value).__name__
-    return BadRecord(text, f"the line is a JSON {kind}, not an object{_hint(text)}", origin, str(number))
+        if not text:
+            return text
+        raise BadLineError(text, f"the line is not {_not_json(text, exc)}{_hint(text)}") from None
+    if type(value) is not dict:
+        kind = "array" if isinstance(value, list) else type(value).__name__
+        raise BadLineError(text, f"the line is a JSON {kind}, not an object{_hint(text)}")
+    return text
 
 
 def long_line(line: LongLine, form: TextForm, most: int, origin: str, number: int) -> BadRecord:
@@ -99,10 +107,11 @@ class JsonlParser:
         while True:
             lines.begin()
             try:
-                item = json_item(next(lines), form, name, lines.number)
+                if text := json_text(next(lines), form):
+                    yield text
             except StopIteration:
                 return
+            except BadLineError as exc:
+                yield BadRecord(exc.raw, str(exc), name, str(lines.number))
             except LongLineError as exc:
-                item = long_line(exc.line, form, self._most, name, lines.number)
-            if item is not None:
-                yield item
+                yield long_line(exc.line, form, self._most, name, lines.number)

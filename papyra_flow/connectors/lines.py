@@ -44,19 +44,22 @@ class Lines:
     def __init__(self, file: BufferedReader | gzip.GzipFile, name: str, number: int = 0) -> None:
         self._file = file
         self.name = name
-        self.offset = file.tell()
-        self.number = number
+        self.unfinished: tuple[int, int] | None = None
+        """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
         self.form = TextForm()
         self.most = USUAL_MOST
+        self.next = 0
+        self.began = 0
+        """Which of the lines that are held is given out next, and which one the item began with."""
+        self._held: list[AnyLine] = []
+        self._held_from = (file.tell(), number)
+        self._passed = (0, 0)  # some of the lines held, and their bytes, so that no line is counted again and again
+        self._sized = (0, 0, 0)  # an item, up to where it was counted, and its bytes so far
         self._splitter = LineSplitter(self.form, self.most)
-        self._ready: list[AnyLine] = []  # the lines since `begin`, and those that are still to be given out
-        self._began = 0
-        self._began_at = self.offset
-        self._next = 0
         self._whole = False
         self._rest: AnyLine | None = None
         self._in_rest: tuple[int, int] | None = None
-        self._cut_off: tuple[int, int] | None = None
+        self._is_cut_off = False
 
     def read_as(self, encoding: str, most: int, quote: str | None = None) -> TextForm:
         """Find out how the file's text is written, and pass its byte order mark; `most` bytes are a line's limit.
@@ -68,8 +71,8 @@ class Lines:
             block = self._file.read1(BLOCK)
             head, whole = head + block, not block
         self.go_on_as(form, most)
-        self.offset += form.mark
-        self._ready = self._splitter.feed(head[form.mark :])
+        self._held_from = (self._held_from[0] + form.mark, self._held_from[1])
+        self._held = self._splitter.feed(head[form.mark :])
         return form
 
     def go_on_as(self, form: TextForm, most: int) -> None:
@@ -79,55 +82,62 @@ class Lines:
 
     def begin(self) -> None:
         """The next line begins an item."""
-        self._began = self._next
-        self._began_at = self.offset
-        self._cut_off = None
-
-    @property
-    def unfinished(self) -> tuple[int, int] | None:
-        """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
-        return self._cut_off or self._in_rest
+        self.began = self.next
+        if self.unfinished is not None:
+            self.unfinished, self._is_cut_off = self._in_rest, False
 
     def cut_off(self) -> None:
         """The file's end cuts the item off, though its last line has an end: so it is until the next item begins."""
-        self._cut_off = (self._began_at, self.place - 1)
+        self.unfinished, self._is_cut_off = self._beginning(), True
+
+    @property
+    def offset(self) -> int:
+        """How many bytes were read."""
+        return self._held_from[0] + self._bytes_before(self.next)
+
+    @property
+    def number(self) -> int:
+        """How many lines were read."""
+        return self._held_from[1] + self.next
 
     @property
     def place(self) -> int:
         """The number of the line with which the item began."""
-        return self.number - (self._next - self._began) + 1
+        return self._held_from[1] + self.began + 1
 
     @property
     def size(self) -> int:
         """How many bytes the item has so far."""
-        return self.offset - self._began_at
+        began, counted, size = self._sized
+        if began != self.began or counted > self.next:
+            counted, size = self.began, 0
+        size += sum(map(len, self._held[counted : self.next]))
+        self._sized = (self.began, self.next, size)
+        return size
 
     @property
     def raw(self) -> bytes:
         """The item so far, without its line end; in UTF-8 if it is text."""
-        taken = self._ready[self._began : self._next]
+        taken = self._held[self.began : self.next]
         data = b"".join(line.head if isinstance(line, LongLine) else line for line in taken)
         return self.form.as_utf8(self.form.content(data))
 
     def back(self) -> None:
         """Go back to where the item began."""
-        if self._in_rest is not None and self._next > self._began:
-            self._rest, self._in_rest = self._ready.pop(), None
-        self.number -= self._next - self._began
-        self.offset = self._began_at
-        self._next = self._began
+        if self._in_rest is not None and self.next > self.began:
+            self._rest, self._in_rest = self._held.pop(), None
+            self.unfinished = self.unfinished if self._is_cut_off else None
+        self.next = self.began
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
         try:
-            line = self._ready[self._next]
+            line = self._held[self.next]
         except IndexError:
             line = self._more()
-        self._next += 1
-        self.offset += len(line)
-        self.number += 1
+        self.next += 1
         if type(line) is LongLine:
             raise LongLineError(line)
         return line
@@ -136,22 +146,41 @@ class Lines:
         """Read on until there is a line; raises StopIteration at the end."""
         if self.size > self.most + LINE_END:
             raise LongItemError
-        del self._ready[: self._began]
-        self._next -= self._began
-        self._began = 0
-        while self._next == len(self._ready) and not self._whole:
+        self._forget()
+        while self.next == len(self._held) and not self._whole:
             if block := self._file.read1(BLOCK):
-                self._ready += self._splitter.feed(block)
+                self._held += self._splitter.feed(block)
             else:
                 self._whole, self._rest = True, self._splitter.rest()
-        if self._next < len(self._ready):
-            return self._ready[self._next]
+        if self.next < len(self._held):
+            return self._held[self.next]
         if self._rest is None:
             raise StopIteration
-        self._in_rest = (self._began_at, self.place - 1)
-        self._ready.append(self._rest)
+        self._in_rest = self.unfinished = self._beginning()
+        self._held.append(self._rest)
         self._rest = None
-        return self._ready[self._next]
+        return self._held[self.next]
+
+    def _forget(self) -> None:
+        """Let go of the lines before the item."""
+        if self.began:
+            self._held_from, size = self._beginning(), self.size
+            del self._held[: self.began]
+            self.next -= self.began
+            self.began = 0
+            self._passed, self._sized = (self.next, size), (0, self.next, size)
+
+    def _beginning(self) -> tuple[int, int]:
+        return self._held_from[0] + self._bytes_before(self.began), self._held_from[1] + self.began
+
+    def _bytes_before(self, index: int) -> int:
+        """The bytes of the lines held before this one."""
+        lines, size = self._passed
+        if index < lines:
+            lines, size = 0, 0
+        size += sum(map(len, self._held[lines:index]))
+        self._passed = (index, size)
+        return size
 
 
 Parser: TypeAlias = Callable[[Lines, bool], Iterator[SourceItem]]

@@ -14,6 +14,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from papyra_flow.connectors.base import (
+    BadRecord,
     ConnectorContext,
     Portion,
     Promise,
@@ -24,7 +25,7 @@ from papyra_flow.connectors.base import (
     SourceItem,
 )
 from papyra_flow.connectors.jsonl_sink import json_line
-from papyra_flow.connectors.jsonl_source import json_item, long_line
+from papyra_flow.connectors.jsonl_source import BadLineError, json_text, long_line
 from papyra_flow.connectors.line_splitter import AnyLine, LineSplitter, LongLine
 from papyra_flow.connectors.text_form import ENCODING, Encoding, TextForm, detect
 from papyra_flow.errors import ConnectorError
@@ -75,7 +76,7 @@ class _Stdin:
             self._ended = not data
             self._lines = self._split(data)
         taken, self._lines = self._lines[:count], self._lines[count:]
-        items = [item for line in taken if (item := self._item(line)) is not None]
+        items = [item for line in taken if (item := self._item(line))]
         return Portion(items, str(self._number), done=self._ended and not self._lines)
 
     def _split(self, data: bytes) -> list[AnyLine]:
@@ -92,11 +93,15 @@ class _Stdin:
             lines.append(rest)
         return lines
 
-    def _item(self, line: AnyLine) -> SourceItem | None:
+    def _item(self, line: AnyLine) -> SourceItem:
+        """A line as an item, empty if it is blank."""
         self._number += 1
         if isinstance(line, LongLine):
             return long_line(line, self._form, self._most, "stdin", self._number)
-        return json_item(line, self._form, "stdin", self._number)
+        try:
+            return json_text(line, self._form)
+        except BadLineError as exc:
+            return BadRecord(exc.raw, str(exc), "stdin", str(self._number))
 
     async def close(self) -> None:
         """Standard input stays open: it is not ours."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.connectors.csv_quotes import RowScan
@@ -156,13 +156,13 @@ def test_whatever_a_file_holds_each_record_is_a_row_of_it_and_each_checkpoint_ho
     every_rest_is_the_same(config, raw, whole, most)
 
 
-@given(st.text(st.sampled_from('aa,,""\n\n\r'), max_size=40), st.data(), st.sampled_from(["", "x,y\n"]))
+@given(st.text(st.sampled_from('aa,,""\n\n\r'), max_size=40), st.data(), st.sampled_from(["x,y\n", "x,y\r"]))
 @settings(max_examples=150, deadline=None)
 def test_a_file_read_while_it_grows_gives_what_it_gives_when_it_is_whole(
     text: str, data: st.DataObject, head: str
 ) -> None:
     raw = (head + text).encode()
-    config = CsvSource(path="t", header=None if head else ["x", "y"])
+    config = CsvSource(path="t")
     so_far = raw[: data.draw(st.integers(len(head), len(raw)))]
     first = list(parse(config, so_far, growing=True))
     position = (first[-1].offset, first[-1].number) if first else (0, 0)
@@ -187,23 +187,38 @@ def test_a_field_may_be_as_long_as_a_record_and_the_csv_modules_limit_stays_as_i
     assert csv.field_size_limit() == limit
 
 
-@pytest.mark.parametrize("line", ['",a","', ',"', '"', 'a,"b', '","', '""', '"a"b,"', "a", 'a"","'])
-@pytest.mark.parametrize("lines", [200, 400])
-def test_the_work_grows_with_the_file_and_not_with_its_square(
-    line: str, lines: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+LINES = st.text(st.sampled_from('aa,,""'), max_size=8)
+
+
+@given(LINES, st.lists(LINES, min_size=1, max_size=3), LINES)
+@settings(max_examples=250, deadline=None)
+@example("", ['",a","'], "")
+@example('"x', ['",",","'], "")
+@example('"x', ["a,b"], "")
+@example('"x', ['a,"b'], "")
+def test_the_work_grows_with_the_file_and_not_with_its_square(first: str, lines: list[str], last: str) -> None:
     scanned = 0
-    add = RowScan.add
 
-    def counted(self: RowScan, text: str) -> None:
-        nonlocal scanned
-        scanned += 1
-        add(self, text)
+    class Counted(RowScan):
+        def add(self, line: str) -> None:
+            nonlocal scanned
+            scanned += 1
+            super().add(line)
 
-    monkeypatch.setattr(RowScan, "add", counted)
-    for _ in parse(CsvSource(path="t", header=["a", "b"]), f"{line}\n".encode() * lines):
-        pass
-    assert scanned <= 25 * lines
+    written = [first, *lines * 100, last]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("papyra_flow.connectors.csv_rows.RowScan", Counted)
+        for _ in parse(CsvSource(path="t", header=["a", "b"]), "".join(f"{line}\n" for line in written).encode()):
+            pass
+    assert scanned <= 6 * len(written)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_halves_of_two_characters_are_not_a_line_end(encoding: str, end: str) -> None:
+    text = "\u0a00\u0100\u0a01\u0d00\u0100\u0d01"
+    whole = list(parse(CsvSource(path="t", encoding=encoding), f"{text},b{end}1,{text}{end}".encode(encoding)))
+    assert good(whole) == [{text: "1", "b": text}]
 
 
 def test_without_a_quote_quotes_are_characters() -> None:
