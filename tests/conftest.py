@@ -38,7 +38,9 @@ def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
                 enders.append(container.stop)
                 urls[flavour] = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}"
             else:
-                server = LocalServer(program_of(flavour), tmp_path_factory.mktemp(flavour)).start()
+                # Told to keep something, so that runs have no reason to warn; a day is longer than the tests take.
+                kept = ("--save", "86400 1")
+                server = LocalServer(program_of(flavour), tmp_path_factory.mktemp(flavour), kept).start()
                 enders.append(server.stop)
                 urls[flavour] = server.url
         return urls[flavour]

@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 async def on_purpose(server: Server, found: Session, members: list[Membership], doing: Awaitable[T]) -> T:
-    """Do something to these groups; no audit finds it lost."""
+    """Do something to these groups; no audit finds it lost. Groups that are not the pipeline's own are not audited."""
     from papyra_flow.streams import ledger
     from papyra_flow.streams.groups import GroupSpec
 
-    groups = [GroupSpec(member.key, member.group) for member in members]
+    groups = [GroupSpec(member.key, member.group) for member in members if member in readers(found, member.key)]
     return await ledger.on_purpose(server.wire, found.topology.keys.ledger, groups, doing)
 
 

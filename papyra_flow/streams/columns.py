@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
 from typing import Any
@@ -97,13 +97,20 @@ def _inferred(values: Sequence[Any]) -> pa.Array:
     if kind is list or kind is dict:
         _refuse_mixtures(values, kind)
     elif kind is datetime:
-        values = [value if value is None else utc(value) for value in values]
+        values = _in_one_zone([value if value is None else utc(value) for value in values])
     elif kind is time:
         _refuse_zones(values)
     try:
         return pa.array(values)
     except OverflowError:
         return pa.array(values, _with_long_integers(pa.array(_cut(values)).type))
+
+
+def _in_one_zone(values: Sequence[datetime | None]) -> Sequence[datetime | None]:
+    """The same moments in UTC where their offsets differ: a column has one, and the first may not fit the others."""
+    if len({value.utcoffset() for value in values if value is not None}) < 2:
+        return values
+    return [value if value is None else value.astimezone(UTC) for value in values]
 
 
 def _cut(value: Any) -> Any:

@@ -83,9 +83,14 @@ def _matches(pattern: Path, path: Path) -> bool:
 
 
 def _fits(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    """Whether a path has the form of a glob, part by part; `**` stands for any number of folders."""
+    """Whether a file's path has the form of a glob, part by part; `**` stands for any number of folders.
+
+    At the end it stands for what is in them, too, but not for nothing: what is before it has to be a folder then.
+    """
     if not pattern or not parts:
-        return not parts and all(part == "**" for part in pattern)
+        return not parts and not pattern
+    if all(part == "**" for part in pattern):
+        return not any(part.startswith(".") for part in parts)
     first, rest = pattern[0], pattern[1:]
     if first == "**":
         return _fits(rest, parts) or (not parts[0].startswith(".") and _fits(pattern, parts[1:]))
