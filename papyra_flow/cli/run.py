@@ -141,11 +141,9 @@ def _print_failures(failed: list[Failures], file: Path) -> None:
     for one in failed:
         print("\n".join(map(visible, told(one))), file=sys.stderr)
     if failed:
-        print(
-            f"next: papyra-flow dead show {file} {failed[0].stage}\n"
-            f"      papyra-flow dead replay {file} {failed[0].stage}, once it can succeed",
-            file=sys.stderr,
-        )
+        print(f"next: papyra-flow dead show {file} {failed[0].stage}", file=sys.stderr)
+    if again := [one.stage for one in failed if one.replayable]:
+        print(f"      papyra-flow dead replay {file} {again[0]}, once it can succeed", file=sys.stderr)
 
 
 def as_json(topology: Topology, result: RunResult) -> dict[str, object]:

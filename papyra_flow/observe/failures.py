@@ -33,6 +33,8 @@ class Failures:
     looked_at: int
     errors: tuple[tuple[str, int], ...]
     """With an example where there is only one of a kind, else with what differs left out."""
+    replayable: bool
+    """Whether they can be put back: what a source could not read as a record cannot."""
 
 
 async def failures(server: Server, topology: Topology, dead: Mapping[str, int]) -> list[Failures]:
@@ -54,7 +56,7 @@ async def _of_stage(server: Server, topology: Topology, name: str, count: int) -
         if kinds.total() >= min(count, NEWEST):
             break
     errors = tuple((examples[kind] if number == 1 else kind, number) for kind, number in kinds.most_common(SHOWN))
-    return Failures(name, count, kinds.total(), errors)
+    return Failures(name, count, kinds.total(), errors, topology.stages[name].replay is not None)
 
 
 def told(found: Failures) -> list[str]:

@@ -88,8 +88,8 @@ def _is_ours(exc: Exception) -> bool:
 def dead_fields(entry: Entry, exc: Exception, stage: str, hide: Callable[[str], str]) -> list[bytes]:
     """The dead letter of an entry; `hide` takes secrets out of what is said of its failure."""
     error, trace = describe_failure(exc, hide)
-    key, id_ = entry.origin
+    key, id_, earlier = entry.origin
     return dead_letter(
         entry.fields, error=error, traceback=trace, stage=stage,
-        origin=key, origin_id=id_.decode(), deliveries=entry.deliveries,
+        origin=key, origin_id=id_.decode(), deliveries=entry.deliveries + earlier,
     )  # fmt: skip

@@ -108,7 +108,6 @@ class Processor:
 
 async def start_steps(steps: Iterable[object]) -> None:
     """Start those steps that have something to start."""
-    forks.stay()
     for step in steps:
         if isinstance(step, Whole):
             await step.start()

@@ -29,6 +29,7 @@ from papyra_flow.runtime.source_worker import SourceWorker
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
 from papyra_flow.runtime.waits import Waits
+from papyra_flow.steps import forks
 from papyra_flow.streams.lease import Leases
 from papyra_flow.streams.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
@@ -101,6 +102,10 @@ class Worker:
 
     async def run(self) -> Outcome:
         """Run until drained or stopped; raises the error that ended the run."""
+        with forks.working():
+            return await self._run()
+
+    async def _run(self) -> Outcome:
         self._prepare()
         ensure_open_files(len(self._consumers), len(self._sources) + sum(one.spec.exclusive for one in self._runtimes))
         for runtime in self._runtimes:

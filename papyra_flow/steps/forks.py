@@ -7,7 +7,8 @@ once, with the exit code that the step asked for; one that never comes back (mul
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,7 +17,8 @@ CODE_WITHOUT_EXIT = 70
 in_child = False
 """Whether this process is the child of a worker, and no worker itself."""
 
-
+_workers = 0
+"""Runs that are going on in this process: what is forked while there is none is not a step's."""
 _at_work: list[object] = []
 
 
@@ -31,10 +33,16 @@ def told_to_end(items: Sequence[T]) -> Sequence[T]:
     return found
 
 
-def stay() -> None:
-    """This process is a worker by itself, whatever it was forked from."""
-    global in_child  # noqa: PLW0603 - one a process
+@contextmanager
+def working() -> Iterator[None]:
+    """This process is a worker by itself, whatever it was forked from; what it forks meanwhile is a step's child."""
+    global in_child, _workers  # noqa: PLW0603 - one a process
     in_child = False
+    _workers += 1
+    try:
+        yield
+    finally:
+        _workers -= 1
 
 
 def leave_if_child(exc: BaseException | None = None) -> None:
@@ -57,8 +65,8 @@ def _code(exc: BaseException | None) -> int:
 
 
 def _after_fork() -> None:
-    global in_child  # noqa: PLW0603 - one a process
-    in_child = True
+    global in_child, _workers
+    in_child, _workers = _workers > 0, 0
     _at_work.clear()
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Literal, NamedTuple
 
-from papyra_flow.streams.entries import DATA, Entry, value_of
+from papyra_flow.streams.entries import DATA, Entry, Origin, value_of
 
 
 class Before(NamedTuple):
-    """What an entry was before it waited for another attempt: attempts that it has had, stream and id."""
+    """What an entry was before it was put back: attempts that it has had, and where it came from."""
 
     attempts: int
-    key: str
-    id: bytes
+    origin: Origin
 
 
 class Batch:
@@ -57,8 +56,8 @@ class Batch:
         """One of the entries by itself."""
         deliveries = self._deliveries[place] if self._deliveries is not None else 1
         if self._past is not None and (before := self._past[place]) is not None:
-            came_from, deliveries = (before.key, before.id), deliveries + before.attempts
-            return Entry(self.key, self.ids[place], self.fields[place], deliveries, came_from)
+            attempts = deliveries + before.attempts
+            return Entry(self.key, self.ids[place], self.fields[place], attempts, before.origin)
         return Entry(self.key, self.ids[place], self.fields[place], deliveries)
 
     def with_past(self, fields: Sequence[Sequence[bytes]], past: Sequence[Before | None]) -> Batch:

@@ -9,7 +9,7 @@ What does not live here: reading entries (`reading`), writing them (`commit`, `i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from papyra_flow.errors import RecordError, UndecodableError
 from papyra_flow.streams import values
@@ -25,6 +25,15 @@ TABLE_MAGIC = b"\xff\xff\xff\xff"
 """What the bytes of a table begin with (an Arrow IPC stream), and JSON never does."""
 
 
+class Origin(NamedTuple):
+    """What an entry was before it waited for another attempt, or was replayed from the dead letters."""
+
+    key: str
+    id: bytes
+    earlier: int = 0
+    """Attempts before it was replayed: they are told, and count against nothing."""
+
+
 class Entry:
     """One entry of a stream as it was read; `fields` is the flat list field, value, field, value, ..."""
 
@@ -36,7 +45,7 @@ class Entry:
         id: bytes,  # noqa: A002
         fields: Sequence[bytes],
         deliveries: int = 1,
-        came_from: tuple[str, bytes] | None = None,
+        came_from: Origin | None = None,
     ) -> None:
         self.came_from = came_from
         self.key = key
@@ -48,9 +57,9 @@ class Entry:
         return f"Entry({self.key!r}, {self.id!r})"
 
     @property
-    def origin(self) -> tuple[str, bytes]:
-        """The stream and id that it had before it waited for another attempt, or has."""
-        return self.came_from or (self.key, self.id)
+    def origin(self) -> Origin:
+        """The stream and id that it had first, or has."""
+        return self.came_from or Origin(self.key, self.id)
 
     @property
     def data(self) -> bytes | None:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from papyra_flow.errors import CommandRefusedError, ServerError
 from papyra_flow.streams.batch import Batch, Before
-from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.entries import Entry, Origin
 from papyra_flow.streams.scripts import call_script
 from papyra_flow.streams.wire import Wire
 
 _MARK = b"@waited"
-_BEFORE = re.compile(rb"(\d{1,9}) (\d+-\d+) (.+)", re.DOTALL)
+_BEFORE = re.compile(rb"(\d{1,9})(?:\+(\d{1,9}))? (\d+-\d+) (.+)", re.DOTALL)
+"""Attempts, and those before it was replayed (`lua/replay.lua`), id and stream."""
 MOST, MOST_BYTES = 100, 1024 * 1024
 """Of a stage in one script: about a millisecond of the server's time."""
 
@@ -34,8 +35,8 @@ class Waiting:
 
 def fields_to_wait(entry: Entry) -> list[bytes]:
     """The fields of an entry that is to wait, with what it was."""
-    key, id_ = entry.origin
-    return [*entry.fields, _MARK, b"%d %s %s" % (entry.deliveries, id_, key.encode())]
+    key, id_, earlier = entry.origin
+    return [*entry.fields, _MARK, b"%d+%d %s %s" % (entry.deliveries, earlier, id_, key.encode())]
 
 
 def opened(batch: Batch) -> Batch:
@@ -49,7 +50,10 @@ def opened(batch: Batch) -> Batch:
 
 def _before(fields: Sequence[bytes]) -> Before | None:
     match = _BEFORE.fullmatch(fields[-1]) if len(fields) > 2 and fields[-2] == _MARK else None
-    return Before(int(match[1]), match[3].decode(errors="replace"), match[2]) if match else None
+    if not match:
+        return None
+    attempts, earlier, id_, key = match.groups()
+    return Before(int(attempts), Origin(key.decode(errors="replace"), id_, int(earlier or 0)))
 
 
 async def wake(wire: Wire, places: Sequence[tuple[str, str]]) -> list[tuple[int, int]]:

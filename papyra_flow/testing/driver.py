@@ -26,6 +26,7 @@ from papyra_flow.runtime.pauses import Pauses
 from papyra_flow.runtime.rows import Failures, Rows
 from papyra_flow.runtime.stage import StageRuntime, Surroundings
 from papyra_flow.runtime.trimmer import Trimmer
+from papyra_flow.steps import forks
 from papyra_flow.steps.lookup import Lookup
 from papyra_flow.streams.batch import Batch
 from papyra_flow.streams.dead import DeadLetter, read_dead_letter
@@ -209,7 +210,8 @@ class Driver:
         return ", ".join(name for name in known if "@" not in name)
 
     def _run(self, work: Coroutine[object, object, T]) -> T:
-        return self._loop.run(work)
+        with forks.working():
+            return self._loop.run(work)
 
     def close(self) -> None:
         """Close what the steps opened."""

@@ -149,3 +149,14 @@ def test_a_tap_that_shows_nothing_says_why(failed: PipelineFolder, url: str, wor
     tapped = failed.cli("tap", "pipeline.yml", *words, "--redis", url)
     assert tapped.out == ""
     assert why in tapped.err
+
+
+def test_a_record_that_dies_again_tells_its_first_origin_and_all_attempts(failed: PipelineFolder, url: str) -> None:
+    (before,) = failed.cli("dead", "list", "pipeline.yml", "b", "-n", "1", "--json", "--redis", url).json
+    for times in (2, 3):
+        failed.cli("dead", "replay", "pipeline.yml", "--redis", url)
+        failed.cli("run", "pipeline.yml", "--redis", url, code=3)
+        letters = failed.cli("dead", "list", "pipeline.yml", "b", "--json", "--redis", url).json
+        (again,) = [letter for letter in letters if letter["origin_id"] == before["origin_id"]]
+        assert (again["origin"], again["deliveries"]) == (before["origin"], times)
+        assert again["fields"] == before["fields"]

@@ -189,8 +189,10 @@ def test_logs_are_json_where_there_is_no_terminal_and_know_their_stage(
     redis_client.xreadgroup("a", "elsewhere.1.a.0", {"{p}:s": ">"})
     entries: Any = redis_client.xrange("{p}:s")
     redis_client.xdel("{p}:s", *(id_ for id_, _ in entries))
-    finished = folder.cli("run", "pipeline.yml", "--drain", "--redis", url, "--set", "defaults.claim_after=1ms")
-    (line,) = [json.loads(line) for line in finished.err.splitlines() if line.startswith("{")]
+    sped_up = ("--set", "defaults.claim_after=1ms")
+    finished = folder.cli("run", "pipeline.yml", "--drain", "--redis", url, *sped_up, code=1)
+    line, lost = [json.loads(line) for line in finished.err.splitlines() if line.startswith("{")]
+    assert lost["event"].startswith("a: lost 3 entries of {p}:s")
     assert line["event"].startswith("a: 3 pending entries of {p}:s had been deleted")
     assert (line["level"], line["logger"]) == ("warning", "papyra_flow.stage")
     assert (line["pipeline"], line["stage"]) == ("p", "a")

@@ -172,6 +172,7 @@ def test_status_has_the_names_that_scripts_rely_on(chain: PipelineFolder) -> Non
     assert document["pipeline"] == "p"
     assert document["stages"]["b"] == {
         "stream": "s", "group": "b", "consumers": 0, "pending": 0, "lag": 100, "oldest_pending_ms": None, "dead": 0,
+        "waiting": 0,
     }  # fmt: skip
     stream = document["streams"]["s"]
     assert (stream["key"], stream["length"]) == ("{p}:s", 100)

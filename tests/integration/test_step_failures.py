@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
+import os
 import textwrap
 
 import pytest
 
+from papyra_flow.runtime.options import RunOptions
+from papyra_flow.runtime.run import run_pipeline
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
 
@@ -327,3 +331,24 @@ def test_a_step_that_takes_the_handlers_does_not_keep_a_run_from_stopping(folder
     running.terminate()
     out, _ = running.communicate(timeout=100)
     assert (running.returncode, json.loads(out)["outcome"]) == (0, "stopped")
+
+
+def test_a_process_that_was_forked_before_may_run_a_pipeline_itself(folder: PipelineFolder, url: str) -> None:
+    """As servers that fork their workers do, after they have imported everything."""
+    module = folder.steps("def step(record):\n    return record\n")
+    folder.pipeline(
+        f"""\
+        pipeline: t
+        stages: {{a: {{read: {{generate: {{count: 3}}}}, process: [{{run: "{module}:step"}}], to: out}}}}
+        streams: {{out: {{retain: all}}}}
+        """
+    )
+    topology = folder.topology()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if asyncio.run(run_pipeline(topology, url, RunOptions())).outcome == "drained" else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

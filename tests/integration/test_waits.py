@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from papyra_flow.streams.commit import Commit, Committer
-from papyra_flow.streams.entries import Entry
+from papyra_flow.streams.entries import Entry, Origin
 from papyra_flow.streams.groups import GroupSpec, create_groups
 from papyra_flow.streams.reading import GroupReader
 from papyra_flow.streams.waiting import fields_to_wait, opened, waiting, wake
@@ -184,14 +184,14 @@ async def test_a_wait_and_its_acknowledgement_are_one_step_that_is_made_once(wir
     assert (three, first) == (3, 0.0)
     assert [await wake(wire, [(LATER, REPLAY)]) for _ in range(2)] == [[(3, 0)], [(0, 0)]]
     again = await read(wire, REPLAY)
-    assert [(e.fields, e.origin, e.deliveries) for e in again] == [(e.fields, (IN, e.id), 2) for e in entries]
+    assert [(e.fields, e.origin, e.deliveries) for e in again] == [(e.fields, Origin(IN, e.id), 2) for e in entries]
     # And once more: the origin stays, the attempts go on.
     commit = Commit()
     commit.wait(again[0].id, 0, fields_to_wait(again[0]))
     assert (await committer(wire, source=REPLAY).commit(commit)).acked == 1
     await wake(wire, [(LATER, REPLAY)])
     (third,) = await read(wire, REPLAY)
-    assert (third.origin, third.deliveries) == ((IN, entries[0].id), 3)
+    assert (third.origin, third.deliveries) == (Origin(IN, entries[0].id), 3)
 
 
 async def test_records_that_are_alike_all_wait(wire: Wire) -> None:
