@@ -78,7 +78,7 @@ class Signals:
         with suppress(RuntimeError):  # the loop is closed: it has ended already
             if self._count == 1:
                 threading.Thread(target=self._poke, name="papyra-flow-signals", daemon=True).start()
-                _log.warning("stopping: finishing what is in hand (again to end at once)")
+                _log.warning("stopping: finishing in-flight batches; press Ctrl-C again to exit immediately")
                 self._loop.call_soon_threadsafe(self._stop)
             elif self._count == 2:
                 self.ended_by = number
