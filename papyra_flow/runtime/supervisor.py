@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
+import os
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from papyra_flow.errors import PapyraFlowError, PipelineFailedError
 from papyra_flow.leaving import leave
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind, set_up_logging
+from papyra_flow.runtime.last_resort import end_with_parent
 from papyra_flow.runtime.options import Outcome, RunOptions, Share
 from papyra_flow.runtime.worker import Worker
 from papyra_flow.streams.server import Server
@@ -133,7 +135,7 @@ class Supervisor:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         share = Share(index, self._options.processes)
-        arguments = (self._topology, self._url, self._options, share, theirs)
+        arguments = (self._topology, self._url, self._options, share, theirs, os.getpid())
         process = context.Process(target=_child_main, args=arguments, name=f"papyra-flow-{index}", daemon=True)
         # It begins with these signals blocked, so that a Ctrl-C while it imports is not its own either; the tracker,
         # which multiprocessing starts with the first child, would unblock them.
@@ -182,9 +184,10 @@ class Supervisor:
                 await asyncio.to_thread(child.process.join)
 
 
-def _child_main(topology: Topology, url: str, options: RunOptions, share: Share, pipe: Connection) -> None:
+def _child_main(topology: Topology, url: str, options: RunOptions, share: Share, pipe: Connection, parent: int) -> None:
     from papyra_flow.runtime.run import run_async
 
+    end_with_parent(parent)
     for number in OURS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.workload import patiently
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 
 HOGS = {
@@ -49,11 +50,38 @@ def f(r):
         running.send_signal(number)
         _come_to(running, number)
         running.send_signal(number)
-        code = running.wait(30)
+        code = running.wait(HANGS_SECONDS)
     finally:
         running.kill()
         running.communicate()
     assert code in {-number, 128 + number}
+    workers = [Path("/proc") / pid for pid in begun.read_text().split()]
+    patiently(lambda: not any(worker.exists() for worker in workers), "the end of every process")
+
+
+def test_worker_processes_end_with_a_parent_that_is_killed(folder: PipelineFolder, url: str) -> None:
+    """Also where a step never lets them notice."""
+    begun = folder.path / "begun"
+    module = folder.steps(f"""
+import os
+def f(r):
+    with open({str(begun)!r}, "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    while True:
+        pass
+""")
+    folder.pipeline(f"""
+        pipeline: hog
+        stages: {{a: {{from: in, process: [{{run: "{module}:f"}}], to: out}}}}
+        streams: {{in: {{}}, out: {{}}}}
+        """)
+    folder.cli("add", "pipeline.yml", "in", "--redis", url, stdin='{"n": 1}\n')
+    running = folder.start("run", "pipeline.yml", "--redis", url, "--processes", "2")
+    try:
+        patiently(lambda: begun.exists() and begun.read_text().endswith("\n"), "the step")
+    finally:
+        running.kill()
+        running.communicate()
     workers = [Path("/proc") / pid for pid in begun.read_text().split()]
     patiently(lambda: not any(worker.exists() for worker in workers), "the end of every process")
 

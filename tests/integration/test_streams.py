@@ -308,7 +308,7 @@ async def test_replay_puts_the_original_fields_back_once(wire: Wire) -> None:
         assert await replay(wire, "{t}:dead", "{t}:replay", [found.id, found.id]) == expected
     reply = await wire.call("XRANGE", "{t}:replay", "-", "+")
     assert isinstance(reply, list)
-    assert [entry[1] for entry in reply] == [fields]
+    assert [entry[1] for entry in reply] == [[*fields, b"@waited", b"0+3 1-0 " + KEY.encode()]], "and where it was from"
 
 
 # -- the wire ---------------------------------------------------------------------------------------------------------
