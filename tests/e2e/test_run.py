@@ -125,7 +125,7 @@ def test_a_second_signal_ends_at_once(endless: PipelineFolder, number: signal.Si
     eventually((endless.path / "begun").exists)
     process.send_signal(number)
     assert process.stderr is not None
-    assert "again to end at once" in process.stderr.readline()
+    assert "press Ctrl-C again to exit immediately" in process.stderr.readline()
     process.send_signal(number)
     _, err = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == code, err
