@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,7 +55,10 @@ def run(
         ),
     ] = "1GiB",
     watch: Annotated[
-        bool, typer.Option("--watch", help="Follow edits of the file and of steps; affected stages start again.")
+        bool,
+        typer.Option(
+            "--watch", help="Run until stopped, and follow edits of the file and of steps: affected stages start again."
+        ),
     ] = False,
 ) -> None:
     """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
@@ -115,8 +119,11 @@ class _Followed:
     ) -> None:
         if options.processes > 1 or options.stages:
             raise UsageError("--watch runs all stages in one process")
+        if options.drain:
+            raise UsageError("--watch runs until stopped; it cannot end when all is drained (--drain)")
         self._given = (file, redis, overrides)
-        self._options = options
+        # A stage that has drained would miss what comes later: replayed dead letters, another pipeline's records.
+        self._options = replace(options, drain=False)
         self._first = first
         self._run: WatchedRun | None = None
 

@@ -147,9 +147,12 @@ def test_an_edit_that_is_not_valid_keeps_the_old_one_running_and_says_why(
     assert watched.arrived()[-1]["version"] == 3
 
 
-def test_watching_is_for_one_process(folder: PipelineFolder) -> None:
+@pytest.mark.parametrize(
+    ("words", "why"), [(("--processes", "2"), "in one process"), (("--drain",), "runs until stopped")]
+)
+def test_watching_is_for_one_process_that_goes_on(folder: PipelineFolder, words: tuple[str, ...], why: str) -> None:
     folder.pipeline("pipeline: p\nstages: {a: {read: {generate: {count: 1}}, to: t}}\n")
-    assert "in one process" in folder.cli("run", "pipeline.yml", "--watch", "--processes", "2", code=2).err
+    assert why in folder.cli("run", "pipeline.yml", "--watch", *words, code=2).err
 
 
 def test_a_record_that_ends_the_process_does_so_alone(
