@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rig import Figures, Line, Rounds, Row, Way, Work, at_most, median, median_ratio
-from papyra_flow.runtime.decoding import Decoder
-from papyra_flow.runtime.processing import Processor
+from papyra_flow.records.batch import Batch
+from papyra_flow.runtime.stage.decoding import Decoder
+from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.steps.base import Each, Step, StepContext
 from papyra_flow.steps.filter import Filter
 from papyra_flow.steps.map import MapFields
-from papyra_flow.streams.batch import Batch
 
 BATCH = 500
 CONTEXT = StepContext(Path(), "")
@@ -49,7 +49,7 @@ class _Decoded(Decoder):
         self._records = records
 
     def decode(self, batch: Batch, failures: Any) -> Any:
-        from papyra_flow.runtime.rows import Rows
+        from papyra_flow.records.rows import Rows
 
         return Rows(self._records, range(len(self._records)))
 

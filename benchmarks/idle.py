@@ -11,8 +11,8 @@ import redis
 
 from benchmarks.pipelines import load
 from benchmarks.rig import Figures, Line, Rounds, Row, Way, Work, at_most, median
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_async, run_pipeline
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_async, run_pipeline
 
 STAGES = 50
 SETTLE_SECONDS = 3.0

@@ -21,8 +21,8 @@ import redis
 
 from benchmarks.rig import Figures, Line, Rounds, Row, Way, Work, median, median_ratio
 from papyra_flow.config.load import load_pipeline
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_async, run_pipeline
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_async, run_pipeline
 from papyra_flow.topology.build import build_topology
 
 ROOT = Path(__file__).parents[1]

@@ -13,8 +13,8 @@ import redis
 from benchmarks.bare import Bare
 from benchmarks.pipelines import chain, fill_three, step
 from benchmarks.rig import Figures, Line, Rounds, Row, Way, Work, at_most, forked, median, median_ratio
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_async, run_pipeline
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_async, run_pipeline
 
 WARM_UP = 100
 

@@ -11,8 +11,8 @@ import orjson
 import redis
 
 from papyra_flow.config.load import load_pipeline
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_async, run_pipeline
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_async, run_pipeline
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import Topology
 

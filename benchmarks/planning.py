@@ -30,15 +30,15 @@ def _thousand(path: str, _: int) -> Work:
 
     def work() -> Figures:
         from papyra_flow.config.load import load_pipeline
-        from papyra_flow.runtime.run import apply_topology, run_async
-        from papyra_flow.streams.positions import look
-        from papyra_flow.streams.server import Server
+        from papyra_flow.runtime.process.run import apply_topology, run_async
+        from papyra_flow.streams.connection.server import Server
+        from papyra_flow.streams.groups.snapshot import look
         from papyra_flow.topology.build import build_topology
         from papyra_flow.topology.plan import make_plan
 
         async def create() -> None:
             server = Server(f"unix://{path}")
-            positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
+            positions = await look(server.client, [stream.key for stream in topology.streams.values()])
             make_plan(topology, positions, server=server.shown)
             moments.append(time.perf_counter())
             await apply_topology(server, topology)

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import redis
 
-from papyra_flow.streams.embedded import EmbeddedServer
+from papyra_flow.streams.embedded.server import EmbeddedServer
 
 Figures: TypeAlias = dict[str, float]
 Work: TypeAlias = Callable[[], Figures | None]

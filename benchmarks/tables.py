@@ -14,9 +14,9 @@ from benchmarks.bare import Argument, Bare
 from benchmarks.pipelines import load
 from benchmarks.rig import Figures, Line, Rounds, Row, Way, Work, at_least, median, median_ratio
 from benchmarks.stages import together
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_async, run_pipeline
-from papyra_flow.streams.tables import decode_table, encode_table
+from papyra_flow.records.tables import decode_table, encode_table
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_async, run_pipeline
 from papyra_flow.topology.model import Topology
 
 ROWS = 5000

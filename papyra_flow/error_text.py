@@ -1,8 +1,7 @@
 """What an exception says, as text that is bounded, whatever the exception is.
 
 A step may raise anything: a message of 200 MB, a `__str__` that raises, a traceback of a million frames. What is shown,
-logged or kept of it is cut here, before anything else is done with it. What does not live here: secrets
-(`papyra_flow.config.secrets`), and what becomes of the record (`papyra_flow.runtime.failure`).
+logged or kept of it is cut here, before anything else is done with it.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 One hierarchy: `PapyraFlowError` is what a caller catches. Each class says when it is raised. The exit
 codes are those of the command line's contract: 1 failed while running, 2 wrong usage or an invalid
-file, 4 the server cannot be reached or refuses us. What does not live here: how an error is shown
-(`papyra_flow.cli.console`).
+file, 4 the server cannot be reached or refuses us.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ import pytest
 import redis
 from hypothesis import settings
 
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.wire import Wire
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.connection.server import Server
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import CONTAINER, FLAVOURS, VALKEY, LocalServer, client, docker_refusal, program_of
+from tests.harness.servers import CONTAINER, FLAVOURS, VALKEY, LocalServer, docker_refusal, plain_client, program_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +51,7 @@ def shared_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callabl
 
 
 def _emptied(url: str) -> str:
-    with client(url) as found:
+    with plain_client(url) as found:
         found.flushall()
         found.script_flush()
         found.config_set("maxmemory", 0)
@@ -73,15 +73,15 @@ def any_url(request: pytest.FixtureRequest, shared_servers: Callable[[str], str]
 @pytest.fixture
 def redis_client(url: str) -> Iterator[redis.Redis]:
     """A plain client of the same server as `url`."""
-    with client(url) as found:
+    with plain_client(url) as found:
         yield found
 
 
 @pytest.fixture
-async def wire(any_url: str) -> AsyncIterator[Wire]:
+async def client(any_url: str) -> AsyncIterator[Client]:
     """Our own connection to an empty server, of every flavour in turn."""
     server = Server(any_url)
-    yield server.wire
+    yield server.client
     await server.close()
 
 

@@ -1,6 +1,6 @@
 """How results and errors reach a person or a script: JSON on stdout, words for people, problems with their line.
 
-Colour only on a terminal and without NO_COLOR (https://no-color.org). What does not live here: what is said.
+Colour only on a terminal and without NO_COLOR (https://no-color.org).
 """
 
 from __future__ import annotations

@@ -13,27 +13,27 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from papyra_flow.cli import (
+from papyra_flow.cli.console import Verbosity, print_error
+from papyra_flow.cli.verbs import (
+    acl,
     bench,
-    cases,
-    check,
     dead,
     doctor,
-    draw,
     drop,
+    graph,
     groups,
-    permissions,
+    init,
     plan,
     records,
     render,
     repair,
     run,
     serve,
-    start,
     status,
+    test,
     top,
+    validate,
 )
-from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
 from papyra_flow.leaving import leave
@@ -73,21 +73,21 @@ def _everywhere(
 
 for verbs in (
     run,
-    check,
+    validate,
     doctor,
     plan,
-    draw,
+    graph,
     status,
     top,
     groups,
     repair,
     drop,
     records,
-    permissions,
-    cases,
+    acl,
+    test,
     serve,
     bench,
-    start,
+    init,
 ):
     verbs.register(app)
 app.add_typer(render.app, name="render", help="For monitoring: a Grafana dashboard, alert rules.")

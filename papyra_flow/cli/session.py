@@ -11,10 +11,10 @@ from typing import TypeVar
 from papyra_flow.config.load import LoadedPipeline, load_pipeline
 from papyra_flow.config.secrets import hide_in_logs, without_passwords
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, ServerError, UsageError
-from papyra_flow.runtime.run import run_async
-from papyra_flow.streams.embedded import EMBEDDED, EmbeddedServer
-from papyra_flow.streams.positions import look
-from papyra_flow.streams.server import Server
+from papyra_flow.runtime.process.run import run_async
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.embedded.server import EMBEDDED, EmbeddedServer
+from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.build import assemble, build_topology, unwritten
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
 
@@ -129,5 +129,5 @@ def _existing(found: Session) -> frozenset[str]:
     keys = unwritten(found.topology)
     if not keys:
         return frozenset()
-    positions = found.ask(lambda server: look(server.wire, keys))
+    positions = found.ask(lambda server: look(server.client, keys))
     return frozenset(key for key, position in positions.streams.items() if position.kind == "stream")

@@ -3,7 +3,7 @@
 YAML is composed by PyYAML and read by the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/#103-core-schema):
 `on`, `yes` and `2013-01-01` are strings, not a boolean and a date. Anchors and merge keys work; tags,
 duplicate keys and documents that expand without end are refused. All problems are collected, with their
-places. What does not live here: what the data means (`models`), or who sets variables (`variables`).
+places.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """From a file to a validated pipeline, or to all of its problems at once.
 
 Read the text, substitute variables, apply `--set`, validate, and translate what pydantic says into
-sentences with places and hints. What does not live here: whether stages and streams fit together
-(`papyra_flow.topology.checks`).
+sentences with places and hints.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from papyra_flow.config.components import Component, OneOf, components
 from papyra_flow.config.documents import Document, read_document, resolve_scalar
-from papyra_flow.config.models import PipelineConfig
 from papyra_flow.config.variables import Variables
 from papyra_flow.errors import InvalidPipelineError, Problem, UsageError
 from papyra_flow.expressions.parse import NotAnExpressionError
 from papyra_flow.expressions.template import Template
+from papyra_flow.spec.components import Component, OneOf, components
+from papyra_flow.spec.models import PipelineConfig
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papyra_flow.config.models import PipelineConfig
+from papyra_flow.spec.models import PipelineConfig
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -1,8 +1,7 @@
 """`${VAR}`, `${VAR:-default}` and `${file:/run/secrets/x}` in a pipeline file's values.
 
 `$${` writes a literal `${`. Nothing else is substituted and nothing is evaluated: in an expression a reference is a
-value, never a piece of the program (`papyra_flow.expressions.template`). What does not live here: deciding what type
-the substituted text has (`documents`).
+value, never a piece of the program (`papyra_flow.expressions.template`).
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A source hands out portions of records, each with the checkpoint after it; the runtime commits both in one
 script. A sink makes chunks durable and says the checkpoint after them; the runtime commits that with the acks.
-Neither speaks to the pipeline's own server. What does not live here: when they are called
-(`papyra_flow.runtime`).
+Neither speaks to the pipeline's own server.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from papyra_flow.config.components import Component
-from papyra_flow.streams.entries import Record
+from papyra_flow.records.entries import Record
+from papyra_flow.spec.components import Component
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
 

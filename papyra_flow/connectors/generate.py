@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 from papyra_flow.connectors.base import BadRecord, ConnectorContext, Portion, Source, SourceConfig, SourceItem
 from papyra_flow.expressions.compiled import compile_expression, compile_fields, explain
 from papyra_flow.expressions.fields import Expression
-from papyra_flow.streams.entries import Record, encode_json
+from papyra_flow.records.entries import Record, encode_json
 
 _DEFAULT_FIELDS = {"n": "n", "value": "round(random * 100, 3)"}
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from papyra_flow.connectors.base import ConnectorContext, Portion, Sink, SinkConfig, Source, SourceConfig, SourceItem
-from papyra_flow.streams.entries import Record, encode_json
+from papyra_flow.records.entries import Record, encode_json
 
 
 class SampleSource(SourceConfig):

@@ -25,15 +25,15 @@ from papyra_flow.connectors.base import (
     SourceItem,
 )
 from papyra_flow.errors import ConnectorError, ServerError
-from papyra_flow.streams.addresses import redacted
-from papyra_flow.streams.append_only import REWRITE_BELOW
-from papyra_flow.streams.entries import Record, encode_json
-from papyra_flow.streams.lease import Lease, Leases
-from papyra_flow.streams.patience import Patience
-from papyra_flow.streams.reading import entries_of
+from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.streams.commit.append_only import REWRITE_BELOW
+from papyra_flow.streams.commit.lease import Lease, Leases
+from papyra_flow.streams.connection.addresses import redacted
+from papyra_flow.streams.connection.client import Argument, Reply
+from papyra_flow.streams.connection.retry_policy import RetryPolicy
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.reading import entries_of
 from papyra_flow.streams.scripts import call_script
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.wire import Argument, Reply
 
 BLOCK_MS = 5000
 
@@ -70,7 +70,7 @@ class _Reader:
     def __init__(self, config: StreamSource, server: Server) -> None:
         self._config = config
         self._server = server
-        self._patience = Patience(f"reading {config.key}")
+        self._retry_policy = RetryPolicy(f"reading {config.key}")
         self._cursor = config.start
         self._until: str | None = None
 
@@ -86,7 +86,7 @@ class _Reader:
 
     async def _last_id(self) -> str:
         reply = await self._ask(
-            Patience("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
+            RetryPolicy("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
         )
         if isinstance(reply, list) and reply:
             entry = reply[0]
@@ -97,12 +97,12 @@ class _Reader:
         """New entries; blocks for a while where there are none, and then returns an empty portion."""
         key = self._config.key
         if self._until is not None:
-            reply = await self._ask(self._patience, "XRANGE", key, f"({self._cursor}", self._until, "COUNT", count)
+            reply = await self._ask(self._retry_policy, "XRANGE", key, f"({self._cursor}", self._until, "COUNT", count)
             entries = entries_of([[key.encode(), reply]])
             done = len(entries) < count
         else:
             reply = await self._ask(
-                self._patience, "XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", key, self._cursor
+                self._retry_policy, "XREAD", "COUNT", count, "BLOCK", BLOCK_MS, "STREAMS", key, self._cursor
             )
             entries, done = entries_of(reply), False
         items: list[SourceItem] = [entry.fields for entry in entries]
@@ -110,10 +110,10 @@ class _Reader:
             self._cursor = entries[-1].id.decode()
         return Portion(items, self._cursor, done=done)
 
-    async def _ask(self, patience: Patience, *command: Argument) -> Reply:
+    async def _ask(self, retry_policy: RetryPolicy, *command: Argument) -> Reply:
         timeout = BLOCK_MS / 1000 + 15
         try:
-            return await patience.keep_trying(lambda: self._server.wire.call(*command, timeout=timeout))
+            return await retry_policy.keep_trying(lambda: self._server.client.call(*command, timeout=timeout))
         except ServerError as exc:
             raise ConnectorError(f"cannot read the stream {self._config.key}: {exc}") from exc
 
@@ -154,17 +154,17 @@ class _Writer:
     def __init__(self, keys: list[str], server: Server, owner: str) -> None:
         self._keys = keys
         self._server = server
-        self._leases = Leases(server.wire, owner, keys[3])
-        self._patience = Patience(f"writing {keys[0]}")
+        self._leases = Leases(server.client, owner, keys[3])
+        self._retry_policy = RetryPolicy(f"writing {keys[0]}")
         self._lease: Lease | None = None
         self._acked: list[str] = []
         self._batch: list[str] = []
 
     async def lock(self) -> None:
         """Take the lease over there."""
-        patience = Patience("starting", also_unreachable=False)
+        retry_policy = RetryPolicy("starting", also_unreachable=False)
         try:
-            self._lease = await patience.keep_trying(lambda: self._leases.take(self._keys[1]))
+            self._lease = await retry_policy.keep_trying(lambda: self._leases.take(self._keys[1]))
         except ServerError as exc:
             raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
 
@@ -185,7 +185,9 @@ class _Writer:
         for entry_id, chunk in chunks:
             arguments += (entry_id, chunk)
         try:
-            await self._patience.keep_trying(lambda: call_script(self._server.wire, "relay", self._keys, arguments))
+            await self._retry_policy.keep_trying(
+                lambda: call_script(self._server.client, "relay", self._keys, arguments)
+            )
         except ServerError as exc:
             raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
         self._batch = list(dict.fromkeys(entry_id.decode() for entry_id, _ in chunks))

@@ -24,13 +24,13 @@ from papyra_flow.connectors.base import (
     SourceConfig,
     SourceItem,
 )
-from papyra_flow.connectors.jsonl_sink import json_line
-from papyra_flow.connectors.jsonl_source import BadLineError, json_text, long_line
-from papyra_flow.connectors.line_splitter import AnyLine, LineSplitter, LongLine
-from papyra_flow.connectors.text_form import ENCODING, Encoding, TextForm, detect
+from papyra_flow.connectors.files.line_splitter import AnyLine, LineSplitter, LongLine
+from papyra_flow.connectors.files.text_form import ENCODING, Encoding, TextForm, detect
+from papyra_flow.connectors.jsonl.sink import json_line
+from papyra_flow.connectors.jsonl.source import BadLineError, json_text, long_line
 from papyra_flow.errors import ConnectorError
+from papyra_flow.records.entries import Record
 from papyra_flow.stdout import write_whole
-from papyra_flow.streams.entries import Record
 
 READ_BYTES = 256 * 1024
 

@@ -5,6 +5,5 @@ field `airport`, `record["a b"]` reaches names that are not identifiers, `header
 text goes through these files in order: `template` (values of `${VAR}`), `parse` (text to tree), `check` (what is
 allowed, which name is what, what needs a guard), `compiled` (one lambda, or one comprehension over a batch, so that an
 expression costs what Python costs). What it may call is declared in `catalogue`; `bounds`, `loops`, `patterns` and
-`times` keep that bounded in time and memory. What does not live here: expressions over whole tables
-(`papyra_flow.steps.vectorised`).
+`times` keep that bounded in time and memory.
 """

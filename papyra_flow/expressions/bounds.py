@@ -2,7 +2,7 @@
 
 An operation that is linear in its operands needs no guard: a record is bounded by `max_record`. Those here are not: a
 product, a power, a long chain of sums. Whatever they refuse is an ExpressionError that names the bound, and the failure
-of that record alone. What does not live here: loops (`loops`), and which operation needs a guard (`check`).
+of that record alone.
 """
 
 from __future__ import annotations

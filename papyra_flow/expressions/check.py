@@ -1,7 +1,7 @@
 """What an expression may say, which name in it is what, and which of its operations need a guard.
 
 Names are the record's fields, unless a comprehension binds them: by Python's rules, so that in
-`sum(amount for amount in amount)` the last one is the field. What does not live here: the guards (`bounds`, `loops`).
+`sum(amount for amount in amount)` the last one is the field.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""From checked trees to functions of a record, and of many at once.
-
-What does not live here: what may stand in a tree (`check`), columns of tables (`papyra_flow.steps.vectorised`).
-"""
+"""From checked trees to functions of a record, and of many at once."""
 
 from __future__ import annotations
 

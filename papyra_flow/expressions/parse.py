@@ -1,7 +1,7 @@
 """From an expression's text to its tree, over one line or many.
 
 A text that is not an expression as it stands, but has more than one line, is read as if in brackets: `|` is how YAML
-writes long text. What does not live here: what may stand in the tree (`check`).
+writes long text.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Which operations need no guard, seen from an expression's text: so that ordinary ones cost what they cost in Python.
 
-An operation is plain if all that it can make is a small multiple of what the record has. What does not live here: the
-guards of the others (`bounds`).
+An operation is plain if all that it can make is a small multiple of what the record has.
 """
 
 from __future__ import annotations

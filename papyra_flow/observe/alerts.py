@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from papyra_flow.config.units import format_duration
 from papyra_flow.observe import catalogue
 from papyra_flow.observe.catalogue import Metric
+from papyra_flow.spec.units import format_duration
 from papyra_flow.topology.model import StageSpec, Topology
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"

@@ -1,7 +1,4 @@
-"""Counts of one run, by stage: what came in, what became of it. Nothing is dropped without a count.
-
-What does not live here: what the server knows of all runs (`status`).
-"""
+"""Counts of one run, by stage: what came in, what became of it. Nothing is dropped without a count."""
 
 from __future__ import annotations
 

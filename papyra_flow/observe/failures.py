@@ -1,8 +1,4 @@
-"""What failed in a run, and how often: read from the newest dead letters, alike ones together.
-
-What does not live here: listing all dead letters (`papyra_flow.streams.dead`), and what becomes of a failure
-(`papyra_flow.runtime.failure`).
-"""
+"""What failed in a run, and how often: read from the newest dead letters, alike ones together."""
 
 from __future__ import annotations
 
@@ -13,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from papyra_flow.observe.counters import RunCounters
-from papyra_flow.streams.dead import alike, each_dead
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.admin.dead_letters import alike, each_dead
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import Topology
 
 NEWEST = 200
@@ -49,7 +45,7 @@ async def failures(server: Server, topology: Topology, dead: Mapping[str, int]) 
 async def _of_stage(server: Server, topology: Topology, name: str, count: int) -> Failures:
     kinds: Counter[str] = Counter()
     examples: dict[str, str] = {}
-    async for letter in each_dead(server.wire, topology.stages[name].dead_key):
+    async for letter in each_dead(server.client, topology.stages[name].dead_key):
         kind = alike(letter.error)
         kinds[kind] += 1
         examples.setdefault(kind, letter.error)

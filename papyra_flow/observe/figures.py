@@ -1,7 +1,6 @@
 """What goes on in a pipeline, as one look at its server after another tells: the figures of every live view.
 
-`graph --live`, `top`, `serve` and the metrics all show these. A rate needs two looks. What does not live here: one look
-at the positions (`papyra_flow.streams.positions`), what workers report (`reports`), and how figures are shown.
+`graph --live`, `top`, `serve` and the metrics all show these. A rate needs two looks.
 """
 
 from __future__ import annotations
@@ -10,17 +9,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from papyra_flow.config.units import format_duration
+from papyra_flow.drawing.picture import Picture
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.reports import EVERY_SECONDS, Alive, Report, read_reports
-from papyra_flow.streams.backlog import counted
-from papyra_flow.streams.claiming import Claimer
-from papyra_flow.streams.ledger import losses
-from papyra_flow.streams.pauses import paused
-from papyra_flow.streams.positions import GroupPosition, Positions, look
-from papyra_flow.streams.server import Server
+from papyra_flow.spec.units import format_duration
+from papyra_flow.streams.admin.pauses import paused
+from papyra_flow.streams.commit.ledger import losses
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.claims import Claimer
+from papyra_flow.streams.groups.lag import counted
+from papyra_flow.streams.groups.snapshot import GroupPosition, StreamsSnapshot, look
 from papyra_flow.topology.model import StageSpec, Topology
-from papyra_flow.topology.picture import Picture
 
 OLD_PENDING_CLAIM_TIMES = 3.0
 """Pending for so many claim times: nobody works on it, and nobody has taken it over."""
@@ -84,21 +83,21 @@ class Figures:
         self._clock = clock
         self._topology = topology
         self._alive = Alive()
-        self._before: tuple[float, Positions] | None = None
+        self._before: tuple[float, StreamsSnapshot] | None = None
         self._out: dict[str, tuple[float, int, float | None]] = {}
         """When what left a stage was last seen to change, what it was then, and the rate until then."""
 
     async def look(self) -> Snapshot:
         """The figures now; raises ServerErrors."""
-        topology, wire = self._topology, self._server.wire
+        topology, client = self._topology, self._server.client
         streams = [stream for stream in topology.streams.values() if not stream.hidden]
         dead = [stage.dead_key for stage in topology.stages.values()]
         keys = [stream.key for stream in topology.streams.values()]
-        positions = await counted(wire, await look(wire, [*keys, *dead]))
-        sizes = await wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
-        reports = await read_reports(wire, topology.keys.workers)
-        held = await paused(wire, topology.keys.paused)
-        lost = await losses(wire, topology.keys.ledger)
+        positions = await counted(client, await look(client, [*keys, *dead]))
+        sizes = await client.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+        reports = await read_reports(client, topology.keys.workers)
+        held = await paused(client, topology.keys.paused)
+        lost = await losses(client, topology.keys.ledger)
         now = self._clock()
         workers = self._alive.of(reports, now)
         found = Snapshot(topology.pipeline, time.time(), workers=workers)
@@ -120,7 +119,9 @@ class Figures:
         self._before = (now, positions)
         return found
 
-    async def _stage(self, stage: StageSpec, positions: Positions, counters: StageCounters, now: float) -> StageFigures:
+    async def _stage(
+        self, stage: StageSpec, positions: StreamsSnapshot, counters: StageCounters, now: float
+    ) -> StageFigures:
         topology, figures = self._topology, StageFigures(counters=counters)
         figures.dead = positions.streams[stage.dead_key].length
         oldest: list[float] = []
@@ -136,7 +137,7 @@ class Figures:
             figures.lag += group.lag
             figures.lag_exact &= group.exact
             if group.pending:
-                claimer = Claimer(self._server.wire, key=key, group=stage.group, consumer="")
+                claimer = Claimer(self._server.client, key=key, group=stage.group, consumer="")
                 oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
         figures.oldest_pending = max(oldest, default=None)
         if self._before is not None:
@@ -159,7 +160,7 @@ class Figures:
         return rate
 
 
-def _read_of(positions: Positions, topology: Topology, stage: StageSpec) -> int:
+def _read_of(positions: StreamsSnapshot, topology: Topology, stage: StageSpec) -> int:
     groups = [positions.streams[topology.streams[name].key].groups.get(stage.group) for name in stage.inputs]
     return sum(group.read for group in groups if group is not None and group.read is not None)
 

@@ -1,7 +1,7 @@
 """Distributions of what a stage does: how long it takes, how many at once; counted in buckets, by batch.
 
 A batch costs a few bisections, a record nothing. The buckets are those of Prometheus' histograms
-(https://prometheus.io/docs/concepts/metric_types/#histogram). What does not live here: counts of records (`counters`).
+(https://prometheus.io/docs/concepts/metric_types/#histogram).
 """
 
 from __future__ import annotations

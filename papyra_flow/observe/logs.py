@@ -1,8 +1,7 @@
 """Logs: sentences for people on a terminal, one JSON object a line for everything else, by structlog.
 
 What is logged is logged by Python's own `logging`; whatever is bound in the task at work (`stage`, `pipeline`) is added
-here. `PAPYRA_FLOW_LOG` says `json` or `text` where the terminal is not to decide. What does not live here: which
-levels are shown (`papyra_flow.cli.console`).
+here. `PAPYRA_FLOW_LOG` says `json` or `text` where the terminal is not to decide.
 """
 
 from __future__ import annotations

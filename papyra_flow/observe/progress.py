@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import IO
 
 from papyra_flow.observe.counters import RunCounters
-from papyra_flow.streams.backlog import counted
-from papyra_flow.streams.positions import look
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.lag import counted
+from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.model import Topology
 
 EVERY_SECONDS = 0.5
@@ -66,8 +66,8 @@ class Progress:
 
     async def _backlog(self, server: Server) -> dict[str, int]:
         topology = self._topology()
-        positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
-        positions = await counted(server.wire, positions)
+        positions = await look(server.client, [stream.key for stream in topology.streams.values()])
+        positions = await counted(server.client, positions)
         return {
             stage.name: sum(
                 positions.streams[topology.streams[name].key].backlog([stage.group]) for name in stage.inputs

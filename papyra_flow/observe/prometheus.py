@@ -1,6 +1,6 @@
 """Metrics in Prometheus' text format, by prometheus-client.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/. What does not live here: the metrics (`catalogue`).
+https://prometheus.io/docs/instrumenting/exposition_formats/.
 """
 
 from __future__ import annotations

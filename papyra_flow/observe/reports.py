@@ -1,7 +1,7 @@
 """What workers tell of themselves: each process keeps a report under its name in the hash `{pipeline}:@workers`.
 
 So whoever looks at the server sees all workers, wherever they run, without reaching any of them. A report that is not
-renewed is of a process that is gone. What does not live here: when a worker reports (`papyra_flow.runtime.reporter`).
+renewed is of a process that is gone.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import orjson
 
 from papyra_flow.errors import ServerError
 from papyra_flow.observe.counters import RunCounters, StageCounters
-from papyra_flow.streams.wire import Wire
+from papyra_flow.streams.connection.client import Client
 
 EVERY_SECONDS = 2.0
 GONE_AFTER_SECONDS = 30.0
@@ -32,26 +32,28 @@ class Report:
     counters: RunCounters = field(default_factory=lambda: RunCounters({}))
 
 
-async def server_time(wire: Wire) -> float:
+async def server_time(client: Client) -> float:
     """Seconds since 1970 by the server's clock (TIME)."""
-    reply = await wire.call("TIME")
+    reply = await client.call("TIME")
     return int(reply[0]) + int(reply[1]) / 1e6 if isinstance(reply, list) else 0.0
 
 
-async def write_report(wire: Wire, key: str, worker: str, counters: RunCounters, *, now: float, started: float) -> None:
+async def write_report(
+    client: Client, key: str, worker: str, counters: RunCounters, *, now: float, started: float
+) -> None:
     """Put a process' report down, or renew it."""
     stages = {name: _packed(one) for name, one in counters.stages.items()}
-    await wire.call("HSET", key, worker, orjson.dumps({"at": now, "started": started, "stages": stages}))
+    await client.call("HSET", key, worker, orjson.dumps({"at": now, "started": started, "stages": stages}))
 
 
-async def remove_report(wire: Wire, key: str, worker: str) -> None:
+async def remove_report(client: Client, key: str, worker: str) -> None:
     """A process has ended in an orderly way."""
-    await wire.call("HDEL", key, worker)
+    await client.call("HDEL", key, worker)
 
 
-async def read_reports(wire: Wire, key: str) -> list[Report]:
+async def read_reports(client: Client, key: str) -> list[Report]:
     """The reports of all processes that are there, by their names."""
-    reply, now = await wire.call_many([("HGETALL", key), ("TIME",)])
+    reply, now = await client.call_many([("HGETALL", key), ("TIME",)])
     for answer in (reply, now):
         if isinstance(answer, ServerError):
             raise answer

@@ -5,12 +5,12 @@ The names are those of `status --json`.
 
 from __future__ import annotations
 
-from papyra_flow.streams.backlog import counted
-from papyra_flow.streams.claiming import Claimer
-from papyra_flow.streams.ends import ends_of
-from papyra_flow.streams.positions import Positions, look
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.waiting import waiting
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.claims import Claimer
+from papyra_flow.streams.groups.delayed import waiting
+from papyra_flow.streams.groups.ends import ends_of
+from papyra_flow.streams.groups.lag import counted
+from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.model import StageSpec, Topology
 
 
@@ -19,12 +19,12 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     stages = list(topology.stages.values())
     streams = list(topology.streams.values())
     dead = [stage.dead_key for stage in stages]
-    positions = await look(server.wire, [*(stream.key for stream in streams), *dead], topology.leases)
-    positions = await counted(server.wire, positions)
-    replies = await server.wire.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
+    positions = await look(server.client, [*(stream.key for stream in streams), *dead], topology.leases)
+    positions = await counted(server.client, positions)
+    replies = await server.client.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
     sizes = [size if isinstance(size, int) else 0 for size in replies]
-    ends = await ends_of(server.wire, [positions.streams[stream.key] for stream in streams], sizes)
-    later = await waiting(server.wire, [topology.keys.later(stage.name) for stage in stages])
+    ends = await ends_of(server.client, [positions.streams[stream.key] for stream in streams], sizes)
+    later = await waiting(server.client, [topology.keys.later(stage.name) for stage in stages])
     shown: dict[str, dict[str, object]] = {}
     for stage, waits in zip(stages, later, strict=True):
         shown[stage.name] = await _stage(server, topology, stage, positions)
@@ -46,7 +46,7 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     }
 
 
-async def _stage(server: Server, topology: Topology, stage: StageSpec, positions: Positions) -> dict[str, object]:
+async def _stage(server: Server, topology: Topology, stage: StageSpec, positions: StreamsSnapshot) -> dict[str, object]:
     keys = [topology.streams[name].key for name in stage.inputs]
     groups = [found for key in keys if (found := positions.streams[key].groups.get(stage.group))]
     missing = sum(positions.streams[key].length for key in keys if stage.group not in positions.streams[key].groups)
@@ -54,7 +54,7 @@ async def _stage(server: Server, topology: Topology, stage: StageSpec, positions
     for key in keys:
         found = positions.streams[key].groups.get(stage.group)
         if found and found.pending:
-            claimer = Claimer(server.wire, key=key, group=stage.group, consumer="")
+            claimer = Claimer(server.client, key=key, group=stage.group, consumer="")
             oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
     document: dict[str, object] = {
         "stream": ", ".join(name for name in stage.inputs if not topology.streams[name].hidden) or None,

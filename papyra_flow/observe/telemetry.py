@@ -3,7 +3,7 @@
 Configured by OpenTelemetry's own variables (`OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_TRACES_SAMPLER`, ...:
 https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/); nothing is imported or paid without
 them. A record carries the span that it left as `traceparent` (https://www.w3.org/TR/trace-context/) to the next stage,
-whose batch links to it: so its way can be followed. What does not live here: which metrics there are (`catalogue`).
+whose batch links to it: so its way can be followed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from papyra_flow.observe.catalogue import (
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.figures import Snapshot
 from papyra_flow.observe.histograms import Histogram
-from papyra_flow.streams.batch import Batch
-from papyra_flow.streams.entries import headers_of
+from papyra_flow.records.batch import Batch
+from papyra_flow.records.entries import headers_of
 from papyra_flow.topology.model import StageSpec, Topology
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """What would go wrong with a pipeline, before it does: its server, its rights, its keys, its pending entries, its ends.
 
-Nothing is created or changed, and no step function is imported. What does not live here: how it is shown
-(`papyra_flow.cli.doctor`).
+Nothing is created or changed, and no step function is imported.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from papyra_flow.errors import PapyraFlowError, ServerError
 from papyra_flow.operate.endpoints import endpoint_findings
 from papyra_flow.operate.pending import pending_findings
 from papyra_flow.operate.rights import right_findings
-from papyra_flow.streams.addresses import names_cluster
-from papyra_flow.streams.health import Finding, clock_finding, server_findings
-from papyra_flow.streams.positions import Positions, look
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.admin.health import Finding, clock_finding, server_findings
+from papyra_flow.streams.connection.addresses import names_cluster
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.migration import former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import find_orphans
@@ -57,19 +56,19 @@ async def _of_server(topology: Topology, url: str) -> list[Finding]:
 
 
 async def _settings(server: Server, _: Topology) -> list[Finding]:
-    return [*await server_findings(server.wire), await clock_finding(server.wire)]
+    return [*await server_findings(server.client), await clock_finding(server.client)]
 
 
 async def _scripting(server: Server, topology: Topology) -> list[Finding]:
     try:
-        await server.wire.call("EVAL", "#!lua\nreturn 1", 1, topology.keys.probe)
+        await server.client.call("EVAL", "#!lua\nreturn 1", 1, topology.keys.probe)
     except ServerError as exc:
         return [Finding("scripting", "error", f"the server runs no scripts: {exc}", "a commit is a script: allow EVAL")]
     return [Finding("scripting", "ok", "the server runs scripts")]
 
 
-async def _positions(server: Server, topology: Topology) -> Positions:
-    return await look(server.wire, [stream.key for stream in topology.streams.values()], topology.leases)
+async def _positions(server: Server, topology: Topology) -> StreamsSnapshot:
+    return await look(server.client, [stream.key for stream in topology.streams.values()], topology.leases)
 
 
 async def _keys(server: Server, topology: Topology) -> list[Finding]:
@@ -77,7 +76,7 @@ async def _keys(server: Server, topology: Topology) -> list[Finding]:
     streams = [stream.key for stream in topology.streams.values()]
     streams += [stage.dead_key for stage in topology.stages.values()]
     hashes = [*topology.leases, topology.keys.workers, topology.keys.paused]
-    types = await server.wire.call_many([("TYPE", key) for key in (*streams, *hashes)])
+    types = await server.client.call_many([("TYPE", key) for key in (*streams, *hashes)])
     found = []
     for key, reply, kind in zip(
         (*streams, *hashes), types, ["stream"] * len(streams) + ["hash"] * len(hashes), strict=True

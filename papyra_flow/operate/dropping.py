@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from papyra_flow.errors import CommandRefusedError, UsageError
-from papyra_flow.streams.backlog import counted
-from papyra_flow.streams.groups import consumers_of, delete_consumer
-from papyra_flow.streams.positions import GroupPosition, look
-from papyra_flow.streams.upkeep import PORTION, Membership, pending_of
-from papyra_flow.streams.wire import Wire
+from papyra_flow.streams.admin.repair import PORTION, Membership, pending_of
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.groups.lag import counted
+from papyra_flow.streams.groups.lifecycle import consumers_of, delete_consumer
+from papyra_flow.streams.groups.snapshot import GroupPosition, look
 
 TRIES = 10
 """Times that entries are taken from a consumer which goes on reading, before that is said."""
@@ -24,9 +24,9 @@ TAKER = "dropped"
 """The consumer that has a dropped one's entries until they are claimed; it goes like any that is silent."""
 
 
-async def group_there(wire: Wire, member: Membership) -> GroupPosition:
+async def group_there(client: Client, member: Membership) -> GroupPosition:
     """The group as it is, its lag counted; raises UsageError where there is none."""
-    positions = await counted(wire, await look(wire, [member.key]), once=True)
+    positions = await counted(client, await look(client, [member.key]), once=True)
     stream = positions.streams[member.key]
     if stream.kind != "stream":
         what = "is not there" if stream.kind == "none" else f"holds a {stream.kind}, not a stream"
@@ -37,9 +37,9 @@ async def group_there(wire: Wire, member: Membership) -> GroupPosition:
     return stream.groups[member.group]
 
 
-async def drop_group(wire: Wire, member: Membership) -> bool:
+async def drop_group(client: Client, member: Membership) -> bool:
     """XGROUP DESTROY; whether there was one."""
-    return await wire.call("XGROUP", "DESTROY", member.key, member.group) == 1
+    return await client.call("XGROUP", "DESTROY", member.key, member.group) == 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class ConsumerThere:
     idle: float
 
 
-async def consumer_there(wire: Wire, members: Sequence[Membership], consumer: str) -> list[ConsumerThere]:
+async def consumer_there(client: Client, members: Sequence[Membership], consumer: str) -> list[ConsumerThere]:
     """The consumer in each of these groups that has it; raises UsageError where none does."""
     found, known = [], set()
     for member in members:
-        for one in await consumers_of(wire, member.key, member.group):
+        for one in await consumers_of(client, member.key, member.group):
             known.add(one.name)
             if one.name == consumer:
                 found.append(ConsumerThere(member, one.pending, one.idle))
@@ -66,7 +66,7 @@ async def consumer_there(wire: Wire, members: Sequence[Membership], consumer: st
 
 
 async def drop_consumer(
-    wire: Wire, member: Membership, consumer: str, *, to: str | None = None, claim_after: float = 0.0
+    client: Client, member: Membership, consumer: str, *, to: str | None = None, claim_after: float = 0.0
 ) -> int:
     """Take from a consumer what is pending for it, and remove it; returns how many entries were taken.
 
@@ -76,10 +76,10 @@ async def drop_consumer(
     taken, taker = 0, to or (TAKER if consumer != TAKER else f"{TAKER}-{TAKER}")
     idle = 0 if to else int(claim_after * 1000) + 1
     for _ in range(TRIES):
-        while found := await pending_of(wire, member, count=PORTION, consumer=consumer):
+        while found := await pending_of(client, member, count=PORTION, consumer=consumer):
             ids = [entry.id for entry in found]
-            reply = await wire.call("XCLAIM", member.key, member.group, taker, 0, *ids, "IDLE", idle, "JUSTID")
+            reply = await client.call("XCLAIM", member.key, member.group, taker, 0, *ids, "IDLE", idle, "JUSTID")
             taken += len(reply) if isinstance(reply, list) else 0
-        if await delete_consumer(wire, member.key, member.group, consumer):
+        if await delete_consumer(client, member.key, member.group, consumer):
             return taken
     raise CommandRefusedError(f"the consumer {consumer!r} goes on reading: stop its worker first")

@@ -1,6 +1,6 @@
 """Whether what a pipeline reads and writes outside of its own server is there: files, and other servers.
 
-Nothing is opened for writing, and no record is read. What does not live here: reading and writing (the connectors).
+Nothing is opened for writing, and no record is read.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
 from papyra_flow.errors import PapyraFlowError, ServerError
 from papyra_flow.steps.lookup import Lookup
-from papyra_flow.streams.health import Finding
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.admin.health import Finding
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
 
 
@@ -81,7 +81,7 @@ async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -
     try:
         server = Server(url, key=key)
         await server.check()
-        reply = await server.wire.call("TYPE", key)
+        reply = await server.client.call("TYPE", key)
     except PapyraFlowError as exc:
         return [Finding("connectors", "error", f"{stage.name}: {shown}: {exc}", "a run would end at its start")]
     finally:

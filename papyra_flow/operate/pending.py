@@ -1,17 +1,14 @@
-"""Pending entries that someone should look at: those that were delivered again and again, and those without an owner.
-
-What does not live here: taking them over (`claim`), and removing consumers (`dropping`).
-"""
+"""Pending entries that someone should look at: those that were delivered again and again, and those without an owner."""
 
 from __future__ import annotations
 
-from papyra_flow.config.units import format_duration
 from papyra_flow.observe.reports import read_reports
-from papyra_flow.streams.claiming import Pending
-from papyra_flow.streams.health import Finding
-from papyra_flow.streams.positions import Positions
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.upkeep import Membership, pending_of
+from papyra_flow.spec.units import format_duration
+from papyra_flow.streams.admin.health import Finding
+from papyra_flow.streams.admin.repair import Membership, pending_of
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.claims import Pending
+from papyra_flow.streams.groups.snapshot import StreamsSnapshot
 from papyra_flow.topology.model import StageSpec, Topology
 
 LOOKED_AT = 1000
@@ -20,17 +17,17 @@ LOOKED_AT = 1000
 OLD_CLAIM_TIMES = 3.0
 
 
-async def pending_findings(server: Server, topology: Topology, positions: Positions) -> list[Finding]:
+async def pending_findings(server: Server, topology: Topology, positions: StreamsSnapshot) -> list[Finding]:
     """What is wrong with pending entries; raises ServerErrors."""
     found: list[Finding] = []
-    workers = {report.worker for report in await read_reports(server.wire, topology.keys.workers)}
+    workers = {report.worker for report in await read_reports(server.client, topology.keys.workers)}
     for stage in topology.stages.values():
         for name in stage.inputs:
             key = topology.streams[name].key
             group = positions.streams[key].groups.get(stage.group)
             if group is None or not group.pending:
                 continue
-            entries = await pending_of(server.wire, Membership(key, stage.group), count=LOOKED_AT)
+            entries = await pending_of(server.client, Membership(key, stage.group), count=LOOKED_AT)
             found += _poisoned(stage, key, entries)
             found += _ownerless(stage, key, entries, at_work=bool(workers))
     return found or [Finding("pending", "ok", "no pending entry is stuck")]

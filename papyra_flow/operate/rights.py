@@ -2,7 +2,7 @@
 
 A server checks rights before it looks at a command's arguments: so each command is sent in a form that it refuses
 anyway, or that changes nothing, and only a refusal for want of rights counts. That works for every user, while ACL
-DRYRUN is a right of its own. What does not live here: the rights themselves (`papyra_flow.streams.permissions`).
+DRYRUN is a right of its own.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from papyra_flow.streams.health import Finding
-from papyra_flow.streams.refusals import lacks_right
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.wire import Argument
+from papyra_flow.streams.admin.health import Finding
+from papyra_flow.streams.connection.client import Argument
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.connection.server_errors import lacks_right
 from papyra_flow.topology.model import Topology
 
 _NO_NUMBER = "x"
@@ -23,7 +23,7 @@ Attempt = tuple[Argument, ...]
 async def right_findings(server: Server, topology: Topology) -> list[Finding]:
     """What may not be done; raises ServerErrors where the server cannot be reached."""
     attempts = list(_attempts(topology))
-    replies = await server.wire.call_many(attempts)
+    replies = await server.client.call_many(attempts)
     refused: dict[str, list[str]] = defaultdict(list)
     for attempt, reply in zip(attempts, replies, strict=True):
         if lacks_right(reply):

@@ -1,8 +1,7 @@
 """`bench`: a pipeline on generated load, on a server of its own; its rate, its latencies, and what a record costs.
 
 Its own steps and routes run; sources are replaced by a sample that is repeated, sinks by one that forgets, so that
-nothing outside is touched. What does not live here: these ends (`papyra_flow.connectors.load`), and the project's own
-benchmarks.
+nothing outside is touched.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from dataclasses import dataclass, replace
 from papyra_flow.connectors.base import BadRecord, SourceItem
 from papyra_flow.connectors.load import ForgetfulSink, SampleSource
 from papyra_flow.errors import UsageError
-from papyra_flow.runtime.options import RunOptions, RunResult
-from papyra_flow.runtime.run import apply_topology, run_async, run_pipeline
-from papyra_flow.streams.entries import DATA, encode_fields, encode_json
-from papyra_flow.streams.json_codec import read_json
-from papyra_flow.streams.server import Server
+from papyra_flow.records.entries import DATA, encode_fields, encode_json
+from papyra_flow.records.json_codec import read_json
+from papyra_flow.runtime.process.options import RunOptions, RunResult
+from papyra_flow.runtime.process.run import apply_topology, run_async, run_pipeline
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
 
 SAMPLE = 1000
@@ -117,14 +116,14 @@ async def _filled(
             for start in range(0, count, PORTION):
                 texts = [sample[number % len(sample)] for number in range(start, min(start + PORTION, count))]
                 if stream.holds_tables:
-                    from papyra_flow.streams.tables import table_entry, table_of
+                    from papyra_flow.records.tables import table_entry, table_of
 
                     entries = [table_entry(table_of([read_json(text) for text in texts]), {})]
                 elif stream.config.format == "fields":
                     entries = [encode_fields(read_json(text)) for text in texts]
                 else:
                     entries = [[DATA, encode_json(read_json(text))] for text in texts]
-                await server.wire.call_many([("XADD", stream.key, "*", *fields) for fields in entries])
+                await server.client.call_many([("XADD", stream.key, "*", *fields) for fields in entries])
     finally:
         await server.close()
     return await _server_cpu(url)
@@ -133,7 +132,7 @@ async def _filled(
 async def _server_cpu(url: str) -> float:
     server = Server(url)
     try:
-        reply = await server.wire.call("INFO", "cpu")
+        reply = await server.client.call("INFO", "cpu")
     finally:
         await server.close()
     lines = reply.decode().splitlines() if isinstance(reply, bytes) else []

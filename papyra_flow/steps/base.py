@@ -2,8 +2,7 @@
 
 A step's model (`StepConfig`) is built into one of two shapes: `Each` is called with every record, `Whole`
 with a batch. Where a stage works on tables (the format `arrow`), a step that has a third shape, `OfTable`, is built
-into that. None of them knows of streams, groups or commits. What does not live here: running them in order
-(`papyra_flow.runtime.processing`, `papyra_flow.runtime.tables`).
+into that. None of them knows of streams, groups or commits.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from papyra_flow.config.components import Component
-from papyra_flow.streams.entries import Record
+from papyra_flow.records.entries import Record
+from papyra_flow.spec.components import Component
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import ClassVar
 from pydantic import Field
 
 from papyra_flow.errors import RecordError
+from papyra_flow.records.entries import Record
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
-from papyra_flow.streams.entries import Record
 
 
 class Explode(StepConfig):

@@ -32,7 +32,7 @@ class Filter(StepConfig):
 
     def build_table(self, context: StepContext) -> OfTable:
         """The filter, as a mask over the table's rows."""
-        from papyra_flow.steps.vectorised import TableExpression
+        from papyra_flow.expressions.columns.vectorised import TableExpression
 
         kept = TableExpression(self.expression)
         return OfTable(

@@ -11,18 +11,18 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from papyra_flow.connectors.column_types import ColumnType
-from papyra_flow.connectors.csv_quotes import Delimiter
-from papyra_flow.connectors.text_form import ENCODING, Encoding
+from papyra_flow.connectors.csv.column_types import ColumnType
+from papyra_flow.connectors.csv.quotes import Delimiter
+from papyra_flow.connectors.files.text_form import ENCODING, Encoding
 from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError, UndecodableError
 from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.expressions.fields import Expression
+from papyra_flow.records.entries import Record, Value
+from papyra_flow.records.json_codec import read_json
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
 from papyra_flow.steps.lookup_files import Duplicates, FileTable
-from papyra_flow.streams.entries import Record, Value
-from papyra_flow.streams.json_codec import read_json
-from papyra_flow.streams.patience import Patience
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.connection.retry_policy import RetryPolicy
+from papyra_flow.streams.connection.server import Server
 
 
 class Lookup(StepConfig):
@@ -128,7 +128,7 @@ class _HashTable:
     def __init__(self, url: str, key: str) -> None:
         self._url = url
         self._key = key
-        self._patience = Patience(f"looking up in {key}")
+        self._retry_policy = RetryPolicy(f"looking up in {key}")
         self._server: Server | None = None
 
     async def start(self) -> None:
@@ -139,7 +139,7 @@ class _HashTable:
         if (server := self._server) is None:
             raise ConnectorError("lookup: the step was not started")
         try:
-            reply = await self._patience.keep_trying(lambda: server.wire.call("HMGET", self._key, *keys))
+            reply = await self._retry_policy.keep_trying(lambda: server.client.call("HMGET", self._key, *keys))
         except ServerError as exc:
             raise type(exc)(f"cannot look up in the hash {self._key}: {exc}") from exc
         return [None if value is None else _hash_value(value) for value in reply] if isinstance(reply, list) else []

@@ -1,7 +1,7 @@
 """Tables of a `lookup` that are files: CSV or JSON lines, read whole, by the same readers that sources have.
 
 A table that is not what it should be in one row would be wrong for all records that ask for it, so it is refused, with
-the file and the line. What does not live here: the step (`lookup`), and tables in Redis (`lookup`).
+the file and the line.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from papyra_flow.connectors.base import BadRecord
-from papyra_flow.connectors.column_types import Columns, ColumnType
-from papyra_flow.connectors.csv_quotes import Dialect
-from papyra_flow.connectors.csv_rows import BadRow, CsvRows, read_header
-from papyra_flow.connectors.jsonl_source import JsonlParser
-from papyra_flow.connectors.lines import USUAL_MOST, Lines
+from papyra_flow.connectors.csv.column_types import Columns, ColumnType
+from papyra_flow.connectors.csv.quotes import Dialect
+from papyra_flow.connectors.csv.rows import BadRow, CsvRows, read_header
+from papyra_flow.connectors.files.lines import USUAL_MOST, Lines
+from papyra_flow.connectors.jsonl.source import JsonlParser
 from papyra_flow.errors import ConnectorError, RecordError
-from papyra_flow.streams.entries import DATA, Record, Value, decode_json
+from papyra_flow.records.entries import DATA, Record, Value, decode_json
 
 Duplicates: TypeAlias = Literal["error", "first", "last"]
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from papyra_flow.expressions.compiled import compile_fields, explain
 from papyra_flow.expressions.fields import Expression
-from papyra_flow.expressions.headers import Headers
+from papyra_flow.records.headers import Headers
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
 
 
@@ -49,7 +49,7 @@ class SetFields(StepConfig):
 def _table_step(fields: dict[str, str], *, keep: bool) -> OfTable:
     import pyarrow as pa
 
-    from papyra_flow.steps.vectorised import TableExpression
+    from papyra_flow.expressions.columns.vectorised import TableExpression
 
     made = {name: TableExpression(text) for name, text in fields.items()}
 

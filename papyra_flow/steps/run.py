@@ -2,7 +2,7 @@
 
 The function may be sync, async, a generator, or take a whole batch; a parameter annotated with a pydantic
 model gets one. What it returns is None (drop), a record, an `Emit`, or an iterable of those. Step functions
-are imported from the pipeline's folder. What does not live here: functions of tables (`table_functions`).
+are imported from the pipeline's folder.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import ClassVar, TypeAlias
 
 from pydantic import BaseModel, Field, ValidationError
 
-from papyra_flow.config.units import Duration
 from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, error_of, message_of, shown
 from papyra_flow.errors import RecordError
-from papyra_flow.steps import forks
+from papyra_flow.records.entries import Record
+from papyra_flow.spec.units import Duration
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
-from papyra_flow.steps.calls import contained, drawn, drawn_async, failure_of, is_ctrl_c, settled
-from papyra_flow.steps.table_functions import of_tables, takes_table
-from papyra_flow.steps.threads import in_thread
-from papyra_flow.streams.entries import Record
+from papyra_flow.steps.functions import forks
+from papyra_flow.steps.functions.calls import contained, drawn, drawn_async, failure_of, is_ctrl_c, settled
+from papyra_flow.steps.functions.table_functions import of_tables, takes_table
+from papyra_flow.steps.functions.threads import in_thread
 
 Function: TypeAlias = Callable[..., object]
 

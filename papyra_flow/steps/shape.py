@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from papyra_flow.config.forms import OneOrMany
+from papyra_flow.records.entries import Record
+from papyra_flow.spec.forms import OneOrMany
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
-from papyra_flow.streams.entries import Record
 
 
 class DropFields(StepConfig):

@@ -1,8 +1,7 @@
 """DuckDB's types as Arrow's without a change of value.
 
 DuckDB hands some types to Arrow as something else: a UHUGEINT from 2^127 on is negative, a time loses its zone, bits
-and long integers are bytes of its own format. Those are cast before. What does not live here: what Arrow's types are in
-records (`papyra_flow.streams.table_rows`).
+and long integers are bytes of its own format. Those are cast before.
 """
 
 from __future__ import annotations

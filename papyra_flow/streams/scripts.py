@@ -11,8 +11,8 @@ from functools import cache
 from importlib.resources import files
 
 from papyra_flow.errors import CommandRefusedError, FencedError
-from papyra_flow.streams.refusals import NO_SCRIPT
-from papyra_flow.streams.wire import Argument, Reply, Wire
+from papyra_flow.streams.connection.client import Argument, Client, Reply
+from papyra_flow.streams.connection.server_errors import NO_SCRIPT
 
 
 def is_unknown(reply: object) -> bool:
@@ -27,16 +27,16 @@ def source_of(name: str) -> tuple[str, str]:
     return text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-async def call_script(wire: Wire, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
+async def call_script(client: Client, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Reply:
     """Run a script; raises FencedError where it found another owner, else as `Wire.call` does."""
     text, sha = source_of(name)
     try:
         try:
-            return await wire.call("EVALSHA", sha, len(keys), *keys, *arguments)
+            return await client.call("EVALSHA", sha, len(keys), *keys, *arguments)
         except CommandRefusedError as exc:
             if not is_unknown(exc):
                 raise
-            return await wire.call("EVAL", text, len(keys), *keys, *arguments)
+            return await client.call("EVAL", text, len(keys), *keys, *arguments)
     except CommandRefusedError as exc:
         if "FENCED" in str(exc):
             raise FencedError(str(exc).partition("FENCED ")[2]) from exc

@@ -1,7 +1,4 @@
-"""Tests that stand in pipeline files: running them, and saying what came out instead of what was expected.
-
-What does not live here: what a test may say (`papyra_flow.config.cases`), taking records through (`driver`).
-"""
+"""Tests that stand in pipeline files: running them, and saying what came out instead of what was expected."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from papyra_flow.config.cases import Case, DeadCase
 from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import PapyraFlowError
-from papyra_flow.streams.dead import DeadLetter
-from papyra_flow.streams.shown import shown_json
-from papyra_flow.streams.values import record_form
+from papyra_flow.records.values import record_form
+from papyra_flow.spec.cases import Case, DeadCase
+from papyra_flow.streams.admin.dead_letters import DeadLetter
+from papyra_flow.streams.admin.display import shown_json
 from papyra_flow.testing.driver import Driver
 from papyra_flow.topology.build import build_topology
 

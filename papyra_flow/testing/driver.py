@@ -18,19 +18,8 @@ from typing import TypeVar
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.errors import PipelineFailedError, RecordError, UsageError
 from papyra_flow.observe.counters import StageCounters
-from papyra_flow.runtime.backpressure import Gates
-from papyra_flow.runtime.delivery import Delivery, Prepared, delivery_of
-from papyra_flow.runtime.keepalive import Keepalive
-from papyra_flow.runtime.loops import new_loop
-from papyra_flow.runtime.pauses import Pauses
-from papyra_flow.runtime.rows import Failures, Rows
-from papyra_flow.runtime.stage import StageRuntime, Surroundings
-from papyra_flow.runtime.trimmer import Trimmer
-from papyra_flow.steps import forks
-from papyra_flow.steps.lookup import Lookup
-from papyra_flow.streams.batch import Batch
-from papyra_flow.streams.dead import DeadLetter, read_dead_letter
-from papyra_flow.streams.entries import (
+from papyra_flow.records.batch import Batch
+from papyra_flow.records.entries import (
     DATA,
     Entry,
     Record,
@@ -40,10 +29,21 @@ from papyra_flow.streams.entries import (
     encode_json,
     headers_of,
 )
-from papyra_flow.streams.lease import Leases
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.shown import rows_in
-from papyra_flow.streams.values import record_form
+from papyra_flow.records.rows import Failures, Rows
+from papyra_flow.records.values import record_form
+from papyra_flow.runtime.commit.delivery import Delivery, Prepared, delivery_of
+from papyra_flow.runtime.process.event_loop import new_loop
+from papyra_flow.runtime.services.backpressure import Gates
+from papyra_flow.runtime.services.keepalive import Keepalive
+from papyra_flow.runtime.services.pauses import Pauses
+from papyra_flow.runtime.services.trimming import Trimmer
+from papyra_flow.runtime.stage.stage import StageRuntime, WorkerContext
+from papyra_flow.steps.functions import forks
+from papyra_flow.steps.lookup import Lookup
+from papyra_flow.streams.admin.dead_letters import DeadLetter, read_dead_letter
+from papyra_flow.streams.admin.display import rows_in
+from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
 
@@ -135,14 +135,14 @@ class Driver:
     async def _started(self) -> dict[str, tuple[StageRuntime, Delivery]]:
         """The stages' own parts, on a server that nobody ever connects to."""
         server, topology = Server(NOWHERE), self.topology
-        around = Surroundings(
-            topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.wire, {}),
-            Leases(server.wire, "driver", topology.keys.probe), Pauses(server.wire, topology.keys.paused),
+        context = WorkerContext(
+            topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.client, {}),
+            Leases(server.client, "driver", topology.keys.probe), Pauses(server.client, topology.keys.paused),
         )  # fmt: skip
         found: dict[str, tuple[StageRuntime, Delivery]] = {}
         for stage in topology.in_order():
             if stage.inputs:
-                runtime = StageRuntime(stage, around, StageCounters())
+                runtime = StageRuntime(stage, context, StageCounters())
                 await runtime.processor.start()
                 found[stage.name] = runtime, delivery_of(runtime, "driver")
         return found
@@ -186,7 +186,7 @@ class Driver:
     def _add(self, stream: StreamSpec, records: Sequence[Mapping[str, object]]) -> None:
         place = self._places[stream.name]
         if stream.holds_tables:
-            from papyra_flow.streams.tables import table_entry, table_of
+            from papyra_flow.records.tables import table_entry, table_of
 
             if records:
                 place.entries.append(self._entry(stream.key, table_entry(table_of(records), {})))

@@ -34,7 +34,7 @@ def flow_driver() -> Iterator[Callable[..., Driver]]:
 @pytest.fixture(scope="session")
 def _flow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from papyra_flow.errors import EmbeddedServerError
-    from papyra_flow.streams.embedded import EmbeddedServer
+    from papyra_flow.streams.embedded.server import EmbeddedServer
 
     embedded = EmbeddedServer(tmp_path_factory.mktemp("flow"), "test")
     try:

@@ -1,7 +1,4 @@
-"""The users that a pipeline needs: one on its own server, one on each other server that it reads or writes.
-
-What does not live here: which commands they need (`papyra_flow.streams.permissions`).
-"""
+"""The users that a pipeline needs: one on its own server, one on each other server that it reads or writes."""
 
 from __future__ import annotations
 
@@ -10,8 +7,8 @@ from dataclasses import dataclass
 
 from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
 from papyra_flow.steps.lookup import Lookup
-from papyra_flow.streams.addresses import names_cluster, redacted
-from papyra_flow.streams.permissions import literal, rules
+from papyra_flow.streams.admin.permissions import literal, rules
+from papyra_flow.streams.connection.addresses import names_cluster, redacted
 from papyra_flow.topology.model import Topology
 
 

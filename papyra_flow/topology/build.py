@@ -1,7 +1,7 @@
 """From a validated file to its topology: keys, groups, and who writes and reads which stream.
 
 A stage that reads a source and also processes gets an implicit stream in between, so that retries, claims and
-dead letters work there as everywhere. What does not live here: judging the result (`checks`).
+dead letters work there as everywhere.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from papyra_flow.config.load import LoadedPipeline
-from papyra_flow.config.models import PipelineConfig, StageConfig, StreamConfig
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
 from papyra_flow.connectors.redis_stream import StreamSink
 from papyra_flow.errors import InvalidPipelineError
+from papyra_flow.spec.models import PipelineConfig, StageConfig, StreamConfig
 from papyra_flow.steps.base import StepConfig
-from papyra_flow.steps.to_tables import ToTables
+from papyra_flow.steps.batch import ToTables
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from papyra_flow.config.documents import Path
-from papyra_flow.config.models import PipelineConfig
+from papyra_flow.spec.models import PipelineConfig
 from papyra_flow.topology.model import Topology
 
 Finding = tuple[Path, str, str, str | None]

@@ -1,7 +1,6 @@
 """Whether stages and streams fit together: everything that is wrong with a topology, each with its place.
 
-No server is needed: what only a server can tell (keys that exist) is handed in. What does not live here: the
-form of the file (`papyra_flow.config`).
+No server is needed: what only a server can tell (keys that exist) is handed in.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from papyra_flow.streams.backlog import counted
-from papyra_flow.streams.groups import GroupSpec, destroy_groups
-from papyra_flow.streams.positions import look
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.waiting import waiting
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.delayed import waiting
+from papyra_flow.streams.groups.lag import counted
+from papyra_flow.streams.groups.lifecycle import GroupSpec, destroy_groups
+from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import keys_of
 
@@ -29,8 +29,8 @@ class There:
 
 async def what_is_there(server: Server, topology: Topology) -> There:
     """The pipeline's keys, its groups on streams of others, and its backlog."""
-    positions = await look(server.wire, [stream.key for stream in topology.streams.values()])
-    positions = await counted(server.wire, positions, once=True)
+    positions = await look(server.client, [stream.key for stream in topology.streams.values()])
+    positions = await counted(server.client, positions, once=True)
     foreign, backlog = [], 0
     others: dict[str, int] = {}
     for stream in topology.streams.values():
@@ -44,7 +44,7 @@ async def what_is_there(server: Server, topology: Topology) -> There:
                 backlog += groups[stage.group].backlog
                 if stream.external:
                     foreign.append(GroupSpec(stream.key, stage.group))
-    later = await waiting(server.wire, [topology.keys.later(name) for name in topology.stages])
+    later = await waiting(server.client, [topology.keys.later(name) for name in topology.stages])
     backlog += sum(found.records for found in later)
     keys = [key for key in await keys_of(server, topology) if key != topology.keys.destroyed]
     return There(keys, foreign, backlog, others)
@@ -53,7 +53,7 @@ async def what_is_there(server: Server, topology: Topology) -> There:
 async def carry_out(server: Server, there: There, *, tell: str = "") -> None:
     """Remove all of it; `tell` is a key from which running workers learn it, so that they do not create it again."""
     if tell:
-        await server.wire.call("SET", tell, 1, "EX", TOLD_SECONDS)
-    await destroy_groups(server.wire, there.groups)
+        await server.client.call("SET", tell, 1, "EX", TOLD_SECONDS)
+    await destroy_groups(server.client, there.groups)
     for start in range(0, len(there.keys), 500):
-        await server.wire.call("UNLINK", *there.keys[start : start + 500])
+        await server.client.call("UNLINK", *there.keys[start : start + 500])

@@ -1,7 +1,7 @@
 """Whether the files that a pipeline writes are written by one stage each, and read by none of it.
 
 Files are compared as the system finds them: through links, `..` and globs, and in folders that do not tell upper from
-lower case. What does not live here: files that other pipelines write, which only a run can see (`sink_lock`).
+lower case.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from papyra_flow.config.documents import Path as Place
-from papyra_flow.connectors.sink_lock import is_same_file, unfit
+from papyra_flow.connectors.files.lock import is_same_file, unfit
 from papyra_flow.topology.model import Topology
 
 Finding: TypeAlias = tuple[Place, str, str, str | None]

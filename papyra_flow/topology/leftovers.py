@@ -1,27 +1,26 @@
 """What a changed file does not change on the server: where groups are, and what entries of before look like.
 
 A run goes on all the same; it says what that means, as `plan` does. The ledger's hash remembers each stream's format
-and each group's start (`remember`). What does not live here: what has to be created (`plan`), and what the file does
-not know any more (`orphans`).
+and each group's start (`remember`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from papyra_flow.streams.positions import Positions, look
-from papyra_flow.streams.wire import Wire
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.model import StreamSpec, Topology
 
 
-async def leftovers(wire: Wire, topology: Topology) -> list[str]:
+async def leftovers(client: Client, topology: Topology) -> list[str]:
     """A sentence on everything that the file does not say as it was; raises ServerErrors."""
-    before = await _memory(wire, topology)
-    positions = await look(wire, [stream.key for stream in topology.streams.values()])
+    before = await _memory(client, topology)
+    positions = await look(client, [stream.key for stream in topology.streams.values()])
     return [*_starts(topology, before, positions), *_formats(topology, before, positions)]
 
 
-async def remember(wire: Wire, topology: Topology) -> None:
+async def remember(client: Client, topology: Topology) -> None:
     """Note how the file is now."""
     facts: list[str] = []
     for stream in topology.streams.values():
@@ -29,16 +28,16 @@ async def remember(wire: Wire, topology: Topology) -> None:
         for name in stream.readers:
             stage = topology.stages[name]
             facts += [f"start {stream.key} {stage.group}", stage.config.start]
-    await wire.call("HSET", topology.keys.ledger, *facts)
+    await client.call("HSET", topology.keys.ledger, *facts)
 
 
-async def _memory(wire: Wire, topology: Topology) -> dict[str, str]:
-    reply = await wire.call("HGETALL", topology.keys.ledger)
+async def _memory(client: Client, topology: Topology) -> dict[str, str]:
+    reply = await client.call("HGETALL", topology.keys.ledger)
     words = [word.decode(errors="replace") for word in reply] if isinstance(reply, list) else []
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
-def _starts(topology: Topology, before: Mapping[str, str], positions: Positions) -> Iterator[str]:
+def _starts(topology: Topology, before: Mapping[str, str], positions: StreamsSnapshot) -> Iterator[str]:
     for stream in topology.streams.values():
         for name in stream.readers:
             stage = topology.stages[name]
@@ -52,7 +51,7 @@ def _starts(topology: Topology, before: Mapping[str, str], positions: Positions)
                 )
 
 
-def _formats(topology: Topology, before: Mapping[str, str], positions: Positions) -> Iterator[str]:
+def _formats(topology: Topology, before: Mapping[str, str], positions: StreamsSnapshot) -> Iterator[str]:
     for stream in topology.streams.values():
         was, now = before.get(f"format {stream.key}"), stream.config.format
         outstanding = _outstanding(topology, stream, positions)
@@ -64,7 +63,7 @@ def _formats(topology: Topology, before: Mapping[str, str], positions: Positions
             )
 
 
-def _outstanding(topology: Topology, stream: StreamSpec, positions: Positions) -> int:
+def _outstanding(topology: Topology, stream: StreamSpec, positions: StreamsSnapshot) -> int:
     return positions.streams[stream.key].backlog([topology.stages[name].group for name in stream.readers])
 
 

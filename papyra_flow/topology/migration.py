@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from papyra_flow.streams.positions import GroupPosition, Positions
+from papyra_flow.streams.groups.snapshot import GroupPosition, StreamsSnapshot
 from papyra_flow.topology.model import StageSpec, Topology
 
 
@@ -35,7 +35,7 @@ class FormerGroup:
         )
 
 
-def former_groups(topology: Topology, positions: Positions) -> list[FormerGroup]:
+def former_groups(topology: Topology, positions: StreamsSnapshot) -> list[FormerGroup]:
     """The groups that stages would leave behind by beginning with a new one; none where `group` says which it is."""
     found = []
     for stage in renamed(topology.stages.values()):

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import networkx as nx
 
-from papyra_flow.config.models import Settings, StageConfig, StreamConfig
 from papyra_flow.config.secrets import Secrets, without_passwords
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
-from papyra_flow.streams.addresses import names_cluster
-from papyra_flow.streams.groups import GroupSpec
+from papyra_flow.streams.connection.addresses import names_cluster
+from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
 
 DEFAULT_MAX_BACKLOG = 100_000

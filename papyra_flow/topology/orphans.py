@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from papyra_flow.errors import ServerError
-from papyra_flow.streams.positions import Positions, StreamPosition, look
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.snapshot import StreamPosition, StreamsSnapshot, look
 from papyra_flow.topology.model import StreamSpec, Topology
 
 SCANS = 50
@@ -66,7 +66,7 @@ class Orphan:
         }[self.kind]
 
 
-def orphans(topology: Topology, positions: Positions, keys: Iterable[str] = ()) -> list[Orphan]:
+def orphans(topology: Topology, positions: StreamsSnapshot, keys: Iterable[str] = ()) -> list[Orphan]:
     """What the file does not know: groups on its streams, and those of `keys` that `positions` tell of as well."""
     found = [
         orphan
@@ -90,7 +90,7 @@ async def find_orphans(server: Server, topology: Topology, *, scans: int | None 
     except ServerError:
         keys = []
     unknown = [key for key in keys if key not in known_keys(topology)]
-    positions = await look(server.wire, list(dict.fromkeys([*(s.key for s in topology.streams.values()), *unknown])))
+    positions = await look(server.client, list(dict.fromkeys([*(s.key for s in topology.streams.values()), *unknown])))
     return orphans(topology, positions, keys)
 
 
@@ -110,7 +110,7 @@ async def keys_of(server: Server, topology: Topology, *, scans: int | None = Non
     found: set[str] = set()
     cursor = b"0"
     while scans is None or scans > 0:
-        reply = await server.wire.call("SCAN", cursor, "MATCH", topology.keys.pattern, "COUNT", 1000)
+        reply = await server.client.call("SCAN", cursor, "MATCH", topology.keys.pattern, "COUNT", 1000)
         if not isinstance(reply, list):
             return sorted(found)
         cursor = reply[0]

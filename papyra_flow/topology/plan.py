@@ -1,7 +1,6 @@
 """The plan: what a run would create on a server, what is there already, and what each link promises.
 
-Desired against actual, as data; the words are for people, the fields for scripts. What does not live here:
-carrying it out (`papyra_flow.streams.groups`).
+Desired against actual, as data; the words are for people, the fields for scripts.
 """
 
 from __future__ import annotations
@@ -10,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from papyra_flow.streams.positions import Positions
+from papyra_flow.streams.groups.snapshot import StreamsSnapshot
+from papyra_flow.topology.descriptions import retention_words
 from papyra_flow.topology.migration import FormerGroup, former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import Orphan, known_keys, orphans
-from papyra_flow.topology.words import retention_words
 
 State = Literal["create", "exists", "foreign", "wrong-type"]
 
@@ -78,7 +77,7 @@ class Plan:
         return states.count("create")
 
 
-def make_plan(topology: Topology, positions: Positions, *, server: str, keys: Iterable[str] = ()) -> Plan:
+def make_plan(topology: Topology, positions: StreamsSnapshot, *, server: str, keys: Iterable[str] = ()) -> Plan:
     """Compare a topology with what a server has; `keys` are all keys under the pipeline's hash tag."""
     plan = Plan(topology.pipeline, server)
     for stream in topology.streams.values():

@@ -1,7 +1,4 @@
-"""Whether records and tables meet only where one can become the other.
-
-What does not live here: what steps do with tables (`papyra_flow.steps`), running them (`papyra_flow.runtime.tables`).
-"""
+"""Whether records and tables meet only where one can become the other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The routes of `serve`: the page, what it asks for, what may be done, and what monitoring asks for.
 
-All that comes from records or the file leaves as JSON, and the page writes it as text. What does not live here: who may
-call (`security`), the figures (`live`).
+All that comes from records or the file leaves as JSON, and the page writes it as text.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from papyra_flow.config.documents import Document
+from papyra_flow.drawing.render import parts
 from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.prometheus import CONTENT_TYPE, exposition
 from papyra_flow.observe.telemetry import Telemetry
-from papyra_flow.streams.dead import find_dead, replay
-from papyra_flow.streams.pauses import pause, resume
-from papyra_flow.streams.reading import entries_of
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.shown import rows_in, shown_json, text_of
+from papyra_flow.streams.admin.dead_letters import find_dead, replay
+from papyra_flow.streams.admin.display import rows_in, shown_json, text_of
+from papyra_flow.streams.admin.pauses import pause, resume
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.reading import entries_of
 from papyra_flow.topology.model import StageSpec, Topology
-from papyra_flow.topology.render import parts
 from papyra_flow.web import inputs
 from papyra_flow.web.live import EVERY_SECONDS, Live
 from papyra_flow.web.security import Guard
@@ -165,7 +164,7 @@ class _Site:
             raise UsageError("there is no such stream")
         before = request.query_params.get("before")
         end = f"({inputs.entry_id(before)}" if before else "+"
-        reply = await self._server.wire.call("XREVRANGE", stream.key, end, "-", "COUNT", PAGE)
+        reply = await self._server.client.call("XREVRANGE", stream.key, end, "-", "COUNT", PAGE)
         entries = []
         for entry in entries_of([[stream.key.encode(), reply]]):
             fields = {
@@ -179,7 +178,7 @@ class _Site:
     async def dead(self, request: Request) -> Response:
         """A stage's dead letters."""
         stage = self._stage(request)
-        letters = await find_dead(self._server.wire, stage.dead_key, limit=PAGE)
+        letters = await find_dead(self._server.client, stage.dead_key, limit=PAGE)
         shown = [{**asdict(letter), "error": self._topology.public(letter.error)} for letter in letters]
         return _json({"stage": stage.name, "letters": shown})
 
@@ -191,7 +190,7 @@ class _Site:
         if stage.replay is None:
             raise UsageError(f"{stage.name!r} is only a source: its dead letters are input that is no record")
         target = self._topology.streams[stage.replay].key
-        return _json({"replayed": await replay(self._server.wire, stage.dead_key, target, ids)})
+        return _json({"replayed": await replay(self._server.client, stage.dead_key, target, ids)})
 
     async def act(self, request: Request) -> Response:
         """Pause or resume a stage."""
@@ -200,7 +199,7 @@ class _Site:
         actions = {"pause": pause, "resume": resume}
         if action not in actions:
             raise UsageError(f"there is no action {action!r}")
-        await actions[action](self._server.wire, self._topology.keys.paused, stage.name)
+        await actions[action](self._server.client, self._topology.keys.paused, stage.name)
         return _json({"stage": stage.name, "action": action})
 
     async def metrics(self, _: Request) -> Response:
@@ -215,7 +214,7 @@ class _Site:
     async def ready(self, _: Request) -> Response:
         """Whether the server can be reached."""
         try:
-            await self._server.wire.call("PING")
+            await self._server.client.call("PING")
         except ServerError:
             return _json({"status": "the server cannot be reached"}, 503)
         return _json({"status": "ok"})

@@ -1,7 +1,4 @@
-"""The figures that all who look at the page share: one look at the server a second, however many they are.
-
-What does not live here: the figures themselves (`papyra_flow.observe.figures`), the routes (`app`).
-"""
+"""The figures that all who look at the page share: one look at the server a second, however many they are."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ import time
 from contextlib import suppress
 
 from papyra_flow.config.documents import Document
+from papyra_flow.drawing.picture import Picture, picture
 from papyra_flow.errors import ServerError
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
 from papyra_flow.observe.histograms import Histogram
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import Topology
-from papyra_flow.topology.picture import Picture, picture
 
 EVERY_SECONDS = 1.0
 FOLLOW_SECONDS = 10.0

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 import papyra_flow.cli
-from papyra_flow.cli.start import TEMPLATES
+from papyra_flow.cli.verbs.init import TEMPLATES
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.connectors.redis_stream import StreamSource
 from papyra_flow.testing.cases import run_cases
@@ -50,7 +50,7 @@ def generate() -> ModuleType:
 
 
 def test_the_reference_is_what_the_code_declares(generate: ModuleType) -> None:
-    """Run `python docs/generate.py` when this fails."""
+    """Run `python tools/generate.py` when this fails."""
     folder = ROOT / "docs" / "reference"
     there = {str(page.relative_to(folder)): page.read_text() for page in folder.rglob("*.md")}
     assert there == generate.pages()
@@ -163,7 +163,7 @@ OPERATED += ["doctor", "drop-group", "drop-consumer"]
 
 @pytest.mark.parametrize("verb", OPERATED)
 def test_each_of_the_operators_verbs_has_a_page_with_its_output(verb: str) -> None:
-    """Run `python docs/record.py` when a verb says something else than its page."""
+    """Run `python tools/record.py` when a verb says something else than its page."""
     text = (ROOT / "docs" / "operate" / f"{verb}.md").read_text()
     assert f"$ papyra-flow {verb}" in text
     assert "Traceback" not in text

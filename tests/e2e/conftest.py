@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 CHAIN = """\
     pipeline: p
@@ -33,7 +33,7 @@ def no_server_is_left_behind(tmp_path: Path) -> Iterator[None]:
     yield
     for socket in tmp_path.rglob("server.sock"):
         try:
-            with client(f"unix://{socket}") as left:
+            with plain_client(f"unix://{socket}") as left:
                 left.shutdown(nosave=True)
         except (redis.RedisError, OSError):
             continue

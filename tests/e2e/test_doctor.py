@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import LocalServer, client
+from tests.harness.servers import LocalServer, plain_client
 
 SAFE = ("--appendonly", "yes", "--appendfsync", "always")
 PIPELINE = """\
@@ -87,7 +87,7 @@ def test_a_server_that_is_not_there_is_a_finding_and_the_rest_is_looked_at(folde
 
 
 def test_other_servers_and_their_keys_are_looked_at(folder: PipelineFolder, server: LocalServer, url: str) -> None:
-    with client(url) as plain:
+    with plain_client(url) as plain:
         plain.set("k", "no stream")
     folder.pipeline(f"""\
         pipeline: d
@@ -113,7 +113,7 @@ SMALL = """\
 
 def test_a_group_goes_when_what_would_be_lost_was_said(folder: PipelineFolder, url: str) -> None:
     folder.pipeline(SMALL)
-    with client(url) as plain:
+    with plain_client(url) as plain:
         for n in range(3):
             plain.xadd("{d}:s", {"data": f'{{"n": {n}}}'})
         plain.xgroup_create("{d}:s", "old", "0")
@@ -138,7 +138,7 @@ def test_a_group_goes_when_what_would_be_lost_was_said(folder: PipelineFolder, u
 
 def test_a_consumers_entries_are_handed_over_before_it_goes(folder: PipelineFolder, url: str) -> None:
     folder.pipeline(SMALL)
-    with client(url) as plain:
+    with plain_client(url) as plain:
         ids = [plain.xadd("{d}:s", {"data": f'{{"n": {n}}}'}) for n in range(1200)]
         plain.xgroup_create("{d}:s", "a", "0")
         plain.xreadgroup("a", "gone", {"{d}:s": ">"})
@@ -182,7 +182,7 @@ def test_a_renamed_stages_group_is_told_by_run_and_plan_and_its_stream_is_trimme
 
 def test_groups_shows_a_lag_that_is_not_known_as_the_most_that_it_can_be(folder: PipelineFolder, url: str) -> None:
     folder.pipeline(SMALL.replace("there.is.no:such_module", "json:dumps"))
-    with client(url) as plain:
+    with plain_client(url) as plain:
         ids = [plain.xadd("{d}:s", {"data": "x" * 100_000}) for _ in range(200)]
         plain.xgroup_create("{d}:s", "a", "0")
         plain.xdel("{d}:s", ids[100])

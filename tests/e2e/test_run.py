@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import redis
 
-from papyra_flow.streams.caretaker import OFTEN
+from papyra_flow.streams.embedded.watchdog import OFTEN
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client, eventually
+from tests.harness.servers import eventually, plain_client
 
 
 def test_run_ends_by_itself_and_says_what_arrived_where(chain: PipelineFolder) -> None:
@@ -236,9 +236,9 @@ def test_an_embedded_server_is_found_again_and_stopped_by_the_last(endless: Pipe
     process = endless.start("run", "pipeline.yml")
     eventually((endless.path / "begun").exists)
     (socket,) = endless.path.rglob("server.sock")
-    before: Any = client(f"unix://{socket}").info("server")
+    before: Any = plain_client(f"unix://{socket}").info("server")
     endless.cli("status", "pipeline.yml")
-    during: Any = client(f"unix://{socket}").info("server")
+    during: Any = plain_client(f"unix://{socket}").info("server")
     assert before["process_id"] == during["process_id"]
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=HANGS_SECONDS)
@@ -261,7 +261,7 @@ def test_an_embedded_server_that_is_killed_is_started_again(folder: PipelineFold
     for part in (1, 2):
         eventually(lambda: output.exists() and output.stat().st_size > 50_000 * part, "output")  # noqa: B023
         (socket,) = folder.path.rglob("server.sock")
-        info: Any = client(f"unix://{socket}").info("server")
+        info: Any = plain_client(f"unix://{socket}").info("server")
         os.kill(info["process_id"], signal.SIGKILL)
         deaths += process.poll() is None
     _, err = process.communicate(timeout=HANGS_SECONDS)
@@ -290,7 +290,7 @@ def test_an_embedded_server_that_ends_again_and_again_is_left_alone(endless: Pip
 
 def _pid_of(socket: Path) -> int | None:
     try:
-        info: Any = client(f"unix://{socket}").info("server")
+        info: Any = plain_client(f"unix://{socket}").info("server")
     except redis.RedisError:
         return None
     return int(info["process_id"])
@@ -302,7 +302,7 @@ def test_the_embedded_server_is_its_owners_alone(endless: PipelineFolder) -> Non
     (socket,) = endless.path.rglob("server.sock")
     assert socket.parent.stat().st_mode & 0o077 == 0
     assert socket.stat().st_mode & 0o077 == 0
-    info: Any = client(f"unix://{socket}").config_get("port")
+    info: Any = plain_client(f"unix://{socket}").config_get("port")
     assert info["port"] == "0"
     process.kill()
     process.communicate()

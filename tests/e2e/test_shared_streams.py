@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 KEY = "shared:events"
 
@@ -40,7 +40,7 @@ def read(folder: PipelineFolder) -> list[int]:
 
 def test_pipelines_with_stages_of_the_same_name_have_all_records_each(tmp_path: Path, any_url: str) -> None:
     alpha, beta = pipeline(tmp_path / "a", "alpha"), pipeline(tmp_path / "b", "beta")
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         fill(plain, 0, 5)
         for folder in (alpha, beta):
             folder.cli("run", "pipeline.yml", "--redis", any_url, "--drain")
@@ -55,7 +55,7 @@ def test_a_group_of_the_stages_name_is_not_left_behind_without_a_word(
     folder: PipelineFolder, url: str, verb: str
 ) -> None:
     """Neither from the beginning, which doubles what was done, nor from the end, which loses what was not."""
-    with client(url) as plain:
+    with plain_client(url) as plain:
         fill(plain, 0, 6)
         plain.xgroup_create(KEY, "export", "0")
         done = plain.xreadgroup("export", "x", {KEY: ">"}, count=2, noack=True)
@@ -78,7 +78,7 @@ def test_a_group_of_the_stages_name_is_not_left_behind_without_a_word(
 
 
 def test_the_new_group_is_begun_when_the_file_says_so(folder: PipelineFolder, url: str) -> None:
-    with client(url) as plain:
+    with plain_client(url) as plain:
         fill(plain, 0, 6)
         plain.xgroup_create(KEY, "export", "$")
         pipeline(folder.path, "alpha", more=", group: alpha.export")

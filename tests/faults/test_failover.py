@@ -13,7 +13,7 @@ import redis
 from tests.faults.test_server_crashes import survivors
 from tests.faults.workload import RECORDS, Workload, patiently, wait
 from tests.harness.ports import free_port
-from tests.harness.servers import VALKEY, LocalServer, client, program_of
+from tests.harness.servers import VALKEY, LocalServer, plain_client, program_of
 
 SENTINEL = """\
 port {port}
@@ -44,12 +44,12 @@ class Sentinels:
         )
 
     def knows(self, port: int) -> bool:
-        with client(f"redis://127.0.0.1:{port}") as sentinel:
+        with plain_client(f"redis://127.0.0.1:{port}") as sentinel:
             facts: Any = sentinel.sentinel_master("flow")
             return bool(facts["num-other-sentinels"] == 2 and facts["num-slaves"] >= 1)
 
     def master(self) -> int:
-        with client(f"redis://127.0.0.1:{self.ports[0]}") as sentinel:
+        with plain_client(f"redis://127.0.0.1:{self.ports[0]}") as sentinel:
             return int(sentinel.sentinel_get_master_addr_by_name("flow")[1])
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import LocalServer, client, eventually
+from tests.harness.servers import LocalServer, eventually, plain_client
 
 SEED = int(os.environ.get("FAULT_SEED", "1"))
 KILLS = 12
@@ -67,7 +67,7 @@ def test_a_followed_log_arrives_once_through_kills_and_rotation(
     (folder.path / "logs").mkdir()
     log = Log(folder.path / "logs" / "app.log", dice)
     log.write(20)
-    with client(server.url) as plain:
+    with plain_client(server.url) as plain:
         for kill in range(KILLS):
             process = folder.start("run", "pipeline.yml")
             before = plain.xlen("{p}:s")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.workload import Workload, rows_of
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 KILLERS = """\
     import ctypes, os, resource, signal
@@ -47,7 +47,7 @@ def pipeline(folder: PipelineFolder, form: str, count: int, module: str, more: s
 
 
 def arrived(url: str) -> Counter[int]:
-    with client(url) as server:
+    with plain_client(url) as server:
         return Counter(row["n"] for _, fields in server.xrange("{p}:t") for row in rows_of(fields))
 
 

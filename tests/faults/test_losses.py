@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from papyra_flow.runtime.audit import EVERY_SECONDS
+from papyra_flow.runtime.process.audit import EVERY_SECONDS
 from tests.faults.workload import SEED, patiently, wait
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import FLAVOURS, LocalServer

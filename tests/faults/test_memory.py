@@ -8,10 +8,10 @@ from typing import Any
 
 import redis
 
-from papyra_flow.streams.embedded import EmbeddedServer
+from papyra_flow.streams.embedded.server import EmbeddedServer
 from tests.faults.workload import RECORDS, Workload, patiently
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client, eventually
+from tests.harness.servers import eventually, plain_client
 
 PIPELINE = """\
     pipeline: p
@@ -37,7 +37,7 @@ def peaks(folder: PipelineFolder, form: str, count: int) -> tuple[float, float]:
         try:
             line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
             worker = max(worker, int(line.split()[1]) / 1024)
-            facts: Any = client(EmbeddedServer(folder.path, "p").url).info("memory")
+            facts: Any = plain_client(EmbeddedServer(folder.path, "p").url).info("memory")
             server = max(server, facts["used_memory_peak"] / 2**20)
         except (OSError, ValueError, StopIteration, LookupError):
             pass

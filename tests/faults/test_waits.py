@@ -37,15 +37,15 @@ def test_what_waits_arrives_once_though_workers_are_killed(
         streams: {{in: {{}}, out: {{retain: all}}}}
         """)
     with server.client as plain:
-        client: Any = plain
+        plain_client: Any = plain
         begin = ("run", "pipeline.yml", "--redis", server.url)
         worker = folder.start(*begin)
         try:
-            patiently(lambda: client.exists("{w}:in"), "the group")
+            patiently(lambda: plain_client.exists("{w}:in"), "the group")
             for kill in range(KILLS):
                 for n in range(kill * RECORDS // KILLS, (kill + 1) * RECORDS // KILLS):
-                    client.xadd("{w}:in", {"data": json.dumps({"n": n})})
-                patiently(lambda: client.zcard("{w}:@later:s"), "a record that waits")
+                    plain_client.xadd("{w}:in", {"data": json.dumps({"n": n})})
+                patiently(lambda: plain_client.zcard("{w}:@later:s"), "a record that waits")
                 wait(dice.random() * 0.5)
                 worker.kill()
                 worker.communicate()
@@ -54,8 +54,8 @@ def test_what_waits_arrives_once_though_workers_are_killed(
             worker.kill()
             worker.communicate()
         assert folder.cli(*begin, "--drain", "--json").json["outcome"] == "drained"
-        arrived = Counter(json.loads(fields[b"data"])["n"] for _, fields in client.xrange("{w}:out"))
+        arrived = Counter(json.loads(fields[b"data"])["n"] for _, fields in plain_client.xrange("{w}:out"))
         assert arrived == Counter(range(RECORDS))
-        assert client.zcard("{w}:@later:s") == 0
-        assert client.xlen("{w}:@dead:s") == 0
-        assert client.xlen("{w}:s@replay") == 0
+        assert plain_client.zcard("{w}:@later:s") == 0
+        assert plain_client.xlen("{w}:@dead:s") == 0
+        assert plain_client.xlen("{w}:s@replay") == 0

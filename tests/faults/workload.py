@@ -24,7 +24,7 @@ import redis
 
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 RECORDS = int(os.environ.get("FAULT_RECORDS", "200000"))
 SEED = int(os.environ.get("FAULT_SEED", "1"))
@@ -219,7 +219,7 @@ class Workload:
 
     @property
     def server(self) -> redis.Redis:
-        return client(self.where)
+        return plain_client(self.where)
 
     @property
     def where(self) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from papyra_flow.streams.keys import slot_of
 from tests.harness.ports import free_port
-from tests.harness.servers import LocalServer, client, eventually, program_of
+from tests.harness.servers import LocalServer, eventually, plain_client, program_of
 
 SLOTS = 16384
 MASTERS = 3
@@ -55,7 +55,7 @@ class Cluster:
 
     def ask(self, port: int, *command: str | int) -> Any:
         """A node's answer."""
-        with client(f"redis://127.0.0.1:{port}") as node:
+        with plain_client(f"redis://127.0.0.1:{port}") as node:
             return node.execute_command(*command)
 
     def id_of(self, port: int) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from papyra_flow.connectors.base import BadRecord, SourceItem
-from papyra_flow.connectors.csv_source import CsvParser, CsvSource
-from papyra_flow.connectors.jsonl_source import JsonlParser, JsonlSource
-from papyra_flow.connectors.lines import Lines
+from papyra_flow.connectors.csv.source import CsvParser, CsvSource
+from papyra_flow.connectors.files.lines import Lines
+from papyra_flow.connectors.jsonl.source import JsonlParser, JsonlSource
 from papyra_flow.errors import ConnectorError
 
 

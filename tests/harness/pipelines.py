@@ -17,10 +17,10 @@ from typing import Any
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.errors import InvalidPipelineError, Problem
 from papyra_flow.observe.counters import RunCounters
-from papyra_flow.runtime.options import RunOptions, RunResult, Share
-from papyra_flow.runtime.run import apply_topology, run_pipeline
-from papyra_flow.runtime.worker import Worker
-from papyra_flow.streams.server import Server
+from papyra_flow.runtime.process.options import RunOptions, RunResult, Share
+from papyra_flow.runtime.process.run import apply_topology, run_pipeline
+from papyra_flow.runtime.process.worker import Worker
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import Topology
 from tests.harness import HANGS_SECONDS

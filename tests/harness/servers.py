@@ -22,7 +22,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from papyra_flow.streams.embedded import find_server
+from papyra_flow.streams.embedded.server import find_server
 from tests.harness import HANGS_SECONDS
 
 VALKEY = "valkey"
@@ -40,7 +40,7 @@ def eventually(condition: Callable[[], object], what: str = "the condition", sec
         pause.wait(0.01)
 
 
-def client(url: str) -> redis.Redis:
+def plain_client(url: str) -> redis.Redis:
     """A plain client for a test's own look at a server; it never repeats a command."""
     return redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=HANGS_SECONDS)
 
@@ -63,7 +63,7 @@ class LocalServer:
     @property
     def client(self) -> redis.Redis:
         """A new plain client."""
-        return client(self.url)
+        return plain_client(self.url)
 
     def start(self) -> LocalServer:
         """Start the process and wait until it answers; data of an earlier start is loaded."""

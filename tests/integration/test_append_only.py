@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from papyra_flow.errors import ServerUnreachableError
-from papyra_flow.streams import append_only
-from papyra_flow.streams.append_only import AppendOnlyGuard, is_affected
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.commit import append_only
+from papyra_flow.streams.commit.append_only import AppendOnlyGuard, is_affected
+from papyra_flow.streams.connection.server import Server
 from tests.harness.append_only import cut, log_of, places
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.ports import free_port
@@ -103,12 +103,12 @@ async def test_a_server_that_restarts_under_a_run_is_asked_again(pipeline: Pipel
     server.start()
     found = Server(server.url, rewrite_below=2**30)
     for _ in range(2):
-        await found.wire.call("DBSIZE")
+        await found.client.call("DBSIZE")
         server.kill()
         server.start()
         with pytest.raises(ServerUnreachableError):
-            await found.wire.call("DBSIZE")
-    await found.wire.call("DBSIZE")
+            await found.client.call("DBSIZE")
+    await found.client.call("DBSIZE")
     await found.close()
     with server.client as plain:
         facts: Any = plain.info("persistence")

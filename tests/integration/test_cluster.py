@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from papyra_flow.errors import CommandRefusedError, ServerUnreachableError, UsageError
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.acl import users
 from tests.harness.cluster import Cluster
 from tests.harness.pipelines import PipelineFolder
@@ -120,19 +120,19 @@ async def test_a_server_that_is_no_cluster_says_so(url: str, local_server: Calla
     single = local_server(port=free_port())
     server = Server(f"redis+cluster://127.0.0.1:{single.port}", key="x")
     with pytest.raises(CommandRefusedError, match="cluster support disabled"):
-        await server.wire.call("PING")
+        await server.client.call("PING")
 
 
 async def test_a_cluster_of_which_nobody_answers_is_unreachable() -> None:
     server = Server(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{free_port()}", key="x")
     with pytest.raises(ServerUnreachableError, match="no node of the cluster answers"):
-        await server.wire.call("PING")
+        await server.client.call("PING")
 
 
 async def test_nodes_that_are_not_there_are_passed_over(cluster: Cluster) -> None:
     one = next(iter(cluster.nodes))
     server = Server(f"redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{one}", key="{p}:s")
-    assert await server.wire.call("SET", "{p}:s", "x") == b"OK"
+    assert await server.client.call("SET", "{p}:s", "x") == b"OK"
     await server.close()
 
 

@@ -14,22 +14,22 @@ from importlib.resources import files
 import pytest
 
 from papyra_flow.errors import FencedError, ServerError, TryAgainError, WrongKeyTypeError
+from papyra_flow.records.entries import Entry
 from papyra_flow.streams import scripts
-from papyra_flow.streams.commit import Commit, Committed, Committer
-from papyra_flow.streams.dead import dead_letter, read_dead_letter
-from papyra_flow.streams.entries import Entry
-from papyra_flow.streams.groups import GroupSpec, create_groups
-from papyra_flow.streams.lease import Leases
-from papyra_flow.streams.reading import GroupReader, entries_of
-from papyra_flow.streams.wire import Argument, Reply, Wire
+from papyra_flow.streams.admin.dead_letters import dead_letter, read_dead_letter
+from papyra_flow.streams.commit.commit import Commit, Committed, Committer
+from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.connection.client import Argument, Client, Reply
+from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
+from papyra_flow.streams.groups.reading import GroupReader, entries_of
 
 IN, OUT, OTHER, DEAD, PROBE, LEASE = "{t}:in", "{t}:out", "{t}:other", "{t}:@dead:s", "{t}:@probe", "{t}:@lease:s"
 GROUP = "s"
 
 
-def committer(wire: Wire, consumer: str = "one", *, lease: str | None = None) -> Committer:
+def committer(client: Client, consumer: str = "one", *, lease: str | None = None) -> Committer:
     return Committer(
-        wire,
+        client,
         source=IN,
         group=GROUP,
         consumer=consumer,
@@ -40,21 +40,21 @@ def committer(wire: Wire, consumer: str = "one", *, lease: str | None = None) ->
     )
 
 
-async def delivered(wire: Wire, count: int = 3, consumer: str = "one") -> list[Entry]:
+async def delivered(client: Client, count: int = 3, consumer: str = "one") -> list[Entry]:
     """Entries in IN that the consumer has read and not acked."""
-    await create_groups(wire, [GroupSpec(IN, GROUP)], marker="{t}:@applied")
+    await create_groups(client, [GroupSpec(IN, GROUP)], marker="{t}:@applied")
     for number in range(count):
-        await wire.call("XADD", IN, "*", "data", b'{"n":%d}' % number)
-    (batch,) = await GroupReader(wire, wire, keys=[IN], group=GROUP, consumer=consumer).read(count, block=1)
+        await client.call("XADD", IN, "*", "data", b'{"n":%d}' % number)
+    (batch,) = await GroupReader(client, client, keys=[IN], group=GROUP, consumer=consumer).read(count, block=1)
     return [batch.entry(place) for place in range(len(batch))]
 
 
-async def contents(wire: Wire, key: str) -> list[Entry]:
-    return entries_of([[key.encode(), await wire.call("XRANGE", key, "-", "+")]])
+async def contents(client: Client, key: str) -> list[Entry]:
+    return entries_of([[key.encode(), await client.call("XRANGE", key, "-", "+")]])
 
 
-async def pending(wire: Wire) -> int:
-    reply = await wire.call("XPENDING", IN, GROUP)
+async def pending(client: Client) -> int:
+    reply = await client.call("XPENDING", IN, GROUP)
     assert isinstance(reply, list)
     assert isinstance(reply[0], int)
     return reply[0]
@@ -70,53 +70,53 @@ def forwarding(entries: list[Entry], target: int = 0) -> Commit:
 # -- the promises -------------------------------------------------------------------------------------------------
 
 
-async def only_what_was_acked_is_forwarded(wire: Wire) -> None:
+async def only_what_was_acked_is_forwarded(client: Client) -> None:
     """I1: an entry that is not pending (any more) forwards nothing; one that is, does and is acked."""
-    entries = await delivered(wire)
-    await wire.call("XACK", IN, GROUP, entries[1].id)
-    result = await committer(wire).commit(forwarding(entries))
-    assert [entry.data for entry in await contents(wire, OUT)] == [entries[0].data, entries[2].data]
+    entries = await delivered(client)
+    await client.call("XACK", IN, GROUP, entries[1].id)
+    result = await committer(client).commit(forwarding(entries))
+    assert [entry.data for entry in await contents(client, OUT)] == [entries[0].data, entries[2].data]
     assert (result.acked, result.stale) == (2, {entries[1].id})
-    assert await pending(wire) == 0
+    assert await pending(client) == 0
 
 
-async def the_first_commit_wins(wire: Wire) -> None:
+async def the_first_commit_wins(client: Client) -> None:
     """I2: taken over while its first owner was only slow, an entry is forwarded by whoever commits first."""
-    entries = await delivered(wire)
-    await wire.call("XCLAIM", IN, GROUP, "two", 0, *(entry.id for entry in entries))
-    winner = await committer(wire, "two").commit(forwarding(entries, target=0))
-    loser = await committer(wire, "one").commit(forwarding(entries, target=1))
-    assert len(await contents(wire, OUT)) == 3
-    assert len(await contents(wire, OTHER)) == 0
+    entries = await delivered(client)
+    await client.call("XCLAIM", IN, GROUP, "two", 0, *(entry.id for entry in entries))
+    winner = await committer(client, "two").commit(forwarding(entries, target=0))
+    loser = await committer(client, "one").commit(forwarding(entries, target=1))
+    assert len(await contents(client, OUT)) == 3
+    assert len(await contents(client, OTHER)) == 0
     assert (winner.acked, loser.acked, len(loser.stale)) == (3, 0, 3)
 
 
-async def a_repeated_commit_does_nothing_twice(wire: Wire) -> None:
+async def a_repeated_commit_does_nothing_twice(client: Client) -> None:
     """I2: the reply was lost, the commit is sent again."""
-    entries = await delivered(wire)
-    await committer(wire).commit(forwarding(entries))
-    await committer(wire).commit(forwarding(entries))
-    assert len(await contents(wire, OUT)) == 3
+    entries = await delivered(client)
+    await committer(client).commit(forwarding(entries))
+    await committer(client).commit(forwarding(entries))
+    assert len(await contents(client, OUT)) == 3
 
 
-async def a_dead_letter_is_a_commit_too(wire: Wire) -> None:
+async def a_dead_letter_is_a_commit_too(client: Client) -> None:
     """I4: a dead letter is there if and only if its entry was acked by the same step, and there once."""
-    entries = await delivered(wire, 1)
+    entries = await delivered(client, 1)
     fields = dead_letter(
         entries[0].fields, error="bad", traceback="", stage="s", origin=IN, origin_id="1-1", deliveries=2
     )
     for consumer in ("one", "two"):
         commit = Commit()
         commit.emit(entries[0].id, [(2, fields)])
-        await committer(wire, consumer).commit(commit)
-    letters = [read_dead_letter(entry) for entry in await contents(wire, DEAD)]
+        await committer(client, consumer).commit(commit)
+    letters = [read_dead_letter(entry) for entry in await contents(client, DEAD)]
     assert [(x.error, x.deliveries, x.fields) for x in letters] == [("bad", 2, {"data": '{"n":0}'})]
-    assert await pending(wire) == 0
+    assert await pending(client) == 0
 
 
-async def a_checkpoint_moves_with_its_records(wire: Wire) -> None:
+async def a_checkpoint_moves_with_its_records(client: Client) -> None:
     """I6: the same source commit, sent again after a lost reply, adds nothing and moves nothing."""
-    leases = Leases(wire, "me", PROBE)
+    leases = Leases(client, "me", PROBE)
     lease = await leases.take(LEASE)
     assert lease is not None
     for _ in range(2):
@@ -125,55 +125,55 @@ async def a_checkpoint_moves_with_its_records(wire: Wire) -> None:
             lease, targets=[OUT], records=[(0, (b"data", b"1")), (0, (b"data", b"2"))], read=2, checkpoint="2",
             done=False,
         )  # fmt: skip
-    assert [entry.data for entry in await contents(wire, OUT)] == [b"1", b"2"]
+    assert [entry.data for entry in await contents(client, OUT)] == [b"1", b"2"]
     again = await leases.take(LEASE)
     assert again is not None
     assert (again.checkpoint, again.commits, again.records) == ("2", 1, 2)
 
 
-async def a_fenced_source_adds_nothing(wire: Wire) -> None:
+async def a_fenced_source_adds_nothing(client: Client) -> None:
     """I6: a source that another process has taken over cannot add a record any more."""
-    leases = Leases(wire, "old", PROBE)
+    leases = Leases(client, "old", PROBE)
     old = await leases.take(LEASE)
     assert old is not None
-    await Leases(wire, "new", PROBE).take(LEASE)
+    await Leases(client, "new", PROBE).take(LEASE)
     with pytest.raises(FencedError):
         await leases.ingest(old, targets=[OUT], records=[(0, (b"data", b"1"))], read=1, checkpoint="1", done=False)
-    assert await contents(wire, OUT) == []
+    assert await contents(client, OUT) == []
 
 
-async def a_key_of_another_type_loses_nothing(wire: Wire) -> None:
+async def a_key_of_another_type_loses_nothing(client: Client) -> None:
     """Rule 1 of the script: what could make XADD fail is found out before the first write."""
-    entries = await delivered(wire)
-    await wire.call("SET", OTHER, "a string")
+    entries = await delivered(client)
+    await client.call("SET", OTHER, "a string")
     commit = forwarding(entries[:1])
     commit.forward(entries[1].id, 1, b"{}")
     with pytest.raises(WrongKeyTypeError, match="holds a string"):
-        await committer(wire).commit(commit)
-    assert await pending(wire) == 3
-    assert await contents(wire, OUT) == []
+        await committer(client).commit(commit)
+    assert await pending(client) == 3
+    assert await contents(client, OUT) == []
 
 
-async def an_exclusive_owner_commits_all_or_nothing(wire: Wire) -> None:
+async def an_exclusive_owner_commits_all_or_nothing(client: Client) -> None:
     """A sink's batch of which one entry is not ours any more acks nothing, and leaves the checkpoint."""
-    entries = await delivered(wire)
-    lease = await Leases(wire, "me", PROBE).take(LEASE)
+    entries = await delivered(client)
+    lease = await Leases(client, "me", PROBE).take(LEASE)
     assert lease is not None
-    await wire.call("XACK", IN, GROUP, entries[2].id)
+    await client.call("XACK", IN, GROUP, entries[2].id)
     commit = Commit()
     for entry in entries:
         commit.ack(entry.id)
-    result = await committer(wire, lease=LEASE).commit(commit, epoch=lease.epoch, checkpoint="99")
+    result = await committer(client, lease=LEASE).commit(commit, epoch=lease.epoch, checkpoint="99")
     assert (result.acked, result.missing) == (0, {entries[2].id})
-    assert await pending(wire) == 2
-    assert await wire.call("HGET", LEASE, "checkpoint") is None
+    assert await pending(client) == 2
+    assert await client.call("HGET", LEASE, "checkpoint") is None
 
 
-async def entries_that_became_one_thing_are_committed_all_or_none(wire: Wire) -> None:
+async def entries_that_became_one_thing_are_committed_all_or_none(client: Client) -> None:
     """I1 for many to one: a table of records of which one is not ours any more is not forwarded at all."""
-    entries = await delivered(wire)
-    await wire.call("XACK", IN, GROUP, entries[1].id)
-    one = committer(wire)
+    entries = await delivered(client)
+    await client.call("XACK", IN, GROUP, entries[1].id)
+    one = committer(client)
 
     def together(entries: list[Entry]) -> Commit:
         commit = Commit()
@@ -183,35 +183,35 @@ async def entries_that_became_one_thing_are_committed_all_or_none(wire: Wire) ->
         return commit
 
     result = await one.commit(together(entries), together=True)
-    assert (result.acked, result.missing, await pending(wire)) == (0, {entries[1].id}, 2)
-    assert await contents(wire, OUT) == []
+    assert (result.acked, result.missing, await pending(client)) == (0, {entries[1].id}, 2)
+    assert await contents(client, OUT) == []
     result = await one.commit(together([entries[0], entries[2]]), together=True)
-    assert (result.acked, result.missing, await pending(wire)) == (2, set(), 0)
-    assert [entry.data for entry in await contents(wire, OUT) + await contents(wire, OTHER)] == [b"table", b"other"]
+    assert (result.acked, result.missing, await pending(client)) == (2, set(), 0)
+    assert [entry.data for entry in await contents(client, OUT) + await contents(client, OTHER)] == [b"table", b"other"]
     again = await one.commit(together([entries[0], entries[2]]), together=True)
     assert again.missing == {entries[0].id, entries[2].id}
-    assert len(await contents(wire, OUT)) == 1
+    assert len(await contents(client, OUT)) == 1
 
 
-async def an_owner_that_was_fenced_off_commits_nothing(wire: Wire) -> None:
+async def an_owner_that_was_fenced_off_commits_nothing(client: Client) -> None:
     """A sink that another process has taken over cannot ack what it wrote to a file that is not its own any more."""
-    entries = await delivered(wire)
-    old = await Leases(wire, "old", PROBE).take(LEASE)
-    await Leases(wire, "new", PROBE).take(LEASE)
+    entries = await delivered(client)
+    old = await Leases(client, "old", PROBE).take(LEASE)
+    await Leases(client, "new", PROBE).take(LEASE)
     commit = Commit()
     commit.ack(entries[0].id)
     assert old is not None
     with pytest.raises(FencedError):
-        await committer(wire, lease=LEASE).commit(commit, epoch=old.epoch, checkpoint="9")
-    assert await pending(wire) == 3
+        await committer(client, lease=LEASE).commit(commit, epoch=old.epoch, checkpoint="9")
+    assert await pending(client) == 3
 
 
-async def an_owner_whose_server_went_back_commits_nothing(wire: Wire) -> None:
+async def an_owner_whose_server_went_back_commits_nothing(client: Client) -> None:
     """A server that lost its last commits has their entries again: what was written for them is to be cut off first."""
-    entries = await delivered(wire)
-    lease = await Leases(wire, "one", PROBE).take(LEASE)
+    entries = await delivered(client)
+    lease = await Leases(client, "one", PROBE).take(LEASE)
     assert lease is not None
-    owner = committer(wire, lease=LEASE)
+    owner = committer(client, lease=LEASE)
 
     async def acked(number: int, before: str, after: str) -> Committed:
         commit = Commit()
@@ -221,24 +221,24 @@ async def an_owner_whose_server_went_back_commits_nothing(wire: Wire) -> None:
     assert (await acked(0, "", "5")).acked == 1
     assert (await acked(1, "5", "9")).acked == 1
     assert (await acked(1, "5", "9")).missing == {entries[1].id}, "the same once more, for a reply that was lost"
-    await wire.call("HSET", LEASE, "checkpoint", "5")
+    await client.call("HSET", LEASE, "checkpoint", "5")
     with pytest.raises(FencedError, match="is not where its owner had moved it"):
         await acked(2, "9", "12")
-    assert await pending(wire) == 1
+    assert await pending(client) == 1
 
 
-async def a_portion_behind_a_refused_one_does_nothing(wire: Wire) -> None:
+async def a_portion_behind_a_refused_one_does_nothing(client: Client) -> None:
     """I8: portions of a commit are sent in one go; what the one before has not acked keeps back those behind it."""
-    entries = await delivered(wire)
+    entries = await delivered(client)
     head = (GROUP, "one", "", "", "", entries[0].id, 1)
     reply = await scripts.call_script(
-        wire, "commit", [IN, PROBE, PROBE, OUT, PROBE, "{t}:@ledger"], [*head, entries[1].id, "4", b"{}"]
+        client, "commit", [IN, PROBE, PROBE, OUT, PROBE, "{t}:@ledger"], [*head, entries[1].id, "4", b"{}"]
     )
     assert reply == [0, [], b"EARLY", []]
-    assert (await pending(wire), await contents(wire, OUT)) == (3, [])
+    assert (await pending(client), await contents(client, OUT)) == (3, [])
 
 
-Scenario = Callable[[Wire], Awaitable[None]]
+Scenario = Callable[[Client], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -277,15 +277,15 @@ GATES = [
 
 
 @pytest.mark.parametrize("gate", GATES, ids=str)
-async def test_promise_holds(gate: Gate, wire: Wire) -> None:
-    await gate.scenario(wire)
+async def test_promise_holds(gate: Gate, client: Client) -> None:
+    await gate.scenario(client)
 
 
 @pytest.mark.parametrize("gate", GATES, ids=str)
-async def test_promise_breaks_without_its_gate(gate: Gate, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_promise_breaks_without_its_gate(gate: Gate, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     take_out(gate, monkeypatch)
     with pytest.raises((AssertionError, pytest.fail.Exception, ServerError, FencedError)):
-        await gate.scenario(wire)
+        await gate.scenario(client)
 
 
 def take_out(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,14 +302,14 @@ def take_out(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def full(wire: Wire) -> Wire:
+async def full(client: Client) -> Client:
     """A server that is out of memory, with entries that were delivered before."""
-    await delivered(wire)
-    await wire.call("CONFIG", "SET", "maxmemory", 1)
-    return wire
+    await delivered(client)
+    await client.call("CONFIG", "SET", "maxmemory", 1)
+    return client
 
 
-async def test_a_server_out_of_memory_refuses_the_whole_commit(full: Wire) -> None:
+async def test_a_server_out_of_memory_refuses_the_whole_commit(full: Client) -> None:
     entries = await contents(full, IN)
     with pytest.raises(TryAgainError, match="OOM"):
         await committer(full).commit(forwarding(entries))
@@ -326,52 +326,52 @@ def test_every_script_lets_the_server_refuse_it_whole() -> None:
     assert [name for name in names if not scripts.source_of(name)[0].startswith("#!lua")] == []
 
 
-async def test_a_script_that_the_server_forgot_is_sent_again(wire: Wire) -> None:
-    entries = await delivered(wire)
-    await committer(wire).commit(forwarding(entries[:1]))
-    await wire.call("SCRIPT", "FLUSH")
-    await committer(wire).commit(forwarding(entries[1:]))
-    assert len(await contents(wire, OUT)) == 3
+async def test_a_script_that_the_server_forgot_is_sent_again(client: Client) -> None:
+    entries = await delivered(client)
+    await committer(client).commit(forwarding(entries[:1]))
+    await client.call("SCRIPT", "FLUSH")
+    await committer(client).commit(forwarding(entries[1:]))
+    assert len(await contents(client, OUT)) == 3
 
 
-async def test_a_script_that_the_server_forgot_is_sent_again_before_all_portions(wire: Wire) -> None:
-    entries = await delivered(wire, 1000)
-    await wire.call("SCRIPT", "FLUSH")
-    assert (await committer(wire).commit(forwarding(entries))).acked == 1000
-    assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
+async def test_a_script_that_the_server_forgot_is_sent_again_before_all_portions(client: Client) -> None:
+    entries = await delivered(client, 1000)
+    await client.call("SCRIPT", "FLUSH")
+    assert (await committer(client).commit(forwarding(entries))).acked == 1000
+    assert [entry.data for entry in await contents(client, OUT)] == [entry.data for entry in entries]
 
 
 async def test_a_script_that_the_server_forgets_between_two_portions_is_sent_again(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forgotten: list[object] = []
-    really = wire.call_many
+    really = client.call_many
 
     async def and_forget(commands: Sequence[Sequence[Argument]]) -> list[Reply | ServerError]:
         replies = await really([*commands[:2], ("SCRIPT", "FLUSH"), *commands[2:]])
         forgotten.append(replies.pop(2))
         return replies
 
-    entries = await delivered(wire, 1000)
-    await committer(wire).commit(forwarding(entries[:1]))
-    monkeypatch.setattr(wire, "call_many", and_forget)
-    assert (await committer(wire).commit(forwarding(entries[1:]))).acked == 999
+    entries = await delivered(client, 1000)
+    await committer(client).commit(forwarding(entries[:1]))
+    monkeypatch.setattr(client, "call_many", and_forget)
+    assert (await committer(client).commit(forwarding(entries[1:]))).acked == 999
     assert b"OK" in forgotten
-    assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
+    assert [entry.data for entry in await contents(client, OUT)] == [entry.data for entry in entries]
 
 
-async def test_a_large_commit_is_sent_in_portions_and_in_order(wire: Wire) -> None:
-    entries = await delivered(wire, 2500)
+async def test_a_large_commit_is_sent_in_portions_and_in_order(client: Client) -> None:
+    entries = await delivered(client, 2500)
     commit = forwarding(entries)
     assert len(commit.seal()) == 20
-    assert (await committer(wire).commit(commit)).acked == 2500
-    assert [entry.data for entry in await contents(wire, OUT)] == [entry.data for entry in entries]
+    assert (await committer(client).commit(commit)).acked == 2500
+    assert [entry.data for entry in await contents(client, OUT)] == [entry.data for entry in entries]
 
 
-async def test_fan_out_and_headers_arrive_as_they_were_emitted(wire: Wire) -> None:
-    entries = await delivered(wire, 1)
+async def test_fan_out_and_headers_arrive_as_they_were_emitted(client: Client) -> None:
+    entries = await delivered(client, 1)
     commit = Commit()
     commit.emit(entries[0].id, [(0, (b"data", b"1", b"key", b"k")), (1, (b"a", b"x", b"b", b"y"))])
-    await committer(wire).commit(commit)
-    assert [entry.fields for entry in await contents(wire, OUT)] == [[b"data", b"1", b"key", b"k"]]
-    assert [entry.fields for entry in await contents(wire, OTHER)] == [[b"a", b"x", b"b", b"y"]]
+    await committer(client).commit(commit)
+    assert [entry.fields for entry in await contents(client, OUT)] == [[b"data", b"1", b"key", b"k"]]
+    assert [entry.fields for entry in await contents(client, OTHER)] == [[b"a", b"x", b"b", b"y"]]

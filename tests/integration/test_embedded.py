@@ -15,16 +15,16 @@ import pytest
 import redis
 
 from papyra_flow.errors import EmbeddedServerError
-from papyra_flow.streams.embedded import EmbeddedServer
+from papyra_flow.streams.embedded.server import EmbeddedServer
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client, eventually
+from tests.harness.servers import eventually, plain_client
 
 ENDLESS = "pipeline: p\nstages:\n  g: {read: {generate: {rate: 50}}, to: s}\n  t: {from: s, to: out}\n"
 USER = """\
 import sys
 from pathlib import Path
-from papyra_flow.streams.embedded import EmbeddedServer
+from papyra_flow.streams.embedded.server import EmbeddedServer
 
 server = EmbeddedServer(Path(sys.argv[1]), "p")
 server.start()
@@ -34,7 +34,7 @@ sys.stdin.readline()
 
 
 def pid_of(url: str) -> int:
-    with client(url) as found:
+    with plain_client(url) as found:
         return int(found.info("server")["process_id"])
 
 
@@ -91,13 +91,13 @@ def test_the_last_user_that_is_killed_takes_the_server_along(place: Path, number
 
 def test_what_was_written_is_there_after_a_kill(place: Path) -> None:
     with user(place) as (process, url):
-        with client(url) as found:
+        with plain_client(url) as found:
             found.set("k", "v")
         process.kill()
         process.wait()
     again = EmbeddedServer(place, "p")
     again.start()
-    with client(again.url) as found:
+    with plain_client(again.url) as found:
         assert found.get("k") == b"v"
     again.leave()
 
@@ -138,7 +138,7 @@ def test_a_folder_that_is_deleted_under_a_run_is_told(folder: PipelineFolder) ->
     url = f"unix://{log.with_name('server.sock')}"
     eventually(lambda: reached(url), "the server's answer")
     pid = pid_of(url)
-    with client(url) as found:
+    with plain_client(url) as found:
         eventually(lambda: found.exists("{p}:out"), "records")
     shutil.rmtree(folder.path / ".papyra-flow")
     process.send_signal(signal.SIGINT)
@@ -151,7 +151,7 @@ def test_a_folder_that_is_deleted_under_a_run_is_told(folder: PipelineFolder) ->
 
 def reached(url: str) -> bool:
     try:
-        with client(url) as found:
+        with plain_client(url) as found:
             return bool(found.ping())
     except (redis.RedisError, OSError):
         return False

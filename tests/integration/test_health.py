@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from papyra_flow.operate.doctor import examine
-from papyra_flow.streams.health import Finding, server_findings
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.admin.health import Finding, server_findings
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.acl import users
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.ports import free_port
@@ -26,7 +26,7 @@ PIPELINE = """\
 async def found(server: LocalServer, url: str = "") -> dict[str, Finding]:
     asked = Server(url or server.url)
     try:
-        return {one.check: one for one in await server_findings(asked.wire)}
+        return {one.check: one for one in await server_findings(asked.client)}
     finally:
         await asked.close()
 

@@ -10,12 +10,12 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.streams.commit import Commit, Committer
-from papyra_flow.streams.groups import GroupSpec, create_groups
-from papyra_flow.streams.ledger import Account, audit, losses, reopen
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.wire import Wire
-from tests.harness.servers import FLAVOURS, client
+from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.commit.ledger import Account, audit, losses, reopen
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
+from tests.harness.servers import FLAVOURS, plain_client
 
 KEY, GROUP, LEDGER, OUT = "{t}:in", "g", "{t}:@ledger", "{t}:out"
 SPEC = GroupSpec(KEY, GROUP)
@@ -24,14 +24,14 @@ SPEC = GroupSpec(KEY, GROUP)
 class Pipeline:
     """A group with one consumer of the pipeline's own, and a plain client that may do anything beside it."""
 
-    def __init__(self, wire: Wire, others: redis.Redis) -> None:
-        self.wire = wire
+    def __init__(self, client: Client, others: redis.Redis) -> None:
+        self.client = client
         self.others = others
         self.added = 0
 
     async def start(self, already: int = 0, start: str = "0") -> None:
         self.add(already)
-        await create_groups(self.wire, [GroupSpec(KEY, GROUP, start)], marker="{t}:@applied")
+        await create_groups(self.client, [GroupSpec(KEY, GROUP, start)], marker="{t}:@applied")
 
     def add(self, count: int) -> None:
         for _ in range(count):
@@ -46,13 +46,13 @@ class Pipeline:
         commit = Commit()
         commit.extend(ids, [0] * len(ids), [b"{}"] * len(ids))
         committer = Committer(
-            self.wire, source=KEY, group=GROUP, consumer="ours", probe="{t}:@probe", lease=None, targets=[OUT],
+            self.client, source=KEY, group=GROUP, consumer="ours", probe="{t}:@probe", lease=None, targets=[OUT],
             ledger=LEDGER,
         )  # fmt: skip
         return (await committer.commit(commit)).acked if ids else 0
 
     async def audit(self) -> Account:
-        (account,) = (await audit(self.wire, LEDGER, [SPEC])).accounts
+        (account,) = (await audit(self.client, LEDGER, [SPEC])).accounts
         return account
 
     async def finish(self) -> None:
@@ -70,8 +70,8 @@ class Pipeline:
 
 
 @pytest.fixture
-async def pipeline(wire: Wire, any_url: str) -> Pipeline:
-    return Pipeline(wire, client(any_url))
+async def pipeline(client: Client, any_url: str) -> Pipeline:
+    return Pipeline(client, plain_client(any_url))
 
 
 def number(reply: Any) -> int:
@@ -150,7 +150,7 @@ async def test_what_others_take_is_found_to_the_entry(
     await pipeline.audit()
     await pipeline.finish()
     assert (await pipeline.audit()).lost == taken, "told once"
-    assert await losses(pipeline.wire, LEDGER) == {(KEY, GROUP): taken}
+    assert await losses(pipeline.client, LEDGER) == {(KEY, GROUP): taken}
 
 
 Step = tuple[str, int]
@@ -168,9 +168,9 @@ async def test_whatever_a_pipeline_does_by_itself_is_no_loss(
 ) -> None:
     url = shared_servers(flavour)
     server = Server(url)
-    with client(url) as others:
+    with plain_client(url) as others:
         others.flushall()
-        p = Pipeline(server.wire, others)
+        p = Pipeline(server.client, others)
         await p.start(already, start)
         held: list[bytes] = []
         for what, count in steps:
@@ -207,20 +207,20 @@ async def test_a_group_that_was_moved_on_purpose_has_lost_nothing(pipeline: Pipe
     await pipeline.start(already=10)
     await pipeline.audit()
     pipeline.others.xgroup_setid(KEY, GROUP, "$")
-    await reopen(pipeline.wire, LEDGER, [SPEC])
+    await reopen(pipeline.client, LEDGER, [SPEC])
     assert (await pipeline.audit()).lost == 0
     pipeline.others.xgroup_setid(KEY, GROUP, "0")
-    await reopen(pipeline.wire, LEDGER, [SPEC])
+    await reopen(pipeline.client, LEDGER, [SPEC])
     await pipeline.finish()
     assert (await pipeline.audit()).lost == 0
 
 
 async def test_a_ledger_that_is_gone_has_another_name(pipeline: Pipeline) -> None:
     await pipeline.start(already=1)
-    before = (await audit(pipeline.wire, LEDGER, [SPEC])).name
-    assert (await audit(pipeline.wire, LEDGER, [SPEC])).name == before
+    before = (await audit(pipeline.client, LEDGER, [SPEC])).name
+    assert (await audit(pipeline.client, LEDGER, [SPEC])).name == before
     pipeline.others.delete(LEDGER)
     await pipeline.commit(pipeline.read(1))
-    after = await audit(pipeline.wire, LEDGER, [SPEC])
+    after = await audit(pipeline.client, LEDGER, [SPEC])
     assert after.name != before
     assert after.accounts[0].lost == 0

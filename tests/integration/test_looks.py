@@ -12,72 +12,72 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.errors import LostEntriesError
-from papyra_flow.runtime.drain import Drain
-from papyra_flow.streams.backlog import Counter, counted
-from papyra_flow.streams.ends import ends_of
-from papyra_flow.streams.positions import look
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.wire import Wire
+from papyra_flow.runtime.process.drain import Drain
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.ends import ends_of
+from papyra_flow.streams.groups.lag import Counter, counted
+from papyra_flow.streams.groups.snapshot import look
 from tests.harness.pipelines import PipelineFolder
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 KEY, GROUP = "{l}:s", "g"
 
 
-async def added(wire: Wire, number: int, size: int = 10) -> None:
+async def added(client: Client, number: int, size: int = 10) -> None:
     for _ in range(number):
-        await wire.call("XADD", KEY, "*", "data", b"x" * size)
+        await client.call("XADD", KEY, "*", "data", b"x" * size)
 
 
-async def calls(wire: Wire, command: str) -> int:
+async def calls(client: Client, command: str) -> int:
     """How often a command was executed, in scripts too."""
-    text = await wire.call("INFO", "commandstats")
+    text = await client.call("INFO", "commandstats")
     assert isinstance(text, bytes)
     line = next((line for line in text.decode().splitlines() if line.startswith(f"cmdstat_{command}:")), "")
     return int(line.partition("calls=")[2].partition(",")[0] or 0)
 
 
 @pytest.mark.parametrize("size", [10, 16_384, 3_000_000])
-async def test_a_look_copies_no_entry_though_no_lag_is_known(wire: Wire, size: int) -> None:
-    await added(wire, 20, size)
-    await wire.call("XGROUP", "CREATE", KEY, GROUP, "0")
-    reply = await wire.call("XREVRANGE", KEY, "+", "-", "COUNT", 2)
+async def test_a_look_copies_no_entry_though_no_lag_is_known(client: Client, size: int) -> None:
+    await added(client, 20, size)
+    await client.call("XGROUP", "CREATE", KEY, GROUP, "0")
+    reply = await client.call("XREVRANGE", KEY, "+", "-", "COUNT", 2)
     assert isinstance(reply, list)
-    await wire.call("XDEL", KEY, reply[1][0])
-    await wire.call("CONFIG", "RESETSTAT")
-    group = (await look(wire, [KEY])).streams[KEY].groups[GROUP]
+    await client.call("XDEL", KEY, reply[1][0])
+    await client.call("CONFIG", "RESETSTAT")
+    group = (await look(client, [KEY])).streams[KEY].groups[GROUP]
     assert (group.lag, group.exact) == (19, False)
-    assert [await calls(wire, name) for name in ("xrange", "xrevrange", "xread", "xinfo|stream")] == [0, 0, 0, 0]
+    assert [await calls(client, name) for name in ("xrange", "xrevrange", "xread", "xinfo|stream")] == [0, 0, 0, 0]
 
 
-async def test_large_entries_are_not_copied_to_count_or_name_them(wire: Wire) -> None:
-    await added(wire, 5, 3_000_000)
-    await wire.call("XGROUP", "CREATE", KEY, GROUP, "0")
-    reply = await wire.call("XREVRANGE", KEY, "+", "-", "COUNT", 2)
+async def test_large_entries_are_not_copied_to_count_or_name_them(client: Client) -> None:
+    await added(client, 5, 3_000_000)
+    await client.call("XGROUP", "CREATE", KEY, GROUP, "0")
+    reply = await client.call("XREVRANGE", KEY, "+", "-", "COUNT", 2)
     assert isinstance(reply, list)
-    await wire.call("XDEL", KEY, reply[1][0])
-    size = await wire.call("MEMORY", "USAGE", KEY)
+    await client.call("XDEL", KEY, reply[1][0])
+    size = await client.call("MEMORY", "USAGE", KEY)
     assert isinstance(size, int)
-    await wire.call("CONFIG", "RESETSTAT")
-    positions = await counted(wire, await look(wire, [KEY]))
+    await client.call("CONFIG", "RESETSTAT")
+    positions = await counted(client, await look(client, [KEY]))
     assert not positions.streams[KEY].groups[GROUP].exact
-    assert await ends_of(wire, [positions.streams[KEY]], [size]) == [(None, None)]
-    assert [await calls(wire, name) for name in ("xrange", "xinfo|stream")] == [0, 0]
+    assert await ends_of(client, [positions.streams[KEY]], [size]) == [(None, None)]
+    assert [await calls(client, name) for name in ("xrange", "xinfo|stream")] == [0, 0]
 
 
-async def test_small_entries_are_counted_and_named(wire: Wire) -> None:
-    await added(wire, 300)
-    await wire.call("XGROUP", "CREATE", KEY, GROUP, "0")
-    reply = await wire.call("XRANGE", KEY, "-", "+")
+async def test_small_entries_are_counted_and_named(client: Client) -> None:
+    await added(client, 300)
+    await client.call("XGROUP", "CREATE", KEY, GROUP, "0")
+    reply = await client.call("XRANGE", KEY, "-", "+")
     assert isinstance(reply, list)
-    await wire.call("XDEL", KEY, reply[100][0])
-    size = await wire.call("MEMORY", "USAGE", KEY)
+    await client.call("XDEL", KEY, reply[100][0])
+    size = await client.call("MEMORY", "USAGE", KEY)
     assert isinstance(size, int)
-    positions = await counted(wire, await look(wire, [KEY]))
+    positions = await counted(client, await look(client, [KEY]))
     group = positions.streams[KEY].groups[GROUP]
     assert (group.lag, group.exact) == (299, True)
     ends = (reply[0][0].decode(), reply[-1][0].decode())
-    assert await ends_of(wire, [positions.streams[KEY]], [size]) == [ends]
+    assert await ends_of(client, [positions.streams[KEY]], [size]) == [ends]
 
 
 OPERATIONS = st.lists(
@@ -99,7 +99,7 @@ def test_a_count_never_says_room_where_there_is_none_and_comes_to_rest_at_the_tr
     any_url: str, operations: list[tuple[str, int]]
 ) -> None:
     """While entries are deleted it may be too high; when the group has read on, or nothing is there, it is right."""
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         plain.flushall()
         plain.xgroup_create(KEY, GROUP, "0", mkstream=True)
         asyncio.run(_follows(any_url, plain, [("add", 3), ("delete", 1), *operations]))
@@ -107,10 +107,10 @@ def test_a_count_never_says_room_where_there_is_none_and_comes_to_rest_at_the_tr
 
 async def _follows(url: str, plain: redis.Redis, operations: list[tuple[str, int]]) -> None:
     server = Server(url)
-    counter = Counter(server.wire, KEY)
+    counter = Counter(server.client, KEY)
 
     async def lag(at_most: int) -> int:
-        stream = (await look(server.wire, [KEY])).streams[KEY]
+        stream = (await look(server.client, [KEY])).streams[KEY]
         group = stream.groups[GROUP]
         return group.lag if group.exact and not group.lag else await counter.lag(group, stream.length, at_most=at_most)
 
@@ -157,7 +157,7 @@ def _filled(plain: redis.Redis, number: int) -> list[bytes]:
 async def _drained(folder: PipelineFolder, url: str) -> int:
     result = await folder.pipeline(PIPELINE).run(url, drain=True)
     assert (result.outcome, result.streams["s"]["backlog"]) == ("drained", 0)
-    with client(url) as plain:
+    with plain_client(url) as plain:
         return int(plain.xlen("{l}:t"))
 
 
@@ -165,7 +165,7 @@ async def test_a_run_does_not_end_early_where_the_server_says_that_nothing_is_le
     any_url: str, folder: PipelineFolder
 ) -> None:
     """XGROUP SETID ... ENTRIESREAD says how many entries a group has read, and the server believes it."""
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         _filled(plain, 50)
         plain.execute_command("XGROUP", "SETID", KEY, "a", "0", "ENTRIESREAD", 50)
         assert plain.xinfo_groups(KEY)[0]["lag"] == 0
@@ -174,14 +174,14 @@ async def test_a_run_does_not_end_early_where_the_server_says_that_nothing_is_le
 
 @pytest.mark.parametrize("deleted", [[-1], [10], [0], [48, 49], list(range(50))])
 async def test_a_run_ends_though_the_lag_is_not_known(any_url: str, folder: PipelineFolder, deleted: list[int]) -> None:
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         ids = _filled(plain, 50)
         plain.xdel(KEY, *(ids[number] for number in deleted))
     assert await _drained(folder, any_url) == 50 - len(deleted)
 
 
 async def test_a_run_ends_though_the_server_counts_entries_that_are_gone(any_url: str, folder: PipelineFolder) -> None:
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         _filled(plain, 50)
         plain.xreadgroup("a", "x", {KEY: ">"}, count=10, noack=True)
         plain.xtrim(KEY, maxlen=5, approximate=False)
@@ -202,13 +202,13 @@ async def test_writers_go_on_when_their_readers_have_caught_up_whatever_the_lag_
         streams: {s: {retain: all, max_backlog: 20}, t: {retain: all}}
         """)
     folder.records("in.jsonl", [{"n": number} for number in range(200)])
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         ids = _filled(plain, 300)
         plain.xreadgroup("a", "x", {KEY: ">"}, count=300, noack=True)
         plain.xdel(KEY, ids[-1])
     result = await folder.run(any_url)
     assert result.outcome == "drained"
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         assert plain.xlen("{l}:t") == 200
 
 
@@ -219,9 +219,9 @@ async def test_what_waits_is_seen_whatever_the_lag_says_and_copied_once(
     """The decision alone: no consumer is at work that could be faster than the look."""
     topology = folder.pipeline(PIPELINE).topology()
     server = Server(any_url)
-    around: Any = SimpleNamespace(topology=topology, server=server, activity=asyncio.Event())
-    drain = Drain(around, ["a"], lambda: True)
-    with client(any_url) as plain:
+    context: Any = SimpleNamespace(topology=topology, server=server, activity=asyncio.Event())
+    drain = Drain(context, ["a"], lambda: True)
+    with plain_client(any_url) as plain:
         ids = _filled(plain, 5)
         if told == "nothing":
             plain.execute_command("XGROUP", "SETID", KEY, "a", "0", "ENTRIESREAD", 5)
@@ -230,7 +230,7 @@ async def test_what_waits_is_seen_whatever_the_lag_says_and_copied_once(
         assert [await drain.drained() for _ in range(3)] == [False] * 3
         plain.config_resetstat()
         assert [await drain.drained() for _ in range(3)] == [False] * 3
-        assert await calls(server.wire, "xrange") == 0
+        assert await calls(server.client, "xrange") == 0
         plain.xreadgroup("a", "c", {KEY: ">"}, count=3)
         assert not await drain.drained()  # pending
         plain.xack(KEY, "a", *ids)

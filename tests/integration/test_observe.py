@@ -8,13 +8,13 @@ from typing import Any
 
 import redis
 
+from papyra_flow.drawing.picture import picture
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
 from papyra_flow.observe.histograms import Histogram
 from papyra_flow.observe.prometheus import exposition
 from papyra_flow.observe.reports import read_reports
-from papyra_flow.streams.server import Server
-from papyra_flow.topology.picture import picture
+from papyra_flow.streams.connection.server import Server
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder, Running, until
 
@@ -43,7 +43,7 @@ async def test_a_worker_reports_while_it_runs_and_takes_it_back_at_the_end(
         send(redis_client, 1, 2, 0)
 
         async def told() -> Any:
-            (report,) = await read_reports(server.wire, "{p}:@workers")
+            (report,) = await read_reports(server.client, "{p}:@workers")
             return report
 
         deadline = time.monotonic() + HANGS_SECONDS
@@ -62,7 +62,7 @@ async def test_a_report_of_a_process_that_is_gone_is_not_counted(redis_client: r
     redis_client.hset(
         "{p}:@workers", mapping={"old": json.dumps(old), "junk": "junk", "other": json.dumps({"at": "x"})}
     )
-    assert await read_reports(server.wire, "{p}:@workers") == []
+    assert await read_reports(server.client, "{p}:@workers") == []
     await server.close()
 
 
@@ -74,7 +74,7 @@ async def test_latency_is_known_from_end_to_end_of_a_record_a_second(
     )
     folder.pipeline(CHAIN.replace("b: {from: t, to: u}", f'b: {{from: t, process: [{{run: "{module}:slow"}}], to: u}}'))
     async with Running(folder.topology(), url, drain=False) as running:
-        await until(lambda: running.worker._around.clock.known)
+        await until(lambda: running.worker._context.clock.known)
         send(redis_client, *range(1, 200))
         await until(lambda: redis_client.xlen("{p}:v") == 199)
         await until(lambda: running.counters.stages["c"].timings.end_to_end.count >= 1)

@@ -10,7 +10,7 @@ import pytest
 
 from papyra_flow.errors import ConnectorError, WrongKeyTypeError
 from tests.harness.pipelines import PipelineFolder, Running, until
-from tests.harness.servers import LocalServer, client
+from tests.harness.servers import LocalServer, plain_client
 
 RECORDS = 20_000
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always")
@@ -82,5 +82,5 @@ async def test_a_hash_that_is_none_ends_the_run_and_buries_nothing(
         table.set("prices", "no hash")
     with pytest.raises(WrongKeyTypeError, match="cannot look up in the hash prices"):
         await folder.run(url)
-    with client(url) as server:
+    with plain_client(url) as server:
         assert server.xlen("{p}:@dead:price") == 0

@@ -9,15 +9,15 @@ import redis
 
 from papyra_flow.errors import PipelineFailedError, WrongKeyTypeError
 from papyra_flow.observe.counters import StageCounters
-from papyra_flow.runtime.backpressure import Gates
-from papyra_flow.runtime.keepalive import Keepalive
-from papyra_flow.runtime.pauses import Pauses
-from papyra_flow.runtime.regroup import regroup
-from papyra_flow.runtime.run import apply_topology
-from papyra_flow.runtime.stage import StageRuntime, Surroundings
-from papyra_flow.runtime.trimmer import Trimmer
-from papyra_flow.streams.lease import Leases
-from papyra_flow.streams.server import Server
+from papyra_flow.runtime.consumer.group_repair import repair_group
+from papyra_flow.runtime.process.run import apply_topology
+from papyra_flow.runtime.services.backpressure import Gates
+from papyra_flow.runtime.services.keepalive import Keepalive
+from papyra_flow.runtime.services.pauses import Pauses
+from papyra_flow.runtime.services.trimming import Trimmer
+from papyra_flow.runtime.stage.stage import StageRuntime, WorkerContext
+from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.connection.server import Server
 from tests.harness.pipelines import PipelineFolder
 
 
@@ -27,23 +27,23 @@ async def stage(folder: PipelineFolder, url: str) -> AsyncIterator[StageRuntime]
     folder.pipeline("pipeline: p\nstages: {a: {from: s, to: t}}\nstreams: {s: {}}\n")
     topology, server = folder.topology(), Server(url)
     await apply_topology(server, topology)
-    around = Surroundings(
-        topology, server, "test", Gates(), Keepalive(url), Trimmer(server.wire, {}),
-        Leases(server.wire, "test", topology.keys.probe), Pauses(server.wire, topology.keys.paused),
+    context = WorkerContext(
+        topology, server, "test", Gates(), Keepalive(url), Trimmer(server.client, {}),
+        Leases(server.client, "test", topology.keys.probe), Pauses(server.client, topology.keys.paused),
     )  # fmt: skip
-    yield StageRuntime(topology.stages["a"], around, StageCounters())
+    yield StageRuntime(topology.stages["a"], context, StageCounters())
     await server.close()
 
 
 async def test_a_group_that_is_there_is_no_trouble(stage: StageRuntime) -> None:
-    await regroup(stage)
+    await repair_group(stage)
 
 
 async def test_groups_of_a_server_that_lost_everything_are_created_anew(
     stage: StageRuntime, redis_client: redis.Redis
 ) -> None:
     redis_client.flushall()
-    await regroup(stage)
+    await repair_group(stage)
     assert [group["name"] for group in redis_client.xinfo_groups("{p}:s")] == [b"a"]
 
 
@@ -52,7 +52,7 @@ async def test_a_group_that_alone_is_gone_was_destroyed_by_somebody(
 ) -> None:
     redis_client.xgroup_destroy("{p}:s", "a")
     with pytest.raises(PipelineFailedError, match="the group 'a' of the stage 'a' was destroyed while it ran"):
-        await regroup(stage)
+        await repair_group(stage)
 
 
 async def test_a_stream_that_was_replaced_is_told_from_a_group_that_was_destroyed(
@@ -60,4 +60,4 @@ async def test_a_stream_that_was_replaced_is_told_from_a_group_that_was_destroye
 ) -> None:
     redis_client.set("{p}:s", "mine")
     with pytest.raises(WrongKeyTypeError, match="holds a string: not a stream"):
-        await regroup(stage)
+        await repair_group(stage)

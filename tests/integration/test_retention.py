@@ -10,11 +10,11 @@ import redis
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.streams.entries import id_after, parse_id
+from papyra_flow.records.entries import id_after, parse_id
+from papyra_flow.streams.admin.repair import id_at_length
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.retention import trim_acked
-from papyra_flow.streams.server import Server
-from papyra_flow.streams.upkeep import id_at_length
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 KEY = "{r}:s"
 LARGEST = 2**64 - 1
@@ -45,7 +45,7 @@ def test_what_no_group_has_left_to_do_is_trimmed_and_nothing_else(
     any_url: str, ids: list[Id], groups: list[tuple[int, set[int]]]
 ) -> None:
     """Each group has read its first entries, and acked all of them but some."""
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         plain.flushall()
         for id_ in ids:
             plain.xadd(KEY, {"data": "x"}, id=text(id_))
@@ -73,7 +73,7 @@ def _read(plain: redis.Redis, group: str, ids: list[Id], read: int, pending: set
 async def _trimmed(url: str) -> None:
     server = Server(url)
     try:
-        await trim_acked(server.wire, KEY, exact=True)
+        await trim_acked(server.client, KEY, exact=True)
     finally:
         await server.close()
 
@@ -84,8 +84,8 @@ async def _trimmed(url: str) -> None:
 )
 async def test_a_trim_to_nothing_takes_the_last_entry_too(any_url: str, id_: str, after: str) -> None:
     assert id_after(id_) == after
-    with client(any_url) as plain:
+    with plain_client(any_url) as plain:
         plain.xadd(KEY, {"data": "x"}, id=id_)
     server = Server(any_url)
-    assert await id_at_length(server.wire, KEY, 0) == after
+    assert await id_at_length(server.client, KEY, 0) == after
     await server.close()

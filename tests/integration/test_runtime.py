@@ -16,14 +16,14 @@ import pytest
 import redis
 
 from papyra_flow.errors import ConnectionLostError, ConnectorError, PipelineFailedError, UsageError, WrongKeyTypeError
-from papyra_flow.streams.claiming import Claimer
-from papyra_flow.streams.commit import Commit, Committed, Committer
-from papyra_flow.streams.dead import DeadLetter, find_dead
-from papyra_flow.streams.entries import Entry
-from papyra_flow.streams.server import Server
+from papyra_flow.records.entries import Entry
+from papyra_flow.streams.admin.dead_letters import DeadLetter, find_dead
+from papyra_flow.streams.commit.commit import Commit, Committed, Committer
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.claims import Claimer
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder, Running, until
-from tests.harness.servers import client
+from tests.harness.servers import plain_client
 
 STEPS = """\
     import asyncio
@@ -172,7 +172,7 @@ async def test_every_kind_of_step_works_in_a_chain(folder: PipelineFolder, url: 
 
 
 async def test_a_lookup_in_a_redis_hash_asks_for_what_holds_now(folder: PipelineFolder, any_url: str) -> None:
-    with client(any_url) as server:
+    with plain_client(any_url) as server:
         server.hset("prices", mapping={"a": '{"price": 3}', "b": "plain"})
     folder.records("in.jsonl", [{"n": 0, "k": "a"}, {"n": 1, "k": "b"}, {"n": 2, "k": "none"}])
     folder.pipeline(
@@ -706,7 +706,7 @@ async def test_a_stream_of_another_server_is_copied_once_with_its_headers(
     )
     for _ in range(2):
         await folder.run(url, drain=True)
-    with other.client as far, client(url) as near:
+    with other.client as far, plain_client(url) as near:
         copied: Any = far.xrange("copied")
         assert [json.loads(fields[b"data"])["n"] for _, fields in copied] == list(range(100))
         here: Any = near.xrange("here")
@@ -745,16 +745,16 @@ async def test_an_owner_that_was_overtaken_while_it_waited_for_the_file_leaves_i
     """A newer owner came, wrote everything and left, between this one's lease and its lock on the file."""
     folder.records("in.jsonl", numbered(10))
     folder.pipeline("pipeline: p\nstages:\n  a: {read: {jsonl: in.jsonl}, write: {jsonl: out.jsonl}}\n")
-    client(url).hset("{p}:@sink:a", "checkpoint", "0")
+    plain_client(url).hset("{p}:@sink:a", "checkpoint", "0")
     with (folder.path / "out.jsonl").open("ab") as somebody:
         fcntl.flock(somebody, fcntl.LOCK_EX)
         async with Running(folder.topology(), url) as late:
-            await until(lambda: client(url).hget("{p}:@sink:a", "epoch") == b"1")
+            await until(lambda: plain_client(url).hget("{p}:@sink:a", "epoch") == b"1")
             async with Running(folder.topology(), url) as newer:
-                await until(lambda: client(url).hget("{p}:@sink:a", "epoch") == b"2")
+                await until(lambda: plain_client(url).hget("{p}:@sink:a", "epoch") == b"2")
                 # The newer one is through: as if it had had the lock before, and had let go of it again.
                 (folder.path / "out.jsonl").write_text("all that it wrote\n")
-                client(url).hset("{p}:@sink:a", mapping={"epoch": "3", "owner": "newest", "checkpoint": "18"})
+                plain_client(url).hset("{p}:@sink:a", mapping={"epoch": "3", "owner": "newest", "checkpoint": "18"})
                 fcntl.flock(somebody, fcntl.LOCK_UN)
                 await until(lambda: late.worker.at_rest and newer.worker.at_rest)
                 assert (folder.path / "out.jsonl").read_text() == "all that it wrote\n"
@@ -763,7 +763,7 @@ async def test_an_owner_that_was_overtaken_while_it_waited_for_the_file_leaves_i
 async def dead_letters(url: str, key: str) -> list[DeadLetter]:
     server = Server(url)
     try:
-        return await find_dead(server.wire, key)
+        return await find_dead(server.client, key)
     finally:
         await server.close()
 

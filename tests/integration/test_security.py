@@ -13,11 +13,11 @@ import pytest
 import trustme
 
 from papyra_flow.errors import CommandRefusedError, ServerError
-from papyra_flow.streams.server import Server
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.acl import users
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.ports import free_port
-from tests.harness.servers import REDIS, LocalServer, client, eventually, program_of
+from tests.harness.servers import REDIS, LocalServer, eventually, plain_client, program_of
 
 # -- ACL --------------------------------------------------------------------------------------------------------------
 
@@ -55,7 +55,7 @@ def secured(folder: PipelineFolder, any_url: str) -> Callable[..., str]:
 
     def make(without: str = "", **options: Any) -> str:
         folder.pipeline(EVERYTHING % address("away"))
-        with client(any_url) as admin:
+        with plain_client(any_url) as admin:
             for key in ("readable", "shared"):
                 for n in range(10, 13):
                     admin.xadd(key, {"data": json.dumps({"n": n, "k": "a"})})
@@ -75,7 +75,7 @@ async def test_the_printed_user_may_do_all_that_the_pipeline_needs(
 ) -> None:
     result = await folder.run(secured(), drain=True)
     assert result.counters.stages["work"].dead == 1
-    with client(any_url) as admin:
+    with plain_client(any_url) as admin:
         assert (admin.xlen("far"), admin.xlen("near")) == (4, 4)
         admin.xgroup_create("{p}:s", "x", "0", mkstream=True)
     assert len(folder.output("out.jsonl")) == 11
@@ -83,7 +83,7 @@ async def test_the_printed_user_may_do_all_that_the_pipeline_needs(
 
 async def test_the_printed_user_may_do_nothing_else(secured: Callable[..., str], any_url: str) -> None:
     url = secured()
-    with client(any_url) as admin:
+    with plain_client(any_url) as admin:
         admin.set("other", "secret")
     server = Server(url)
     for command in (
@@ -93,7 +93,7 @@ async def test_the_printed_user_may_do_nothing_else(secured: Callable[..., str],
         ("EVAL", "#!lua\nreturn redis.call('DEL', KEYS[1])", 1, "{p}:s"), ("XGROUP", "DESTROY", "{p}:s", "work"),
     ):  # fmt: skip
         with pytest.raises(ServerError, match="the server does not let us"):
-            await server.wire.call(*command)
+            await server.client.call(*command)
     await server.close()
 
 
@@ -106,7 +106,7 @@ async def test_a_permission_that_is_missing_is_told_and_loses_nothing(
     url = secured(without=rule)
     with pytest.raises(CommandRefusedError, match="the server does not let us"):
         await folder.run(url, drain=True)
-    with client(any_url) as admin:
+    with plain_client(any_url) as admin:
         own, far = users(folder.topology("redis=redis://own"))
         for found, name in ((own, "pipeline"), (far, "away")):
             admin.execute_command("ACL", "SETUSER", name, "reset", "on", ">PASSWORD", *found.rules)
@@ -226,7 +226,7 @@ async def test_a_pipeline_runs_over_tls_with_both_certificates(
 async def test_a_stranger_is_not_talked_to(certificates: Path, tls_url: str, ca: str, identified: bool) -> None:
     server = Server(with_tls(certificates, tls_url, ca, identified=identified))
     with pytest.raises(ServerError):
-        await server.wire.call("PING", timeout=5)
+        await server.client.call("PING", timeout=5)
     await server.close()
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from papyra_flow.runtime.run import apply_topology
-from papyra_flow.streams.lease import Leases
-from papyra_flow.streams.server import Server
+from papyra_flow.runtime.process.run import apply_topology
+from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.connection.server import Server
 from tests.harness.clock import MovableClock
 from tests.harness.pipelines import PipelineFolder, Running, until
 
@@ -78,7 +78,7 @@ async def test_the_living_keep_what_they_work_on_when_the_clock_goes_back(
 
 async def test_a_lease_of_the_dead_is_taken_after_the_clock_went_back(clock: MovableClock) -> None:
     server = Server(clock.server.url)
-    old, new = Leases(server.wire, "old", "{t}:@probe"), Leases(server.wire, "new", "{t}:@probe")
+    old, new = Leases(server.client, "old", "{t}:@probe"), Leases(server.client, "new", "{t}:@probe")
     lease = await old.take("{t}:@sink:s")
     assert lease is not None
     clock.move(-HOUR)

@@ -10,8 +10,8 @@ import textwrap
 
 import pytest
 
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_pipeline
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_pipeline
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
 

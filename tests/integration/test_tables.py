@@ -14,12 +14,12 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from papyra_flow.runtime.options import RunOptions
-from papyra_flow.runtime.run import run_pipeline
-from papyra_flow.runtime.tables import sift
-from papyra_flow.streams.entries import TABLE_MAGIC
-from papyra_flow.streams.table_rows import records_of
-from papyra_flow.streams.tables import decode_table, encode_table
+from papyra_flow.records.entries import TABLE_MAGIC
+from papyra_flow.records.table_rows import records_of
+from papyra_flow.records.tables import decode_table, encode_table
+from papyra_flow.runtime.process.options import RunOptions
+from papyra_flow.runtime.process.run import run_pipeline
+from papyra_flow.runtime.stage.tables import sift
 from tests.harness.pipelines import PipelineFolder
 from tests.integration.test_runtime import dead_letters, ns, numbered
 

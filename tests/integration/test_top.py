@@ -11,9 +11,9 @@ import redis
 from textual.pilot import Pilot
 from textual.widgets import DataTable, RichLog, Static
 
-from papyra_flow.streams.server import Server
-from papyra_flow.terminal.rows import COLUMNS
-from papyra_flow.terminal.screen import Top
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.tui.rows import COLUMNS
+from papyra_flow.tui.screen import Top
 from tests.harness.pipelines import PipelineFolder, Running, until
 
 ESCAPE = "\x1b[31m"
@@ -100,7 +100,7 @@ async def test_a_stage_is_paused_and_resumed(
     async with Running(shop.topology(), url, drain=False) as running:
         await pilot.press("down", "p")
         await until(lambda: cell(app, "b", "") == "paused")
-        await until(lambda: running.worker._around.pauses.holds("b"))
+        await until(lambda: running.worker._context.pauses.holds("b"))
         done = redis_client.xlen("{p}:u")
         redis_client.xadd("{p}:s", {"data": '{"n": 1}'})
         await until(lambda: redis_client.xlen("{p}:u") == done + 1)  # by the read that was on its way

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from papyra_flow.streams.commit import Commit, Committer
-from papyra_flow.streams.entries import Entry, Origin
-from papyra_flow.streams.groups import GroupSpec, create_groups
-from papyra_flow.streams.reading import GroupReader
-from papyra_flow.streams.waiting import fields_to_wait, opened, waiting, wake
-from papyra_flow.streams.wire import Wire
+from papyra_flow.records.entries import Entry, Origin
+from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.groups.delayed import fields_to_wait, opened, waiting, wake
+from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
+from papyra_flow.streams.groups.reading import GroupReader
 from papyra_flow.testing import drive
 from tests.faults.workload import patiently
 from tests.harness.pipelines import PipelineFolder, Running, until
@@ -48,15 +48,15 @@ def piped(folder: PipelineFolder, form: str = "records", *, times: int = 1, afte
         """)
 
 
-def put(client: Any, form: str, *numbers: int) -> None:
+def put(plain_client: Any, form: str, *numbers: int) -> None:
     for n in numbers:
-        client.xadd(IN, {"n": n} if form == "fields" else {"data": json.dumps({"n": n}), "h": "x"})
+        plain_client.xadd(IN, {"n": n} if form == "fields" else {"data": json.dumps({"n": n}), "h": "x"})
 
 
-def make_due(client: Any) -> None:
+def make_due(plain_client: Any) -> None:
     """As if the time had come."""
-    for member in client.zrange(LATER, 0, -1):
-        client.zadd(LATER, {member: 1})
+    for member in plain_client.zrange(LATER, 0, -1):
+        plain_client.zadd(LATER, {member: 1})
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -149,15 +149,15 @@ def test_a_test_without_a_server_tries_again_at_once(folder: PipelineFolder) -> 
 # -- the scripts ----------------------------------------------------------------------------------------------
 
 
-async def read(wire: Wire, key: str, count: int = 10) -> list[Entry]:
-    await create_groups(wire, [GroupSpec(key, "s")], marker="{w}:@applied")
-    batches = await GroupReader(wire, wire, keys=[key], group="s", consumer="one").read(count, block=1)
+async def read(client: Client, key: str, count: int = 10) -> list[Entry]:
+    await create_groups(client, [GroupSpec(key, "s")], marker="{w}:@applied")
+    batches = await GroupReader(client, client, keys=[key], group="s", consumer="one").read(count, block=1)
     return [opened(batch).entry(place) for batch in batches for place in range(len(batch))]
 
 
-def committer(wire: Wire, source: str = IN, consumer: str = "one") -> Committer:
+def committer(client: Client, source: str = IN, consumer: str = "one") -> Committer:
     return Committer(
-        wire,
+        client,
         source=source,
         group="s",
         consumer=consumer,
@@ -169,65 +169,65 @@ def committer(wire: Wire, source: str = IN, consumer: str = "one") -> Committer:
     )
 
 
-async def test_a_wait_and_its_acknowledgement_are_one_step_that_is_made_once(wire: Wire) -> None:
+async def test_a_wait_and_its_acknowledgement_are_one_step_that_is_made_once(client: Client) -> None:
     for n in range(3):
-        await wire.call("XADD", IN, "*", "data", b'{"n":%d}' % n, "\x00odd", b"\xff\x00\n")
-    entries = await read(wire, IN)
+        await client.call("XADD", IN, "*", "data", b'{"n":%d}' % n, "\x00odd", b"\xff\x00\n")
+    entries = await read(client, IN)
     for consumer in ("one", "two"):
         commit = Commit()
         for entry in entries:
             assert commit.wait(entry.id, 0, fields_to_wait(entry))
-        done = await committer(wire, consumer=consumer).commit(commit)
+        done = await committer(client, consumer=consumer).commit(commit)
         assert done.acked == (3 if consumer == "one" else 0)
         assert len(done.stale) == (0 if consumer == "one" else 3)
-    ((three, first),) = [(found.records, found.first) for found in await waiting(wire, [LATER])]
+    ((three, first),) = [(found.records, found.first) for found in await waiting(client, [LATER])]
     assert (three, first) == (3, 0.0)
-    assert [await wake(wire, [(LATER, REPLAY)]) for _ in range(2)] == [[(3, 0)], [(0, 0)]]
-    again = await read(wire, REPLAY)
+    assert [await wake(client, [(LATER, REPLAY)]) for _ in range(2)] == [[(3, 0)], [(0, 0)]]
+    again = await read(client, REPLAY)
     assert [(e.fields, e.origin, e.deliveries) for e in again] == [(e.fields, Origin(IN, e.id), 2) for e in entries]
     # And once more: the origin stays, the attempts go on.
     commit = Commit()
     commit.wait(again[0].id, 0, fields_to_wait(again[0]))
-    assert (await committer(wire, source=REPLAY).commit(commit)).acked == 1
-    await wake(wire, [(LATER, REPLAY)])
-    (third,) = await read(wire, REPLAY)
+    assert (await committer(client, source=REPLAY).commit(commit)).acked == 1
+    await wake(client, [(LATER, REPLAY)])
+    (third,) = await read(client, REPLAY)
     assert (third.origin, third.deliveries) == (Origin(IN, entries[0].id), 3)
 
 
-async def test_records_that_are_alike_all_wait(wire: Wire) -> None:
+async def test_records_that_are_alike_all_wait(client: Client) -> None:
     entry = Entry(IN, b"1-1", [b"data", b"{}"])
     for _ in range(3):
-        await wire.call("XADD", IN, "*", "data", b"{}")
+        await client.call("XADD", IN, "*", "data", b"{}")
     commit = Commit()
-    for found in await read(wire, IN):
+    for found in await read(client, IN):
         commit.wait(found.id, 10_000_000, fields_to_wait(entry))
-    await committer(wire).commit(commit)
-    (found_,) = await waiting(wire, [LATER])
+    await committer(client).commit(commit)
+    (found_,) = await waiting(client, [LATER])
     assert found_.records == 3
     assert 9_000 < found_.first <= 10_000
-    assert await wake(wire, [(LATER, REPLAY)]) == [(0, 3)]
+    assert await wake(client, [(LATER, REPLAY)]) == [(0, 3)]
 
 
-async def test_nothing_is_lost_where_the_stream_to_go_to_is_none(wire: Wire) -> None:
-    await wire.call("XADD", IN, "*", "data", b"{}")
-    (entry,) = await read(wire, IN)
+async def test_nothing_is_lost_where_the_stream_to_go_to_is_none(client: Client) -> None:
+    await client.call("XADD", IN, "*", "data", b"{}")
+    (entry,) = await read(client, IN)
     commit = Commit()
     commit.wait(entry.id, 0, fields_to_wait(entry))
-    await committer(wire).commit(commit)
-    await wire.call("SET", REPLAY, "x")
+    await committer(client).commit(commit)
+    await client.call("SET", REPLAY, "x")
     with pytest.raises(Exception, match="not a stream"):
-        await wake(wire, [(LATER, REPLAY)])
-    assert (await waiting(wire, [LATER]))[0].records == 1
+        await wake(client, [(LATER, REPLAY)])
+    assert (await waiting(client, [LATER]))[0].records == 1
 
 
-async def test_a_set_of_another_type_refuses_the_commit_before_it_begins(wire: Wire) -> None:
-    await wire.call("XADD", IN, "*", "data", b"{}")
-    (entry,) = await read(wire, IN)
-    await wire.call("SET", LATER, "x")
+async def test_a_set_of_another_type_refuses_the_commit_before_it_begins(client: Client) -> None:
+    await client.call("XADD", IN, "*", "data", b"{}")
+    (entry,) = await read(client, IN)
+    await client.call("SET", LATER, "x")
     commit = Commit()
     commit.wait(entry.id, 0, fields_to_wait(entry))
     with pytest.raises(Exception, match="holds a string"):
-        await committer(wire).commit(commit)
-    reply = await wire.call("XPENDING", IN, "s")
+        await committer(client).commit(commit)
+    reply = await client.call("XPENDING", IN, "s")
     assert isinstance(reply, list)
     assert reply[0] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from papyra_flow.config.units import is_entry_id
+from papyra_flow.spec.units import is_entry_id
 from tests.harness.pipelines import PipelineFolder
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from papyra_flow.config.components import SINKS, SOURCES, STEPS, components
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.config.schema import pipeline_schema
+from papyra_flow.spec.components import SINKS, SOURCES, STEPS, components
 
 ROOT = Path(__file__).parents[3]
 

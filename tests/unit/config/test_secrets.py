@@ -85,8 +85,8 @@ def test_passwords_are_found_in_linear_time(unit: str) -> None:
 
 @settings(deadline=None)
 @given(st.from_regex(r"[a-z][a-z+]*", fullmatch=True), st.from_regex(r"[^\s'\"]{4,30}", fullmatch=True), st.text())
-def test_the_password_of_an_address_is_in_no_text(scheme: str, password: str, around: str) -> None:
-    shown = without_passwords(f"{around} {scheme}://user:{password}@host:6379/0?db=1 {around}")
+def test_the_password_of_an_address_is_in_no_text(scheme: str, password: str, context: str) -> None:
+    shown = without_passwords(f"{context} {scheme}://user:{password}@host:6379/0?db=1 {context}")
     assert f"{scheme}://user:{SHOWN}@host:6379/0?db=1" in shown
 
 

@@ -9,7 +9,7 @@ import pytest
 from papyra_flow.expressions import catalogue, times
 from papyra_flow.expressions.catalogue import Documented
 from papyra_flow.expressions.compiled import compile_expression
-from papyra_flow.expressions.headers import Headers
+from papyra_flow.records.headers import Headers
 
 EVERYTHING = [
     *catalogue.SYNTAX,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from papyra_flow.errors import ExpressionError
 from papyra_flow.expressions.compiled import compile_expression, compile_fields, explain
-from papyra_flow.streams.entries import Record
+from papyra_flow.records.entries import Record
 
 RECORD: Record = {
     "n": 7, "name": "Ada Lovelace", "tags": ["a", "b"], "airport": {"lat": 40.5, "items": 3}, "none": None,

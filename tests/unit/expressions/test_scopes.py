@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from papyra_flow.expressions.columns.vectorised import TableExpression
 from papyra_flow.expressions.compiled import compile_choice, compile_expression, compile_fields, compile_filter
-from papyra_flow.steps.vectorised import TableExpression
 
 RECORD: dict[str, Any] = {"n": 3, "a": [1, 2, 3], "b": [[1, 2], [3]], "c": {"x": 1, "y": 2}, "s": "text"}
 BUILTINS = {"sum": sum, "len": len, "sorted": sorted, "str": str, "max": max, "list": list, "any": any}

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.errors import RecordError
+from papyra_flow.records.json_codec import read_json, write_json
+from papyra_flow.records.table_rows import Fitness, records_of
+from papyra_flow.records.tables import table_of
 from papyra_flow.steps.base import StepContext
 from papyra_flow.steps.sql import Sql
-from papyra_flow.streams.json_codec import read_json, write_json
-from papyra_flow.streams.table_rows import Fitness, records_of
-from papyra_flow.streams.tables import table_of
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
 

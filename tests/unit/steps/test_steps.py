@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from papyra_flow.config.components import STEPS, OneOf, components
 from papyra_flow.errors import ConnectorError, MissingKeyError, RecordError
+from papyra_flow.spec.components import STEPS, OneOf, components
 from papyra_flow.steps.base import Each, StepContext
 
 

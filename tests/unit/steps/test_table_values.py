@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.errors import ExpressionError, RecordError
+from papyra_flow.expressions.columns.vectorised import TableExpression
 from papyra_flow.expressions.compiled import compile_expression
-from papyra_flow.steps.vectorised import TableExpression
-from papyra_flow.streams.columns import column_of
-from papyra_flow.streams.table_rows import records_of
-from papyra_flow.streams.tables import table_of
+from papyra_flow.records.columns import column_of
+from papyra_flow.records.table_rows import records_of
+from papyra_flow.records.tables import table_of
 from papyra_flow.testing import Driver, drive
 from tests.harness.pipelines import PipelineFolder
 

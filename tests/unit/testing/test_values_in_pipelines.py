@@ -140,7 +140,7 @@ def test_fields_hold_the_same_forms_as_text(folder: PipelineFolder) -> None:
 
 def test_a_csv_has_the_same_forms_in_its_cells(folder: PipelineFolder) -> None:
     from papyra_flow.connectors.base import ConnectorContext
-    from papyra_flow.connectors.csv_sink import CsvSink
+    from papyra_flow.connectors.csv.sink import CsvSink
 
     sink = CsvSink(path="out.csv").open(ConnectorContext(folder.path, "p", "work", ""))
     line = sink.encode({**FORMS, "id": 2**80, "at": "x"}, None)

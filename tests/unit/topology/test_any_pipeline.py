@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.config.load import load_pipeline
-from papyra_flow.config.models import StageConfig
+from papyra_flow.drawing.picture import picture
+from papyra_flow.drawing.render import render
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError
-from papyra_flow.streams.positions import Positions, StreamPosition
+from papyra_flow.spec.models import StageConfig
+from papyra_flow.streams.groups.snapshot import StreamPosition, StreamsSnapshot
 from papyra_flow.topology.build import build_topology
 from papyra_flow.topology.model import Topology
-from papyra_flow.topology.picture import picture
 from papyra_flow.topology.plan import make_plan
-from papyra_flow.topology.render import render
 
 FLIGHTS = Path(__file__).parents[3] / "pipelines" / "flights.yml"
 NAMES = [f"s{n}" for n in range(6)]
@@ -42,7 +42,7 @@ def planned(folder: Path, text: str) -> Topology | None:
         assert render(picture(topology), format_).endswith("\n")
     assert orjson.dumps(picture(topology).as_json())
     empty = {s.key: StreamPosition(s.key, "none", 0, {}) for s in topology.streams.values()}
-    assert make_plan(topology, Positions(empty, {}), server="x").changes >= 0
+    assert make_plan(topology, StreamsSnapshot(empty, {}), server="x").changes >= 0
     return topology
 
 

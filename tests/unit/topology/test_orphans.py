@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from papyra_flow.streams.positions import GroupPosition, Positions, StreamPosition
+from papyra_flow.streams.groups.snapshot import GroupPosition, StreamPosition, StreamsSnapshot
 from papyra_flow.topology.orphans import Orphan, known_keys, orphans
 from tests.harness.pipelines import PipelineFolder
 
@@ -25,7 +25,7 @@ def found(folder: PipelineFolder, groups: dict[str, list[str]], keys: dict[str, 
         for key, names in groups.items()
     }
     streams |= {key: StreamPosition(key, "stream" if length else "none", length, {}) for key, length in keys.items()}
-    return orphans(topology, Positions(streams, {}), [*keys, *known_keys(topology)])
+    return orphans(topology, StreamsSnapshot(streams, {}), [*keys, *known_keys(topology)])
 
 
 def test_what_the_file_knows_is_no_orphan(folder: PipelineFolder) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from papyra_flow.streams.positions import GroupPosition, Positions, StreamPosition
+from papyra_flow.streams.groups.snapshot import GroupPosition, StreamPosition, StreamsSnapshot
 from papyra_flow.topology.plan import Plan, make_plan
 from tests.harness.pipelines import PipelineFolder
 
@@ -22,7 +22,7 @@ def planned(folder: PipelineFolder, **found: StreamPosition) -> Plan:
         stream.key: found.get(stream.name, StreamPosition(stream.key, "none", 0, {}))
         for stream in topology.streams.values()
     }
-    return make_plan(topology, Positions(streams, {}), server="x", keys=["{p}:s", "{p}:old", "{p}:@source:a"])
+    return make_plan(topology, StreamsSnapshot(streams, {}), server="x", keys=["{p}:s", "{p}:old", "{p}:@source:a"])
 
 
 def test_what_is_missing_will_be_created(folder: PipelineFolder) -> None:

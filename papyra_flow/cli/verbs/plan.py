@@ -1,0 +1,127 @@
+"""`plan`, `apply` and `destroy`: what a pipeline has on a server, and what it is to have."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from papyra_flow.cli.consent import consent
+from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
+from papyra_flow.escapes import visible
+
+if TYPE_CHECKING:
+    from papyra_flow.streams.connection.server import Server
+    from papyra_flow.topology.destroy import There
+    from papyra_flow.topology.model import Topology
+    from papyra_flow.topology.plan import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(plan)
+    app.command()(apply)
+    app.command()(destroy)
+
+
+def plan(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
+    """Say what `run` would create, what is there that the file does not know, and what each link promises."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+
+    with session(file, redis, set_) as found:
+        made = found.ask(lambda server: _plan(server, found.topology))
+    if json:
+        print_json({**asdict(made), "changes": made.changes})
+    else:
+        _print(made)
+
+
+def apply(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
+    """Create every stream and group that is missing, in one round trip; again and again without harm."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+    from papyra_flow.runtime.process.run import apply_topology
+
+    with session(file, redis, set_) as found:
+        created = found.ask(lambda server: apply_topology(server, found.topology))
+        hidden = {stream.key for stream in found.topology.streams.values() if stream.hidden}
+        created = [spec for spec in created if spec.key not in hidden]
+    if json:
+        print_json({"created": [asdict(spec) for spec in created]})
+    elif created:
+        for spec in created:
+            print(f"created group {spec.group} on {spec.key}, starting at {spec.start}")
+    else:
+        print("nothing to create: all is there")
+
+
+def destroy(
+    file: File,
+    redis: Redis = None,
+    set_: Set = None,
+    yes: Yes = False,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Remove the pipeline's streams, groups and bookkeeping from the server; files stay."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+    from papyra_flow.observe.reports import read_reports
+    from papyra_flow.topology.destroy import carry_out, what_is_there
+
+    with session(file, redis, set_) as found:
+        keys = found.topology.keys
+        there = found.ask(lambda server: what_is_there(server, found.topology))
+        workers = found.ask(lambda server: read_reports(server.client, keys.workers))
+        if there.keys or there.groups:
+            losing = _losing(there)
+            doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
+            if workers:
+                doing += f" ({len(workers)} running workers will end with an error)"
+            consent(doing, losing=losing, yes=yes, force=force, json=json)
+        found.ask(lambda server: carry_out(server, there, tell=keys.destroyed if workers else ""))
+    if json:
+        print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
+
+
+def _losing(there: There) -> str | None:
+    told = [f"{there.backlog:,} records are not processed yet and would be lost"] if there.backlog else []
+    told += [f"{count:,} records would be lost to the group {group}" for group, count in there.others.items() if count]
+    return "; ".join(told) or None
+
+
+async def _plan(server: Server, topology: Topology) -> Plan:
+    from papyra_flow.streams.groups.lag import counted
+    from papyra_flow.streams.groups.snapshot import look
+    from papyra_flow.topology.leftovers import leftovers
+    from papyra_flow.topology.orphans import keys_of
+    from papyra_flow.topology.plan import make_plan
+
+    keys = await keys_of(server, topology)
+    streams = [stream.key for stream in topology.streams.values()]
+    positions = await look(server.client, list(dict.fromkeys([*streams, *keys])))
+    made = make_plan(topology, await counted(server.client, positions), server=server.shown, keys=keys)
+    made.warnings = await leftovers(server.client, topology)
+    return made
+
+
+def _print(made: Plan) -> None:
+    from papyra_flow.cli.console import print_table
+
+    print(f"{made.pipeline} on {made.server}: {made.changes} to create\n")
+    streams = [(s.state, s.name, s.key, s.length, s.retain, s.max_backlog) for s in made.streams]
+    print_table(("", "stream", "key", "length", "retention", "max backlog"), streams)
+    groups = [(g.state, g.group, g.stream, g.at, g.pending, g.lag) for g in made.groups]
+    print_table(("", "group", "stream", "at", "pending", "lag"), groups)
+    links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
+    print_table(("link", "promise", "because"), links)
+    for orphan in made.orphans:
+        print(f"! {orphan}; {orphan.hint}")
+    for former in made.former_groups:
+        print(f"! {former}")
+    for key in made.unknown_keys:
+        print(f"? {visible(key)}: not in the file")
+    for sentence in made.warnings:
+        print(f"! {sentence}")

@@ -1,0 +1,242 @@
+"""`add` and `tap`: put records into a stream, and see what is in one, without a group."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from papyra_flow.cli.options import File, Json, Redis, Set, StreamName
+from papyra_flow.errors import UsageError
+from papyra_flow.escapes import visible_json
+from papyra_flow.stdout import write_whole
+
+if TYPE_CHECKING:
+    from papyra_flow.cli.session import Session
+    from papyra_flow.records.entries import Entry, Format, Record
+    from papyra_flow.streams.connection.server import Server
+
+BATCH = 500
+BLOCK_SECONDS = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    app.command()(add)
+    app.command()(tap)
+
+
+def add(
+    file: File,
+    stream: StreamName,
+    records: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[JSON]...", help="JSON objects; `-` or none: lines from stdin.", show_default=False),
+    ] = None,
+    redis: Redis = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Put records into a stream. A line that is no JSON object ends it, and says how many went in before."""
+    from papyra_flow.cli.console import print_json
+    from papyra_flow.cli.session import session
+
+    given = records if records and records != ["-"] else None
+    with session(file, redis, set_) as found:
+        key = found.key_of(stream)
+        spec = found.stream(stream)
+        form = spec.config.format if spec is not None else "json"
+        if given is not None:
+            checked = [_record(text, f"argument {number}", 0) for number, text in enumerate(given, start=1)]
+            added, last = found.ask(lambda server: _add(server, key, iter([checked]), form), about=(key,))
+        else:
+            added, last = found.ask(lambda server: _add(server, key, _from_stdin(), form), about=(key,))
+    if json:
+        print_json({"stream": stream, "key": key, "added": added, "last_id": last})
+    else:
+        print(f"added {added:,} to {key}")
+
+
+def tap(
+    file: File,
+    stream: StreamName,
+    redis: Redis = None,
+    set_: Set = None,
+    json: Json = False,
+    start: Annotated[
+        str,
+        typer.Option("--from", metavar="ID|TIME", help="An entry id, or a time such as 2026-01-31T12:00."),
+    ] = "0",
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="At the most so many.", show_default=False)
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new ones, until interrupted.")] = False,
+) -> None:
+    """See a stream's records: one JSON line for each entry, with its id; an entry that is a table has `rows`."""
+    from papyra_flow.cli.session import session
+    from papyra_flow.cli.stream_position import entry_id
+
+    shown: list[dict[str, object]] = []
+    gather = json and not follow
+
+    seen = 0
+
+    def show(entries: Sequence[Entry]) -> None:
+        nonlocal seen
+        seen += len(entries)
+        for entry in entries:
+            if gather:
+                shown.append(_shown(entry))
+            else:
+                _print_line(_shown(entry))
+
+    first = entry_id(start, "--from")
+    if first == "$" and not follow:
+        raise UsageError("--from latest goes with --follow")
+    with session(file, redis, set_) as found:
+        key = found.key_of(stream)
+        found.ask(lambda server: _tap(server, key, first, count, follow, show), about=(key,))
+        if not seen:
+            _say_why_empty(found, key)
+    if gather:
+        from papyra_flow.cli.console import print_json
+
+        print_json(shown)
+
+
+def _say_why_empty(found: Session, key: str) -> None:
+    """On stderr: whether there never was anything, or it is gone."""
+    from papyra_flow.streams.groups.snapshot import look
+
+    position = found.ask(lambda server: look(server.client, [key]), about=(key,)).streams[key]
+    if position.kind == "none" or not position.added:
+        why = f"nothing was ever added to {key}"
+    elif position.length:
+        why = f"{key} has {position.length:,} entries, none of them in this range"
+    else:
+        why = f"{key} is empty: all of the {position.added:,} entries that were added are acknowledged and trimmed"
+        why += ", or deleted (`retain` keeps them)"
+    print(why, file=sys.stderr)
+
+
+async def _tap(server: Server, key: str, first: str, count: int | None, follow: bool, show: object) -> None:
+    from papyra_flow.streams.groups.reading import entries_of
+
+    start, left = first, count
+    if start == "$":
+        newest = entries_of([[key.encode(), await server.client.call("XREVRANGE", key, "+", "-", "COUNT", 1)]])
+        start = f"({newest[0].id.decode()}" if newest else "0"
+    while left is None or left > 0:
+        size = min(BATCH, left) if left is not None else BATCH
+        entries = entries_of([[key.encode(), await server.client.call("XRANGE", key, start, "+", "COUNT", size)]])
+        if not entries:
+            if not follow:
+                return
+            after = start.removeprefix("(") if start.startswith("(") else _before(start)
+            block = int(BLOCK_SECONDS * 1000)
+            reply = await server.client.call("XREAD", "COUNT", size, "BLOCK", block, "STREAMS", key, after)
+            entries = entries_of(reply)
+        if entries:
+            show(entries)  # type: ignore[operator]
+            start = f"({entries[-1].id.decode()}"
+            left = left - len(entries) if left is not None else None
+
+
+def _before(start: str) -> str:
+    """The id just before one, for commands that start after the id they are given."""
+    milliseconds, _, sequence = start.partition("-")
+    if int(sequence or 0) > 0:
+        return f"{milliseconds}-{int(sequence) - 1}"
+    return f"{int(milliseconds) - 1}-{2**64 - 1}" if int(milliseconds) > 0 else "0-0"
+
+
+async def _add(server: Server, key: str, batches: Iterator[list[Record]], form: Format) -> tuple[int, str | None]:
+    """Add records in the stream's format; returns how many, and the last entry's id."""
+    from papyra_flow.errors import ServerError
+
+    added, last = 0, None
+    for batch in batches:
+        for reply in await server.client.call_many([("XADD", key, "*", *fields) for fields in _entries(batch, form)]):
+            if isinstance(reply, ServerError):
+                raise reply
+            last = reply.decode() if isinstance(reply, bytes) else str(reply)
+        added += len(batch)
+    return added, last
+
+
+def _entries(records: Sequence[Record], form: Format) -> list[list[bytes]]:
+    """Records as entries' flat fields: one each, or one for all of them where the stream holds tables."""
+    from papyra_flow.records.entries import DATA, encode_fields, encode_json
+
+    if form == "arrow":
+        from papyra_flow.records.tables import table_entry, table_of
+
+        return [table_entry(table_of(records), {})] if records else []
+    return [encode_fields(record) if form == "fields" else [DATA, encode_json(record)] for record in records]
+
+
+def _from_stdin() -> Iterator[list[Record]]:
+    """Batches of records from stdin; all good lines are handed out before the bad one is complained about."""
+    added = 0
+    waiting: list[Record] = []
+    problem: UsageError | None = None
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        if not line.strip():
+            continue
+        try:
+            waiting.append(_record(line, f"stdin, line {number}", added + len(waiting)))
+        except UsageError as exc:
+            problem = exc
+            break
+        if len(waiting) == BATCH:
+            yield waiting
+            added, waiting = added + len(waiting), []
+    if waiting:
+        yield waiting
+    if problem is not None:
+        raise problem
+
+
+def _record(text: str | bytes, place: str, before: int) -> Record:
+    from papyra_flow.errors import UndecodableError
+    from papyra_flow.records.json_codec import read_json
+
+    try:
+        record = read_json(text)
+    except UndecodableError as exc:
+        raise UsageError(f"{place} is not JSON: {exc}; {before} records were added before it") from exc
+    if not isinstance(record, dict):
+        raise UsageError(f"{place} is a JSON {type(record).__name__}, not an object; {before} were added before it")
+    return record
+
+
+def _shown(entry: Entry) -> dict[str, object]:
+    from papyra_flow.errors import UndecodableError
+    from papyra_flow.records.json_codec import read_json
+    from papyra_flow.streams.admin.display import rows_in
+
+    document: dict[str, object] = {"id": entry.id.decode()}
+    data = entry.data
+    if (rows := rows_in(data)) is not None:
+        document["rows"] = rows
+    elif data is not None:
+        try:
+            document["data"] = read_json(data)
+        except UndecodableError:
+            document["data"] = data.decode(errors="replace")
+    headers = {
+        entry.fields[i].decode(errors="replace"): entry.fields[i + 1].decode(errors="replace")
+        for i in range(0, len(entry.fields), 2)
+        if data is None or entry.fields[i] != b"data"
+    }
+    if headers:
+        document["headers" if data is not None else "fields"] = headers
+    return document
+
+
+def _print_line(document: dict[str, object]) -> None:
+    from papyra_flow.streams.admin.display import shown_json
+
+    write_whole(visible_json(shown_json(document)) + b"\n")

@@ -1,0 +1,1 @@
+"""Comma-separated files (RFC 4180) as a source and a sink."""

@@ -1,0 +1,1 @@
+"""JSON lines (https://jsonlines.org) as a source and a sink."""

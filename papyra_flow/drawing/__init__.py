@@ -1,0 +1,1 @@
+"""From a topology to a picture: layout, theme, templates."""

@@ -1,0 +1,1 @@
+"""Expressions over whole columns: Arrow's kernels where they mean what Python means."""

@@ -1,0 +1,1 @@
+"""A consumer's loop, and what feeds it: new entries, retries, claims."""

@@ -1,0 +1,1 @@
+"""One process of a run: its start, its workers, its signals, its end."""

@@ -1,0 +1,154 @@
+"""A run's audits: what others took from its streams is counted and told while it goes on, and once more at its end.
+
+One task for a whole run, however many processes share the work. Entries that were acked, deleted or trimmed by others
+show in the ledger's balance (`papyra_flow.streams.commit.ledger`); of keys that are gone only the last audit can tell what
+was outstanding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from papyra_flow.errors import LostEntriesError, ServerError
+from papyra_flow.streams.admin.eviction import evicted_keys
+from papyra_flow.streams.commit.ledger import Account, Balance, audit
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.connection.retry_policy import RetryPolicy
+from papyra_flow.streams.groups.lifecycle import GroupSpec
+from papyra_flow.topology.model import Topology
+
+EVERY_SECONDS = 1.0
+TAKEN = (
+    "acked (XACK), deleted (XDEL), trimmed (XTRIM) or dropped with their consumer (XGROUP DELCONSUMER) by hand, "
+    "or acked by a consumer that is not this pipeline's"
+)
+WIPED = (
+    "deleted, flushed (FLUSHALL), evicted, or lost by a server that was restarted without persistence or replaced by "
+    "a replica that did not have it"
+)
+
+_log = logging.getLogger("papyra_flow.audit")
+
+
+@dataclass(slots=True)
+class _Input:
+    """A stage's group, and what was outstanding and lost for it at the last audit."""
+
+    stage: str
+    group: GroupSpec
+    outstanding: int = 0
+    lost: int = 0
+    there: bool = False
+
+
+@dataclass(slots=True)
+class _Output:
+    """A stream that no stage reads, so that it only grows: its length and its first id at the last audit."""
+
+    stage: str
+    key: str
+    length: int = 0
+    first: bytes = b""
+
+
+class Audit:
+    """The audits of one run: `begin` it, `run` it beside the work, `finish` it."""
+
+    def __init__(self, client: Client, topology: Topology, stages: Iterable[str]) -> None:
+        self._client = client
+        self._ledger = topology.keys.ledger
+        names = list(stages)
+        self._inputs = [
+            _Input(name, GroupSpec(topology.streams[stream].key, topology.stages[name].group))
+            for name in names
+            for stream in topology.stages[name].inputs
+        ]
+        self._outputs = [
+            _Output(stream.writers[0], stream.key)
+            for stream in topology.streams.values()
+            if stream.retain == "all" and not stream.readers and not stream.external and {*stream.writers} & {*names}
+        ]
+        self._name = ""
+        self._evicted = 0
+        self.lost: Counter[str] = Counter()
+        """Entries lost, by stage."""
+        self.wiped: list[str] = []
+        """Keys that the server had, and has lost."""
+
+    async def begin(self) -> None:
+        """The audit before the work: finds what was taken since the last run, too; raises ServerErrors."""
+        self._evicted = await evicted_keys(self._client)
+        balance = await self._balance()
+        self._name = balance.name
+        for one, account in zip(self._inputs, balance.accounts, strict=True):
+            one.lost = account.lost - account.missing
+        self._compare(balance)
+        await self._compare_outputs()
+
+    async def run(self) -> None:
+        """Audit until cancelled; whether the server is away is for the stages to notice."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            with suppress(ServerError):
+                await self._look()
+
+    async def finish(self) -> None:
+        """The audit behind the work: exact where nothing is left to do; raises ServerErrors."""
+        await RetryPolicy("the last audit", give_up_after=5.0).keep_trying(self._look)
+
+    @property
+    def error(self) -> LostEntriesError | None:
+        """What the run has to end with, if anything was lost under it."""
+        total = self.lost.total()
+        if not total and not self.wiped:
+            return None
+        stages = ", ".join(f"{stage} {count:,}" for stage, count in self.lost.items() if count)
+        told = [f"lost {_counted(total)} before the pipeline had processed them ({stages})" if total else ""]
+        told.append(f"{', '.join(dict.fromkeys(self.wiped))} was {WIPED}" if self.wiped else f"they were {TAKEN}")
+        return LostEntriesError("; ".join(filter(None, told)))
+
+    async def _look(self) -> None:
+        self._compare(await self._balance())
+        await self._compare_outputs()
+
+    async def _balance(self) -> Balance:
+        return await audit(self._client, self._ledger, [one.group for one in self._inputs])
+
+    def _compare(self, balance: Balance) -> None:
+        forgotten, self._name = balance.name != self._name, balance.name
+        for one, account in zip(self._inputs, balance.accounts, strict=True):
+            if one.there and (forgotten or not account.there):
+                self._gone(one.stage, one.group.key, one.outstanding, "were outstanding")
+            elif (more := account.lost - one.lost) > 0:
+                self.lost[one.stage] += more
+                _log.warning("%s: lost %s of %s: they were %s", one.stage, _counted(more), one.group.key, TAKEN)
+            _update(one, account)
+
+    async def _compare_outputs(self) -> None:
+        """Whoever reads an output may trim it, too; only where keys are evicted is one that begins later lost."""
+        keys = [one.key for one in self._outputs]
+        lengths = await self._client.call_many([("XLEN", key) for key in keys])
+        firsts = await self._client.call_many([("XRANGE", key, "-", "+", "COUNT", 1) for key in keys])
+        for one, length, entries in zip(self._outputs, lengths, firsts, strict=True):
+            first = entries[0][0] if isinstance(entries, list) and entries else b""
+            if one.length and first != one.first and await evicted_keys(self._client) > self._evicted:
+                self._gone(one.stage, one.key, one.length, "were there")
+            one.length, one.first = length if isinstance(length, int) else 0, first
+
+    def _gone(self, stage: str, key: str, count: int, what: str) -> None:
+        self.wiped.append(key)
+        self.lost[stage] += count
+        _log.warning("%s: %s was %s; %s %s at the last look", stage, key, WIPED, _counted(count), what)
+
+
+def _update(one: _Input, account: Account) -> None:
+    one.there, one.outstanding, one.lost = account.there, account.outstanding, account.lost
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} {'entry' if count == 1 else 'entries'}"

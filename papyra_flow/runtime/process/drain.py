@@ -1,0 +1,125 @@
+"""Draining: a bounded run ends exactly when everything has arrived (invariant I7).
+
+A forward and its ack are one step, so at any moment every record is somewhere: not read yet, not delivered yet,
+or pending. One consistent look at all streams and leases that finds nothing of the kind is therefore the end.
+Looks are taken when this process has come to rest, and from then on a timer covers what others still do.
+
+What was not delivered yet is not told by the server's `lag`, which is not known after a deletion and wrong after some
+trims: a second look, taken when nothing is pending, asks for an entry behind each group's last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from papyra_flow.runtime.stage.stage import WorkerContext
+from papyra_flow.streams.connection.retry_policy import RetryPolicy
+from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
+from papyra_flow.topology.model import StageSpec, Topology
+
+LOOK_AGAIN_SECONDS = 0.25
+
+
+def upstream(topology: Topology, stages: Iterable[str]) -> list[StageSpec]:
+    """These stages and all that feed them: what has to be drained before they are."""
+    found: dict[str, StageSpec] = {}
+    waiting = list(stages)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = topology.stages[name]
+            waiting += [writer for stream in found[name].inputs for writer in topology.streams[stream].writers]
+    return [stage for stage in topology.stages.values() if stage.name in found]
+
+
+def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: StreamsSnapshot) -> bool:
+    """Whether these stages' sources have ended, and nothing is pending for them."""
+    for stage in stages:
+        if stage.source is not None and stage.source.bounded and not positions.leases[stage.source_lease].done:
+            return False
+        later = positions.streams.get(topology.keys.later(stage.name))
+        if later is not None and later.kind == "zset":  # records wait there for another attempt
+            return False
+        for name in stage.inputs:
+            stream = positions.streams[topology.streams[name].key]
+            if stage.group in stream.groups and stream.groups[stage.group].pending:
+                return False
+            if stage.group not in stream.groups and stream.length:
+                return False
+    return True
+
+
+class Drain:
+    """Waits for the end; `at_rest` says whether this process has nothing in hand."""
+
+    def __init__(self, context: WorkerContext, stages: Iterable[str], at_rest: Callable[[], bool]) -> None:
+        self._context = context
+        self._at_rest = at_rest
+        self._stages = upstream(context.topology, stages)
+        topology = context.topology
+        keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
+        keys += [topology.keys.later(stage.name) for stage in self._stages if stage.inputs]
+        self._keys = list(dict.fromkeys(keys))
+        self._groups = [(topology.streams[name].key, stage.group) for stage in self._stages for name in stage.inputs]
+        self._leases = [stage.source_lease for stage in self._stages if stage.source is not None]
+        self._retry_policy = RetryPolicy("draining")
+        self._stood: dict[tuple[str, str], str] = {}
+        """Where those groups (stream, group) stood at the last look that had a lag, as the server knows it."""
+        self._waiting: tuple[str, str, str, int] | None = None
+        """A group that had an entry before it: stream, group, where it stood, and the stream's length."""
+
+    async def wait(self) -> None:
+        """Return when all is drained."""
+        activity = self._context.activity
+        while True:
+            activity.clear()
+            if self._at_rest() and await self.drained():
+                return
+            try:
+                async with asyncio.timeout(LOOK_AGAIN_SECONDS if self._at_rest() else None):
+                    await activity.wait()
+            except TimeoutError:
+                continue
+
+    async def drained(self) -> bool:
+        """Whether all is drained, by a look now."""
+        positions = await self._look()
+        if not is_idle(self._context.topology, self._stages, positions):
+            return False
+        if self._still_waits(positions) or self._moves(positions):
+            return False
+        positions = await self._look(self._groups)
+        if positions.undelivered is not None:
+            key, group = positions.undelivered
+            stream = positions.streams[key]
+            self._waiting = key, group, stream.groups[group].last_delivered, stream.length
+            return False
+        return is_idle(self._context.topology, self._stages, positions)
+
+    def _moves(self, positions: StreamsSnapshot) -> bool:
+        """Whether a group with a lag has moved since the last look: it is about to get on, lag or not."""
+        stood, self._stood = self._stood, {}
+        for key, name in self._groups:
+            at = positions.streams[key].groups.get(name)
+            if at is not None and at.exact and at.lag:
+                self._stood[key, name] = at.last_delivered
+        return any(stood.get(group) != at for group, at in self._stood.items())
+
+    async def _look(self, undelivered: Sequence[tuple[str, str]] = ()) -> StreamsSnapshot:
+        client = self._context.server.client
+        return await self._retry_policy.keep_trying(
+            lambda: look(client, self._keys, self._leases, undelivered=undelivered)
+        )
+
+    def _still_waits(self, positions: StreamsSnapshot) -> bool:
+        """Whether the entry found last is certainly not delivered: its group has not moved, the stream has not shrunk.
+
+        So that a large entry that waits for long, for a stage that is paused, is not copied with every look.
+        """
+        if self._waiting is None:
+            return False
+        key, group, stood, length = self._waiting
+        stream = positions.streams[key]
+        at = stream.groups.get(group)
+        return at is not None and at.last_delivered == stood and stream.length >= length

@@ -1,0 +1,28 @@
+"""Python's cyclic garbage collector, told what our objects are like.
+
+A batch is some thousands of containers that live for milliseconds and hold no cycles. With the interpreter's usual
+threshold (700 allocations) the collector looks at them again and again, and finds nothing: a tenth of the time.
+What step functions leave in cycles is collected all the same, only later.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+THRESHOLD = 50_000
+"""Container objects, net of those freed, before a look; several batches of a few consumers stay below it."""
+
+
+@contextmanager
+def tuned_gc() -> Iterator[None]:
+    """Leave alone what is there already, and look less often, until the end; then all is as before."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(max(THRESHOLD, before[0]), *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -1,0 +1,1 @@
+"""A source's loop: read a portion, commit it with its checkpoint."""

@@ -1,0 +1,113 @@
+"""What a source's items become: entries for each of its streams, or dead letters.
+
+A stream of records gets an entry for each item, a stream of tables one for all items of a portion. What does not
+live here: reading the source, and the commit (`source_worker`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem
+from papyra_flow.errors import RecordError
+from papyra_flow.records.entries import DATA, TABLE_MAGIC, Record, decode_json, encode_fields, refuse_large
+from papyra_flow.streams.admin.dead_letters import dead_letter
+from papyra_flow.streams.commit.commit import refuse_wide
+from papyra_flow.topology.model import StageSpec, StreamSpec
+
+
+@dataclass(slots=True)
+class Ingested:
+    """Entries to be added, each for a target's number; how many items are in them, and how many were dead."""
+
+    entries: list[tuple[int, Sequence[bytes]]] = field(default_factory=list)
+    good: int = 0
+    dead: int = 0
+
+    def for_each(self) -> Counter[int]:
+        """How many entries there are for each target."""
+        return Counter(target for target, _ in self.entries)
+
+
+class Ingest:
+    """Makes entries of a source's items; the dead letters' stream is the one behind all `targets`."""
+
+    def __init__(self, spec: StageSpec, config: SourceConfig, targets: Sequence[StreamSpec]) -> None:
+        self._stage = spec.name
+        self._most = spec.settings.max_record
+        self._config = config
+        self._dead = len(targets)
+        self._rows = [(number, target) for number, target in enumerate(targets) if not target.holds_tables]
+        self._tables = [number for number, target in enumerate(targets) if target.holds_tables]
+
+    def entries(self, portion: Portion) -> Ingested:
+        """What a portion of the source becomes."""
+        found = Ingested()
+        packed: list[tuple[SourceItem, Record]] = []
+        for item in portion.items:
+            try:
+                self._accept(item, found, packed)
+            except RecordError as exc:
+                self._bury(item, exc, portion, found)
+        if packed:
+            self._pack(packed, portion, found)
+        return found
+
+    def _accept(self, item: SourceItem, found: Ingested, packed: list[tuple[SourceItem, Record]]) -> None:
+        """Take an item; raises RecordError, with nothing taken, for what is no record or too large for one."""
+        if isinstance(item, BadRecord):
+            raise RecordError(item.error)
+        fields = _fields_of(item)
+        refuse_large(sum(map(len, fields)) if len(fields) > 2 else len(fields[1]), self._most)
+        refuse_wide(fields)
+        if self._tables:
+            if len(fields) == 2 and fields[1].startswith(TABLE_MAGIC):
+                found.entries += [(number, fields) for number in self._tables]
+            else:
+                packed.append((item, decode_json(fields)))
+                found.good -= 1  # counted when its table is made
+        for number, target in self._rows:
+            if target.config.format == "fields" and isinstance(item, bytes):
+                found.entries.append((number, encode_fields(decode_json(fields))))
+            else:
+                found.entries.append((number, fields))
+        found.good += 1
+
+    def _pack(self, packed: list[tuple[SourceItem, Record]], portion: Portion, found: Ingested) -> None:
+        """Make tables of records; one whose values do not fit the others' is dead."""
+        from papyra_flow.records.tables import encoded_parts, table_of, usual_types
+
+        good, types = packed, None
+        try:
+            table = table_of([record for _, record in packed])
+        except RecordError:
+            types, good = usual_types([record for _, record in packed], {}), []
+            for item, record in packed:
+                try:
+                    table_of([record], types)
+                except RecordError as exc:
+                    self._bury(item, exc, portion, found)
+                else:
+                    good.append((item, record))
+            table = table_of([record for _, record in good], types)
+        found.good += len(good)
+        if good:
+            for data in encoded_parts(table, self._most):
+                found.entries += [(number, (DATA, data)) for number in self._tables]
+
+    def _bury(self, item: SourceItem, exc: RecordError, portion: Portion, found: Ingested) -> None:
+        origin, place = self._config.describe(), portion.checkpoint
+        fields: Sequence[bytes] = (DATA, item.raw) if isinstance(item, BadRecord) else _fields_of(item)
+        if isinstance(item, BadRecord):
+            origin, place = item.origin, item.place
+        letter = dead_letter(
+            fields, error=str(exc), traceback="", stage=self._stage, origin=origin, origin_id=place, deliveries=1
+        )
+        found.dead += 1
+        found.entries.append((self._dead, letter))
+
+
+def _fields_of(item: bytes | Sequence[bytes]) -> Sequence[bytes]:
+    return (DATA, item) if isinstance(item, bytes) else item

@@ -1,0 +1,48 @@
+"""From a batch's bytes to records: all at once where nothing is wrong, else entry by entry to find what is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from papyra_flow.errors import RecordError
+from papyra_flow.records.batch import Batch
+from papyra_flow.records.entries import Record, decode_all, decode_fields, decode_json, headers_of, refuse_large
+from papyra_flow.records.headers import Headers
+from papyra_flow.records.rows import Failures, Rows
+from papyra_flow.topology.model import StreamSpec
+
+
+class Decoder:
+    """How entries of a stage's streams become records; more than `max_record` bytes are no record."""
+
+    def __init__(self, streams: list[StreamSpec], max_record: int) -> None:
+        self._fields = {stream.key for stream in streams if stream.config.format == "fields"}
+        self._max_record = max_record
+
+    def decode(self, batch: Batch, failures: Failures) -> Rows:
+        """The records of a batch; `failures` gets what is none."""
+        if batch.key not in self._fields and (values := self._at_once(batch)) is not None:
+            return Rows(values, range(len(values)))
+        decode = decode_fields if batch.key in self._fields else decode_json
+        records: list[Record] = []
+        origins: list[int] = []
+        for place, fields in enumerate(batch.fields):
+            try:
+                refuse_large(len(fields[1]) if len(fields) == 2 else sum(map(len, fields)), self._max_record)
+                records.append(decode(fields))
+                origins.append(place)
+            except RecordError as exc:
+                failures[place] = exc
+        return Rows(records, origins)
+
+    def headers(self, batch: Batch) -> Callable[[int], Headers]:
+        """The headers of an entry, by its place; where an entry's fields are the record there are none."""
+        if batch.key in self._fields:
+            return lambda _: Headers()
+        return lambda place: Headers.of(headers_of(batch.fields[place]))
+
+    def _at_once(self, batch: Batch) -> list[Record] | None:
+        data = batch.plain()
+        if data is None or max(map(len, data)) > self._max_record:
+            return None
+        return decode_all(data)

@@ -1,0 +1,113 @@
+"""What the consumers of one stage share in one process: its steps, routes, policy, counters and surroundings."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.observe.telemetry import Telemetry
+from papyra_flow.records.entries import Format
+from papyra_flow.runtime.process.belongings import Belongings
+from papyra_flow.runtime.services.backpressure import Gates
+from papyra_flow.runtime.services.keepalive import Keepalive
+from papyra_flow.runtime.services.pauses import Pauses
+from papyra_flow.runtime.services.timing import ServerClock, StageTiming
+from papyra_flow.runtime.services.trimming import Trimmer
+from papyra_flow.runtime.stage.decoding import Decoder
+from papyra_flow.runtime.stage.failure import FailurePolicy
+from papyra_flow.runtime.stage.processing import BatchProcessor, Processor
+from papyra_flow.runtime.stage.router import Router
+from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.connection.retry_policy import RetryPolicy
+from papyra_flow.streams.connection.server import Server
+from papyra_flow.topology.model import StageSpec, Topology
+
+
+@dataclass(slots=True)
+class WorkerContext:
+    """What all stages of a process share."""
+
+    topology: Topology
+    server: Server
+    process: str
+    gates: Gates
+    keepalive: Keepalive
+    trimmer: Trimmer
+    leases: Leases
+    pauses: Pauses
+    activity: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever something came to rest: draining looks again then."""
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    telemetry: Telemetry | None = None
+    clock: ServerClock = field(default_factory=ServerClock)
+    quarantining: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
+
+    belongings: Belongings | None = None
+    """What steps may have changed that is the process' own; None where it is somebody else's process."""
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, but not beyond the moment when the process is to stop."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()
+        except TimeoutError:
+            return
+
+
+class StageRuntime:
+    """One stage in one process."""
+
+    def __init__(self, spec: StageSpec, context: WorkerContext, counters: StageCounters) -> None:
+        topology = context.topology
+        self.spec = spec
+        self.context = context
+        self.counters = counters
+        self.policy = FailurePolicy(spec.settings)
+        self.retry_policy = RetryPolicy(spec.name)
+        self.inputs = [topology.streams[name] for name in spec.inputs]
+        self.outputs = spec.outputs
+        self.targets = [topology.streams[name] for name in self.outputs]
+        self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
+        self.replay_key = topology.streams[spec.replay].key if spec.replay else None
+        self.stream_of = {stream.key: stream.name for stream in self.inputs}
+        formats = {stream.config.format for stream in self.inputs}
+        source: Format = "fields" if "fields" in formats else "json"
+        self.router = Router(spec.routes, spec.config.match, self.targets, source, spec.settings.max_record)
+        self.marks = [n for n, target in enumerate(self.targets) if target.config.format != "fields"]
+        """Targets whose records can carry headers."""
+        self.processor = self._built()
+        self.timing = self._timing()
+
+    def _built(self) -> BatchProcessor:
+        spec, context = self.spec, self.context.topology.step_context()
+        if spec.tables_from is not None:
+            from papyra_flow.runtime.stage.table_stage import processor_of
+
+            return processor_of(self)
+        steps = [step.build(context) for step in spec.steps]
+        needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
+        decoder = Decoder(self.inputs, spec.settings.max_record) if needs_value else None
+        return Processor(steps, decoder, sink=spec.sink is not None)
+
+    def _timing(self) -> StageTiming:
+        stages, outputs = self.context.topology.stages, self.targets
+        writers = [stages[writer] for stream in self.inputs for writer in stream.writers if writer != self.name]
+        return StageTiming(
+            self.counters.timings,
+            self.context.clock,
+            first=not any(writer.inputs for writer in writers),
+            last=self.spec.sink is not None or not any(target.readers for target in outputs),
+            marks=self.marks,
+            record=self._record if self.context.telemetry is not None else None,
+        )
+
+    def _record(self, name: str, value: float) -> None:
+        if self.context.telemetry is not None:
+            self.context.telemetry.record(name, value, self.name)
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        return self.spec.name

@@ -1,0 +1,37 @@
+"""What a pipeline file may say under `tests:`: records in, records expected out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+Fields = dict[str, object]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DeadCase(_Model):
+    """A dead letter that is expected."""
+
+    record: Fields | None = Field(None, description="The record as it came to the stage.")
+    error: str | None = Field(None, description="Text that the error contains.")
+
+
+class Case(_Model):
+    """A test of the pipeline: it runs without a server, through the real steps and routes."""
+
+    description: str | None = Field(None, description="What it shows.")
+    input: dict[Name, list[Fields]] = Field(
+        min_length=1, description="Records that go in, by stream or by stage (as if its source had read them)."
+    )
+    expect: dict[Name, list[Fields]] = Field(
+        {}, description="Records that have to come out, in order, by stream, or by stage for what its sink writes."
+    )
+    partial: bool = Field(False, description="Compare only the fields that `expect` names.")
+    dead: dict[Name, list[DeadCase]] = Field(
+        {}, description="Dead letters that have to be there, by stage; all others fail the test."
+    )

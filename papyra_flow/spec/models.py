@@ -1,0 +1,248 @@
+"""What a pipeline file may say: one model a concept, each with its fields' meaning and limits.
+
+The models hold what the file says; `Settings` is what applies to a stage once `defaults` are filled in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from papyra_flow.expressions.fields import WrittenExpression
+from papyra_flow.spec.cases import Case
+from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, OneOf
+from papyra_flow.spec.forms import OneOrMany
+from papyra_flow.spec.units import Backoff, BackoffRange, Duration, Size, format_duration, is_entry_id, parse_duration
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
+GroupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}$")]
+DEFAULT_BACKOFF = Backoff(0.2, 30.0)
+RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
+"""Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
+
+
+def _optional_mapping(value: object) -> object:
+    return {} if value is None else value
+
+
+def _start(value: object) -> object:
+    text = str(value)
+    if text not in {"earliest", "latest", "$"} and not is_entry_id(text):
+        raise ValueError(f"expected earliest, latest or an entry id such as 1700000000000-0, not {value!r}")
+    return {"earliest": "0", "latest": "$"}.get(text, text)
+
+
+def _retain(value: object) -> object:
+    if isinstance(value, int | float):
+        return value
+    return value if value in {"acked", "all"} else parse_duration(value)
+
+
+class Model(BaseModel):
+    """Base of the file's models: unknown keys are errors, values are not changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
+
+
+class BatchConfig(Model):
+    """How many records a consumer takes at once."""
+
+    size: int | None = Field(None, ge=1, le=10_000, description="Records in a batch at the most (500), or tables (16).")
+    wait: Duration | None = Field(None, description="How long a batch that is not full waits for more (0).")
+
+
+class RetryConfig(Model):
+    """What happens when a step raises an exception."""
+
+    attempts: int | None = Field(None, ge=1, le=1000, description="Attempts in all, the first one included (5).")
+    backoff: BackoffRange | None = Field(None, description="First and longest wait between attempts (200ms..30s).")
+    on: list[str] | None = Field(None, description="Only these exceptions are retried, by class name.")
+    never: list[str] | None = Field(None, description="These exceptions are never retried, by class name.")
+
+
+class Tuning(Model):
+    """What a stage and `defaults` have in common; a stage's own word wins, field by field."""
+
+    consumers: int | None = Field(None, ge=1, le=1024, description="Consumers of the stage's group (1).")
+    batch: BatchConfig | None = Field(None, description="Batch size and wait.")
+    retry: RetryConfig | None = Field(None, description="Attempts and backoff when a step fails.")
+    on_error: Literal["dead", "drop", "halt"] | None = Field(
+        None,
+        description="What becomes of a record whose attempts are used up: dead letters, dropped, or stop (dead).",
+    )
+    claim_after: Duration | None = Field(
+        None, description="Idle time after which a consumer's pending entries are taken over (30s)."
+    )
+    max_pending: int | None = Field(
+        None,
+        ge=1,
+        description="Entries that a consumer holds at the most, waiting for a retry included (4 batches).",
+    )
+    max_record: Size | None = Field(
+        None, description="Bytes that a record may have, as it comes and as it leaves; larger ones are dead (8MiB)."
+    )
+
+
+class Route(Model):
+    """One way out of a stage: a stream, and the condition under which a record goes there."""
+
+    stream: Name = Field(description="The stream to forward to.")
+    when: WrittenExpression | None = Field(
+        None, description="An expression over the record's fields; without one, every record."
+    )
+
+
+class StageConfig(Tuning):
+    """A stage: reads from somewhere, processes, writes to somewhere."""
+
+    description: str | None = Field(None, description="What the stage is for, shown in diagrams.")
+    from_: Annotated[list[Name], OneOrMany()] = Field(
+        [], alias="from", description="The stream, or streams, that the stage's group reads."
+    )
+    read: Annotated[Component, OneOf(SOURCES)] | None = Field(
+        None, description="An external source, instead of `from`."
+    )
+    process: list[Annotated[Component, OneOf(STEPS)]] = Field([], description="Steps, in order.")
+    to: Annotated[list[Route], OneOrMany(short="stream")] = Field(
+        [], description="The stream, or routes, that records are forwarded to."
+    )
+    match: Literal["first", "all"] = Field("first", description="Forward to the first route that fits, or to all.")
+    write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
+    group: GroupName | None = Field(
+        None, description="The consumer group's name (the stage's; `PIPELINE.STAGE` if it reads a stream with a `key`)."
+    )
+    start: Annotated[str, BeforeValidator(_start)] = Field(
+        "0", description="Where a new group starts: earliest, latest or an entry id."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_in_and_out(self) -> Self:
+        if bool(self.from_) == (self.read is not None):
+            raise PydanticCustomError("stage_input", "a stage needs either `from` or `read`")
+        if self.to and self.write is not None:
+            raise PydanticCustomError("stage_output", "a stage has either `to` or `write`, not both")
+        if not self.to and self.write is None:
+            raise PydanticCustomError("stage_output", "a stage needs either `to` or `write`")
+        return self
+
+
+class StreamConfig(Model):
+    """A stream's settings, where the defaults do not fit; naming a stream here declares it."""
+
+    key: str | None = Field(None, min_length=1, description="An existing Redis key, used as it is and never trimmed.")
+    retain: Annotated[
+        Literal["acked", "all"] | float | None,
+        BeforeValidator(_retain),
+        WithJsonSchema({"type": "string", "examples": ["acked", "all", "1d"]}),
+    ] = Field(
+        None,
+        description="`acked` trims what every group has acked, a duration keeps that for so long, `all` trims nothing.",
+    )
+    max_backlog: int | None = Field(
+        None,
+        ge=1,
+        description="Backlog of its slowest stage at which writers to this stream pause (100,000 records, 250 tables).",
+    )
+    format: Literal["json", "fields", "arrow"] = Field(
+        "json",
+        description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record; "
+        "`arrow`: `data` holds a table of records (Arrow IPC, with `papyra-flow[arrow]`).",
+    )
+
+
+class PipelineConfig(Model):
+    """A pipeline file."""
+
+    pipeline: Name = Field(description="The pipeline's name: the hash tag of all its keys.")
+    description: str | None = Field(None, description="What the pipeline is for.")
+    redis: str = Field(
+        "embedded",
+        min_length=1,
+        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` for a server of "
+        "its own.",
+    )
+    defaults: Tuning = Field(
+        default_factory=lambda: Tuning.model_validate({}), description="What holds for every stage."
+    )
+    stages: dict[Name, StageConfig] = Field(min_length=1, description="The stages, by name.")
+    streams: dict[Name, Annotated[StreamConfig, BeforeValidator(_optional_mapping)]] = Field(
+        {}, description="Streams whose defaults do not fit, by name."
+    )
+
+    tests: dict[str, Case] = Field(
+        {}, description="Tests of the pipeline, by name: `papyra-flow test` runs them without a server."
+    )
+
+    def settings(self, stage: str) -> Settings:
+        """What applies to a stage, with `defaults` and the built-in defaults filled in."""
+        found = self.stages[stage]
+        tables = any(self.stream(name).format == "arrow" for name in found.from_)
+        return Settings.of(found, self.defaults, batch_size=TABLES_IN_BATCH if tables else RECORDS_IN_BATCH)
+
+    def stream(self, name: str) -> StreamConfig:
+        """A stream's settings, declared or not."""
+        return self.streams.get(name) or StreamConfig.model_validate({})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A stage's tuning with nothing left open; durations in seconds."""
+
+    consumers: int = 1
+    batch_size: int = RECORDS_IN_BATCH
+    batch_wait: float = 0.0
+    attempts: int = 5
+    backoff: Backoff = DEFAULT_BACKOFF
+    retry_on: tuple[str, ...] | None = None
+    retry_never: tuple[str, ...] = ()
+    on_error: Literal["dead", "drop", "halt"] = "dead"
+    claim_after: float = 30.0
+    max_pending: int = 2000
+    max_record: int = 8 * 1024**2
+
+    @classmethod
+    def of(cls, stage: Tuning, defaults: Tuning, *, batch_size: int) -> Settings:
+        """The stage's word, else the defaults', else the built-in one, field by field."""
+        found: dict[str, object] = {"batch_size": batch_size}
+        for source in (defaults, stage):
+            batch, retry = source.batch, source.retry
+            said: Mapping[str, object] = {
+                "consumers": source.consumers,
+                "on_error": source.on_error,
+                "claim_after": source.claim_after,
+                "max_pending": source.max_pending,
+                "max_record": source.max_record,
+                "batch_size": batch.size if batch else None,
+                "batch_wait": batch.wait if batch else None,
+                "attempts": retry.attempts if retry else None,
+                "backoff": retry.backoff if retry else None,
+                "retry_on": tuple(retry.on) if retry and retry.on is not None else None,
+                "retry_never": tuple(retry.never) if retry and retry.never is not None else None,
+            }
+            found |= {name: value for name, value in said.items() if value is not None}
+        size = found["batch_size"]
+        found.setdefault("max_pending", 4 * size if isinstance(size, int) else None)
+        return cls(**found)  # type: ignore[arg-type]
+
+    def describe(self) -> str:
+        """The settings that differ from the built-in ones, for `plan` and diagrams."""
+        words = []
+        if self.consumers > 1:
+            words.append(f"{self.consumers} consumers")
+        words.append(f"batches of {self.batch_size}")
+        if self.batch_wait:
+            words.append(f"wait {format_duration(self.batch_wait)}")
+        words.append(f"{self.attempts} attempts, {self.backoff}, then {self.on_error}")
+        return ", ".join(words)

@@ -1,0 +1,1 @@
+"""Calling what users wrote: functions, coroutines, generators, threads, forks."""

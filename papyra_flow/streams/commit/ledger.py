@@ -1,0 +1,76 @@
+"""The ledger: whether all that a group was given is acked by the pipeline's own commits, or still pending.
+
+Each commit counts what it acks in the hash `{pipeline}:@ledger`. An audit compares that with how far the group is and
+what is pending for it: whatever is in neither was acked, deleted, trimmed or taken by others, and is lost for the
+pipeline. It is counted there once, whoever looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import uuid4
+
+from papyra_flow.errors import CommandRefusedError
+from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.groups.lifecycle import GroupSpec
+from papyra_flow.streams.scripts import call_script
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A group's: whether it is there, entries it has still to do, and entries lost, in all and since the last audit."""
+
+    there: bool
+    outstanding: int
+    lost: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What one audit found; `name` is another where the server has lost the ledger."""
+
+    name: str
+    accounts: list[Account]
+
+
+async def audit(client: Client, ledger: str, groups: Sequence[GroupSpec]) -> Balance:
+    """Balance these groups, in their order; what is missing is booked as lost."""
+    keys, names = [spec.key for spec in groups], [spec.group for spec in groups]
+    reply = await call_script(client, "audit", [ledger, *keys], [uuid4().hex, *names])
+    if not isinstance(reply, list):
+        raise CommandRefusedError(f"the audit script answered {reply!r}")
+    name, *accounts = reply
+    return Balance(name.decode(), [Account(bool(there), *numbers) for there, *numbers in accounts])
+
+
+async def reopen(client: Client, ledger: str, groups: Iterable[GroupSpec]) -> None:
+    """Begin the balance of these groups again: they were created, or moved on purpose."""
+    if fields := [f"base {spec.key} {spec.group}" for spec in groups]:
+        await client.call("HDEL", ledger, *fields)
+
+
+async def on_purpose(client: Client, ledger: str, groups: Sequence[GroupSpec], doing: Awaitable[T]) -> T:
+    """What an operator does, and was asked about: no audit finds it lost."""
+    if groups:
+        await audit(client, ledger, groups)
+    done = await doing
+    await reopen(client, ledger, groups)
+    return done
+
+
+async def losses(client: Client, ledger: str) -> dict[tuple[str, str], int]:
+    """Entries lost so far, by key and group, as all audits have booked them."""
+    reply = await client.call("HGETALL", ledger)
+    found: dict[tuple[str, str], int] = {}
+    facts = iter(reply) if isinstance(reply, list) else iter(())
+    for field, number in zip(facts, facts, strict=True):
+        kind, _, of = field.decode(errors="replace").partition(" ")
+        if kind == "lost":
+            key, _, group = of.rpartition(" ")
+            found[key, group] = int(number)
+    return found

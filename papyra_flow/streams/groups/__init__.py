@@ -1,0 +1,1 @@
+"""Consumer groups: creating, reading, claiming, and one look at how far they are."""

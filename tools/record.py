@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Writes docs/operate/: a page for each of the operator's verbs, with what it really says on a pipeline in trouble.
+
+    python tools/record.py
+
+The outputs are recorded from a pipeline that is run here, so ids and times differ from run to run; run this again when
+a verb says something else.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from papyra_flow.streams.embedded.server import EmbeddedServer
+
+FOLDER = Path(__file__).parent / "operate"
+PIPELINE = """\
+pipeline: shop
+stages:
+  ingest: {read: {jsonl: orders.jsonl}, to: orders}
+  price: {from: orders, process: [{set: {total: price / quantity}}], to: priced}
+  export: {from: priced, write: {jsonl: out.jsonl}}
+"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A verb's page: what it is for, and the calls whose outputs are shown."""
+
+    verb: str
+    title: str
+    text: str
+    calls: Sequence[str]
+
+
+PAGES = (
+    Page(
+        "status", "One look at a pipeline",
+        "Each stage's group, what is pending and what is still to come (lag), the oldest pending entry, the dead letters; "
+        "each stream's key, length and size. `--watch` looks again every second.",
+        ("status shop.yml",),
+    ),
+    Page(
+        "groups", "Who reads what, and how far",
+        "As [XINFO GROUPS](https://redis.io/docs/latest/commands/xinfo-groups/), for all streams of the pipeline or for any "
+        "stream with `--stream KEY`. `STAGE@replay` is where dead letters are put back to.",
+        ("groups shop.yml",),
+    ),
+    Page(
+        "consumers", "Who is at work",
+        "As [XINFO CONSUMERS](https://redis.io/docs/latest/commands/xinfo-consumers/), for a stage, all stages, or any group "
+        "with `--stream KEY --group NAME`. A consumer's name says host, process, stage and number. Those that are gone are "
+        "removed by the others, once their entries have been claimed.",
+        ("consumers shop.yml price",),
+    ),
+    Page(
+        "pending", "What is in hand, and with whom",
+        "As [XPENDING](https://redis.io/docs/latest/commands/xpending/): id, consumer, idle time and deliveries. "
+        "`--consumer` and `--idle` choose, `--count` bounds.",
+        ("pending shop.yml price --count 3",),
+    ),
+    Page(
+        "claim", "Take entries away from a consumer",
+        "As [XCLAIM](https://redis.io/docs/latest/commands/xclaim/): all pending entries of a stage, or those with the ids "
+        "given, become free for whoever claims next, without waiting for the claim time; `--to NAME` gives them to one "
+        "consumer. Delivery counts stay. Nothing is lost by it: if the owner is still at them, whoever commits first wins.",
+        ("claim shop.yml price --consumer other.1.price.0", "claim shop.yml price --consumer other.1.price.0 --yes"),
+    ),
+    Page(
+        "ack", "Acknowledge entries by hand",
+        "As [XACK](https://redis.io/docs/latest/commands/xack/). The stage will never process them, so it is refused without "
+        "`--force`. Ids that are not pending are left alone.",
+        ("ack shop.yml price {pending}", "ack shop.yml price {pending} --force"),
+    ),
+    Page(
+        "delete", "Delete entries of a stream",
+        "As [XDEL](https://redis.io/docs/latest/commands/xdel/). What some group has not acknowledged, pending or not delivered "
+        "yet, is not deleted without `--force`.",
+        ("delete shop.yml orders {pending}", "delete shop.yml orders {pending} --force"),
+    ),
+    Page(
+        "trim", "Make a stream shorter",
+        "As [XTRIM](https://redis.io/docs/latest/commands/xtrim/). By itself it takes what every group has acknowledged. "
+        "`--keep N` and `--before ID|TIME` take more, and are refused without `--force` if that would lose something.",
+        ("trim shop.yml --yes", "trim shop.yml orders --keep 2", "trim shop.yml orders --keep 2 --force"),
+    ),
+    Page(
+        "reset", "Have a stage go on from another place",
+        "As [XGROUP SETID](https://redis.io/docs/latest/commands/xgroup-setid/): `earliest`, `latest`, an entry id, or a time. "
+        "Going back plays entries again, as far as they are still there (see `retain`); going forward skips entries, which is "
+        "refused without `--force`. What is pending stays pending.",
+        ("reset shop.yml price --to latest", "reset shop.yml price --to latest --force"),
+    ),
+    Page(
+        "tap", "See records without a group",
+        "One JSON line a record: the entry's id, the record, its headers. `--from ID|TIME`, `--count N`, `--follow`. "
+        "`dead:STAGE` names a stage's dead letters, and a key with a colon is used as it is.",
+        ("tap shop.yml orders --count 2",),
+    ),
+    Page(
+        "dead", "Records that failed",
+        "`dead list` and `dead show` say what failed, why, where it came from and how often it was delivered; `dead replay` "
+        "puts records back into the stage that failed, each once, with `--match TEXT` or `--id ID` only some; `dead drop` "
+        "deletes them for good.",
+        ("dead list shop.yml", "dead show shop.yml --count 1", "dead replay shop.yml --match division", "dead drop shop.yml --yes"),
+    ),
+    Page(
+        "doctor", "What would go wrong, before it does",
+        "The server's version and clock, whether scripts run, eviction, persistence, replicas; whether the user may do what a "
+        "run does; keys of another type or slot; groups, streams and dead letters that the file does not know; pending "
+        "entries that were delivered too often or that no worker takes; files and other servers that are not there. Each with "
+        "what to do. It changes nothing, and needs no step functions. Exit code 1 if there is a warning or an error.",
+        ("doctor shop.yml",),
+    ),
+    Page(
+        "drop-consumer", "Remove a consumer",
+        "As [XGROUP DELCONSUMER](https://redis.io/docs/latest/commands/xgroup-delconsumer/), which throws away what is pending: "
+        "so that is taken from it first, with its delivery counts, and is free for whichever consumer claims next; `--to NAME` "
+        "gives it to one. Workers remove consumers that are gone by themselves: this is for one that they cannot know to be.",
+        ("drop-consumer shop.yml price other.1.price.0", "drop-consumer shop.yml price other.1.price.0 --force"),
+    ),
+    Page(
+        "drop-group", "Remove a group",
+        "As [XGROUP DESTROY](https://redis.io/docs/latest/commands/xgroup-destroy/): a stage that was renamed or removed leaves "
+        "its group behind, which keeps the stream from being trimmed. `run`, `plan` and `doctor` name such groups. What the "
+        "group has not read or not acknowledged is said first, and refused without `--force`, as is the group of a stage "
+        "that the file has.",
+        ("drop-group shop.yml priced audit", "drop-group shop.yml priced audit --force"),
+    ),
+    Page(
+        "acl", "The user that a pipeline needs",
+        "What the pipeline may do on its server, and nothing else, as a rule for "
+        "[ACL SETUSER](https://redis.io/docs/latest/commands/acl-setuser/); a second one for each other server that it reads or "
+        "writes. `--operate` allows the verbs on these pages, too. Put a password in the place of PASSWORD.",
+        ("acl shop.yml",),
+    ),
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run the pipeline into trouble, record every verb, and write the pages, or those that are named."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        (folder / "shop.yml").write_text(PIPELINE)
+        orders = [{"order": n, "price": 10 * n, "quantity": n % 4} for n in range(12)]
+        (folder / "orders.jsonl").write_text("".join(json.dumps(order) + "\n" for order in orders))
+        embedded = EmbeddedServer(folder, "shop")
+        embedded.start()
+        try:
+            prepare(folder, embedded.url)
+            for page in PAGES:
+                text = written(page, folder, embedded.url)
+                if page.verb in (sys.argv[1:] or [page.verb]):
+                    (FOLDER / f"{page.verb}.md").write_text(text, encoding="utf-8")
+        finally:
+            embedded.leave()
+
+
+def prepare(folder: Path, url: str) -> None:
+    """Eight orders processed, two of them dead; four more, of which a worker elsewhere holds three and is silent."""
+    call(folder, "run shop.yml")
+    orders = [json.dumps({"order": n, "price": 10 * n, "quantity": 2}) for n in range(12, 17)]
+    call(folder, "add shop.yml orders", *orders)
+    with redis.Redis.from_url(url) as server:
+        server.xreadgroup("price", "other.1.price.0", {"{shop}:orders": ">"}, count=3)
+        server.xgroup_create("{shop}:priced", "audit", "0")
+
+
+def written(page: Page, folder: Path, url: str) -> str:
+    """A page's text."""
+    lines = [f"# `{page.verb}`: {page.title[0].lower()}{page.title[1:]}", "", page.text, ""]
+    with redis.Redis.from_url(url, decode_responses=True) as server:
+        pending = server.xpending_range("{shop}:orders", "price", "-", "+", 1)
+    for template in page.calls:
+        words = template.format(pending=pending[0]["message_id"] if pending else "")
+        output = call(folder, words).rstrip()
+        lines += ["```console", f"$ papyra-flow {words}", *(line.rstrip() for line in output.splitlines()), "```", ""]
+    lines += [f"All options: [`{page.verb}`](../reference/commands.md).", ""]
+    return "\n".join(lines)
+
+
+def call(folder: Path, words: str, *more: str) -> str:
+    """What a call says, on stdout and stderr; a question is answered with no."""
+    command = [sys.executable, "-m", "papyra_flow", *words.split(), *more]
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, input="n\n", check=False)
+    return finished.stdout + finished.stderr
+
+
+if __name__ == "__main__":
+    main()
