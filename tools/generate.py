@@ -33,7 +33,7 @@ from papyra_flow.records.json_codec import write_json
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, components
 from papyra_flow.spec.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
 
-REFERENCE = Path(__file__).parent / "reference"
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
 
 MODELS = {

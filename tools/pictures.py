@@ -30,7 +30,7 @@ from papyra_flow.topology.build import build_topology
 from papyra_flow.tui.screen import Top
 
 ROOT = Path(__file__).parent.parent
-IMAGES = Path(__file__).parent / "images"
+IMAGES = ROOT / "docs" / "images"
 SHOP = """\
 pipeline: shop
 description: Orders, priced and parted by size

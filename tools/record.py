@@ -21,7 +21,7 @@ import redis
 
 from papyra_flow.streams.embedded.server import EmbeddedServer
 
-FOLDER = Path(__file__).parent / "operate"
+FOLDER = Path(__file__).parents[1] / "docs" / "operate"
 PIPELINE = """\
 pipeline: shop
 stages:

@@ -1,4 +1,4 @@
-"""Pending entries that someone should look at: those that were delivered again and again, and those without an owner."""
+"""Pending entries that need a look: those that were delivered again and again, and those without an owner."""
 
 from __future__ import annotations
 

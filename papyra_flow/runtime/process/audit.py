@@ -1,8 +1,8 @@
 """A run's audits: what others took from its streams is counted and told while it goes on, and once more at its end.
 
 One task for a whole run, however many processes share the work. Entries that were acked, deleted or trimmed by others
-show in the ledger's balance (`papyra_flow.streams.commit.ledger`); of keys that are gone only the last audit can tell what
-was outstanding.
+show in the ledger's balance (`papyra_flow.streams.commit.ledger`); of keys that are gone only the last audit can tell
+what was outstanding.
 """
 
 from __future__ import annotations
