@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.errors import InvalidPipelineError, Problem
@@ -117,6 +119,23 @@ class Finished:
     def json(self) -> Any:
         """The one document on its stdout."""
         return json.loads(self.out)
+
+
+def line_of(process: subprocess.Popen[str], words: str, stream: IO[str] | None = None) -> str:
+    """The next line with these words on a command's stderr, or another `stream` of its; one that hangs is ended."""
+    lines: list[str] = []
+    hangs = threading.Timer(HANGS_SECONDS, process.kill)
+    hangs.start()
+    found = stream or process.stderr
+    assert found is not None
+    try:
+        for line in iter(found.readline, ""):
+            lines.append(line)
+            if words in line:
+                return line
+    finally:
+        hangs.cancel()
+    pytest.fail(f"it ended without a word of {words!r}, and said {lines}")
 
 
 class Running:
