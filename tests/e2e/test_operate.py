@@ -70,7 +70,8 @@ def test_claim_frees_entries_for_the_next_consumer_and_keeps_their_counts(
     again = operated("claim", "--stream", "s", "--group", "b", first, "--to", "me", "--yes", "--json").json
     assert again == {"claimed": 1}
     assert operated("claim", "b", "--yes", "--json").json == {"claimed": 10}
-    run = operated("run", "--json").json  # takes them at once, and not after the claim time
+    run = operated("run", "--json", code=1).json  # takes them at once, and not after the claim time
+    assert run["stages"]["b"]["lost"] == 20, "the other one acked them"
     assert (run["stages"]["b"]["claimed"], run["stages"]["b"]["read"]) == (10, 70)
 
 

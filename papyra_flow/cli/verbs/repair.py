@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from papyra_flow.cli.consent import consent, counted
-from papyra_flow.cli.members import hand_over_all, on_purpose, readers
+from papyra_flow.cli.members import hand_over_all, move, write_off
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, StreamName, Yes
 from papyra_flow.cli.verbs.groups import duration, members_of
 from papyra_flow.errors import UsageError
@@ -90,12 +90,11 @@ def ack(
             consent(f"Acknowledge {counted(total)}", losing=losing, yes=yes, force=force, json=json)
 
         async def acknowledge_all(server: Server) -> int:
-            return sum(
-                [
-                    await on_purpose(server, found, [m], acknowledge(server.client, m, [entry.id for entry in entries]))
-                    for m, entries in chosen
-                ]
-            )
+            acked = 0
+            for m, entries in chosen:
+                acknowledging = acknowledge(server.client, m, [entry.id for entry in entries])
+                acked += await write_off(server, found, m.key, {m.group: len(entries)}, acknowledging)
+            return acked
 
         acked = found.ask(acknowledge_all, about=(m.key for m, _ in chosen))
     _say({"acked": acked}, f"acknowledged {counted(acked)}", json=json)
@@ -120,10 +119,12 @@ def delete(
         key = found.key_of(stream)
         unacked = found.ask(lambda server: upkeep.unacked_among(server.client, key, ids), about=(key,))
         consent(f"Delete {counted(len(ids))} of {key}", losing=_losing(unacked), yes=yes, force=force, json=json)
-        deleted = found.ask(
-            lambda server: on_purpose(server, found, readers(found, key), upkeep.delete(server.client, key, ids)),
-            about=(key,),
-        )
+
+        async def delete_them(server: Server) -> int:
+            losing = await upkeep.unacked_among(server.client, key, ids)
+            return await write_off(server, found, key, losing, upkeep.delete(server.client, key, ids))
+
+        deleted = found.ask(delete_them, about=(key,))
     _say({"deleted": deleted}, f"deleted {counted(deleted)} of {key}", json=json)
 
 
@@ -176,11 +177,12 @@ def _trim_before(found: Session, key: str, bound: str | None, *, yes: bool, forc
         return {key: 0}
     unacked = found.ask(lambda server: upkeep.unacked_before(server.client, key, bound), about=(key,))
     consent(f"Trim {key} before {bound}", losing=_losing(unacked), yes=yes, force=force, json=json)
-    groups = readers(found, key)
-    trimmed = found.ask(
-        lambda server: on_purpose(server, found, groups, upkeep.trim_before(server.client, key, bound)), about=(key,)
-    )
-    return {key: trimmed}
+
+    async def trim_them(server: Server) -> int:
+        losing = await upkeep.unacked_before(server.client, key, bound)
+        return await write_off(server, found, key, losing, upkeep.trim_before(server.client, key, bound))
+
+    return {key: found.ask(trim_them, about=(key,))}
 
 
 def reset(
@@ -213,20 +215,19 @@ def reset(
             return [await upkeep.weigh_move(server.client, member, target) for member in members]
 
         async def move_all(server: Server) -> None:
-            for move in moves:
-                moving = upkeep.move(server.client, move.member, move.to)
-                await on_purpose(server, found, [move.member], moving)
+            for one in moves:
+                await move(server, found, one.member, upkeep.move(server.client, one.member, one.to))
 
         moves = found.ask(weigh, about=(m.key for m in members))
-        skipped, again = sum(move.skipped for move in moves), sum(move.again for move in moves)
+        skipped, again = sum(one.skipped for one in moves), sum(one.again for one in moves)
         losing = f"{counted(skipped)} would be skipped and never processed" if skipped else None
         doing = f"Move {members[0].group!r} to {to}: {counted(again)} come again, {skipped:,} are skipped"
         consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(move_all, about=(m.key for m in members))
     document = [
-        {"stream": move.member.key, "group": move.member.group, "from": move.at, "to": move.to, "again": move.again,
-         "skipped": move.skipped, "pending": move.pending}
-        for move in moves
+        {"stream": one.member.key, "group": one.member.group, "from": one.at, "to": one.to, "again": one.again,
+         "skipped": one.skipped, "pending": one.pending}
+        for one in moves
     ]  # fmt: skip
     _say(
         document,
