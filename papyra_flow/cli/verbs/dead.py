@@ -156,7 +156,7 @@ def replay(
     """Put dead letters back into the stage that failed, each once; the next run tries them again."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
-    from papyra_flow.streams.admin.dead_letters import replay as put_back
+    from papyra_flow.operate.stages import replay_dead
 
     for one in id_ or ():
         _check_id(one, "--id")
@@ -167,14 +167,9 @@ def replay(
             ids = _ids(found, spec, id_, match)
             if not ids:
                 continue
-            if spec.replay is None:
-                raise UsageError(
-                    f"{spec.name!r} is only a source: its dead letters are input that could not be read as records"
-                )
-            target = found.topology.streams[spec.replay].key
 
-            async def ask(server: Server, dead: str = spec.dead_key, to: str = target, ids: list[str] = ids) -> int:
-                return await put_back(server.client, dead, to, ids)
+            async def ask(server: Server, spec: StageSpec = spec, ids: list[str] = ids) -> int:
+                return await replay_dead(server, found.topology, spec, ids)
 
             chosen += len(ids)
             done[spec.name] = found.ask(ask)
