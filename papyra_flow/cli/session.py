@@ -125,7 +125,7 @@ def _refuse_early(loaded: LoadedPipeline, *, code: bool) -> None:
 
 
 def _existing(found: Session) -> frozenset[str]:
-    """Keys of streams that nobody in the file writes, as far as the server has them."""
+    """Keys of streams that no stage of the file writes, as far as the server has them."""
     keys = unwritten(found.topology)
     if not keys:
         return frozenset()
