@@ -190,9 +190,10 @@ class Worker:
         for stream in self._topology.streams.values():
             if stream.max_backlog is not None:
                 groups = [self._topology.stages[name].group for name in stream.readers]
+                later = [self._topology.keys.later(name) for name in stream.readers]
                 gate = Gate(
                     self._server.client, key=stream.key, groups=groups, limit=stream.max_backlog,
-                    stopping=self._context.stopping,
+                    stopping=self._context.stopping, later=later,
                 )  # fmt: skip
                 self._context.gates.add(stream.name, gate)
         turn = 0
