@@ -165,3 +165,32 @@ def surroundings(topology: Topology, server: Server, url: str) -> WorkerContext:
         topology, server, "test", Gates(), Keepalive(url), Trimmer(server.client, {}),
         Leases(server.client, "test", keys.probe, keys.ledger), Pauses(server.client, keys.paused),
     )  # fmt: skip
+
+
+async def test_a_run_ends_though_everything_was_flushed_when_its_source_had_ended(
+    folder: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    """Its end was forgotten with all else: what was lost is read again."""
+    gate = folder.path / "gate"
+    module = folder.steps(f"""
+        import asyncio, os
+        async def f(r):
+            while not os.path.exists({str(gate)!r}):
+                await asyncio.sleep(0.01)
+            return r
+        """)
+    folder.pipeline(f"""
+        pipeline: p
+        stages:
+          read: {{read: {{jsonl: in.jsonl}}, to: raw}}
+          write: {{from: raw, process: [{{run: "{module}:f"}}], write: {{jsonl: out.jsonl}}}}
+        """)
+    folder.records("in.jsonl", [{"n": n} for n in range(5)])
+    running = asyncio.create_task(run_pipeline(folder.topology(), url, RunOptions()))
+    await until(lambda: redis_client.hget("{p}:@source:read", "done") == b"1")
+    redis_client.flushall()
+    gate.touch()
+    async with asyncio.timeout(HANGS_SECONDS):
+        result = await running
+    assert isinstance(result.error, LostEntriesError)
+    assert {record["n"] for record in folder.output("out.jsonl")} == set(range(5))

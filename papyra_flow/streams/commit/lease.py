@@ -80,6 +80,10 @@ class Leases:
             if cursor == b"0":
                 return found
 
+    async def is_known(self, lease: Lease) -> bool:
+        """Whether the server has it, whoever owns it by now."""
+        return await self._client.call("HGET", lease.key, "epoch") is not None
+
     def _stood_still(self, key: str, silence: float) -> bytes:
         """The owner's beat, if we have seen it stand still for so long; beats are whole seconds."""
         beat, since = self._beats.get(key, (b"", time.monotonic()))
