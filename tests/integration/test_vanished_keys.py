@@ -130,10 +130,11 @@ async def test_how_a_source_ended_in_the_run_before_does_not_end_this_one(
     await folder.run(url)
     topology = folder.topology()
     epoch = int(redis_client.hget("{p}:@source:read", "epoch") or 0)
+    owned = {"{p}:@source:read": (epoch, "")}
     server = Server(url)
     try:
         context = surroundings(topology, server, url)
-        drain = Drain(context, topology.stages, lambda: True, {"{p}:@source:read": epoch})
+        drain = Drain(context, topology.stages, lambda: True, owned)
         assert await Drain(context, topology.stages, lambda: True).drained()
         assert not await drain.drained()
         lease = await context.leases.take("{p}:@source:read")
@@ -185,9 +186,11 @@ async def test_a_run_ends_though_everything_was_flushed_when_its_source_had_ende
           read: {{read: {{jsonl: in.jsonl}}, to: raw}}
           write: {{from: raw, process: [{{run: "{module}:f"}}], write: {{jsonl: out.jsonl}}}}
         """)
+    folder.records("in.jsonl", [])
+    await folder.run(url)  # so that the lease has the same epoch before this run, and after the loss
     folder.records("in.jsonl", [{"n": n} for n in range(5)])
     running = asyncio.create_task(run_pipeline(folder.topology(), url, RunOptions()))
-    await until(lambda: redis_client.hget("{p}:@source:read", "done") == b"1")
+    await until(lambda: redis_client.hmget("{p}:@source:read", "done", "records") == [b"1", b"5"])
     redis_client.flushall()
     gate.touch()
     async with asyncio.timeout(HANGS_SECONDS):

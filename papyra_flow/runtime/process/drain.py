@@ -56,14 +56,14 @@ class Drain:
         context: WorkerContext,
         stages: Iterable[str],
         at_rest: Callable[[], bool],
-        epochs: Mapping[str, int] | None = None,
+        owned: Mapping[str, tuple[int, str]] | None = None,
     ) -> None:
-        """`epochs` are those of this run's source leases when it began: a source that has ended has another one."""
+        """`owned` is what this run's source leases were before: one that has ended has another epoch, or owner."""
         self._context = context
         self._at_rest = at_rest
         own = set(stages)
         self._stages = upstream(context.topology, own)
-        self._epochs = epochs or {}
+        self._owned = owned or {}
         # A run's own sources end, also those that follow: `--drain` says so. Of others only those that end anyway.
         self._ending = [
             stage.source_lease
@@ -114,7 +114,7 @@ class Drain:
         """Whether the sources have ended, in this run and not in one before, and nothing is pending."""
         for lease in self._ending:
             at = positions.leases[lease]
-            if not at.done or at.epoch == self._epochs.get(lease):
+            if not at.done or (at.epoch, at.owner) == self._owned.get(lease):
                 return False
         return is_idle(self._context.topology, self._stages, positions)
 

@@ -23,8 +23,8 @@ class RunOptions:
     consumer_name: str | None = None
     rewrite_below: int = REWRITE_BELOW
     """Bytes of a server's memory up to which its append-only file is rewritten before the first commit."""
-    epochs: Mapping[str, int] = field(default_factory=dict)
-    """The epochs of the sources' leases before the run: `done` of such a one was said by the run before."""
+    owned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """Epoch and owner of the sources' leases before the run: while they are the same, `done` is of the run before."""
 
 
 @dataclass(frozen=True, slots=True)

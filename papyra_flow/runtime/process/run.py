@@ -119,7 +119,7 @@ async def run_pipeline(
         await forewarn(server, topology)
         sources = [topology.stages[name].source_lease for name in counters.stages if topology.stages[name].source]
         before = (await look(server.client, [], sources)).leases
-        options = replace(options, epochs={key: lease.epoch for key, lease in before.items()})
+        options = replace(options, owned={key: (lease.epoch, lease.owner) for key, lease in before.items()})
         part: Part
         if make is not None:
             part = make(topology, server, counters)

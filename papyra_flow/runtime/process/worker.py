@@ -141,7 +141,7 @@ class Worker:
         stopping = asyncio.create_task(self._context.stopping.wait())
         ends: set[asyncio.Task[bool] | asyncio.Task[None]] = {stopping}
         names = [stage.name for stage in self._stages]
-        drain = Drain(self._context, names, lambda: self.at_rest, self._options.epochs)
+        drain = Drain(self._context, names, lambda: self.at_rest, self._options.owned)
         draining = asyncio.create_task(drain.wait()) if self._drain else None
         if draining is not None:
             ends.add(draining)

@@ -14,11 +14,11 @@ local alive = now - tonumber(beat) < tonumber(ARGV[3]) and beat ~= ARGV[4]
 if ARGV[2] == 'wait' and owner ~= '' and owner ~= ARGV[1] and alive then
   return {0, held[3] or '', held[4] or '0', held[5] or '0', held[6] or '0', beat}
 end
--- The ledger knows how many owners there have been: if the lease alone is lost, that is told (audit_leases.lua). Where
--- both are lost epochs begin at the time, so that an owner from before never passes for the new one.
+-- The ledger knows how many owners there have been: if the lease alone is lost, that is told (audit_leases.lua), and
+-- an owner from before does not pass for the new one.
 local before = ledger and redis.call('HGET', ledger, 'lease ' .. lease)
-if not held[7] then redis.call('HSET', lease, 'epoch', before or now) end
 if before and not held[7] then
+  redis.call('HSET', lease, 'epoch', before)
   if redis.call('HDEL', ledger, 'told ' .. lease) == 0 then redis.call('HINCRBY', ledger, 'gone ' .. lease, 1) end
 end
 local epoch = redis.call('HINCRBY', lease, 'epoch', 1)
