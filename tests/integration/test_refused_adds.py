@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from papyra_flow.errors import CommandRefusedError
+from papyra_flow.errors import CommandRefusedError, ServerError
 from papyra_flow.records.entries import Entry
 from papyra_flow.streams.commit.commit import Commit, Committer
 from papyra_flow.streams.commit.lease import Leases
 from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.delayed import fields_to_wait, waiting
 from tests.integration.test_commit import GROUP, IN, LEASE, OTHER, OUT, PROBE, contents, delivered, pending
 
@@ -88,3 +89,23 @@ async def test_entries_that_are_one_leave_nothing_where_something_is_refused(cli
     done = await one.commit(commit, together=not exclusive, epoch=lease.epoch if lease else None, checkpoint="9")
     assert (done.acked, await pending(client), await acked(client)) == (3, 0, 3)
     assert (await waiting(client, [LATER]))[0].records == 1
+
+
+@pytest.mark.parametrize("right", ["xack", "xadd"])
+async def test_a_right_that_is_missing_is_found_out_before_anything_is_counted(
+    client: Client, any_url: str, right: str
+) -> None:
+    """A ledger that had counted what was not acked would hide as many losses."""
+    entries = await delivered(client, 2)
+    await client.call("ACL", "SETUSER", "low", "reset", "on", ">pw", "~*", "+@all", f"-{right}")
+    server = Server(any_url.replace("://", "://low:pw@"))
+    try:
+        commit = Commit()
+        for entry in entries:
+            commit.forward(entry.id, 0, b"{}")
+        with pytest.raises(ServerError, match=r"(?i)permissions|can't run this command"):
+            await committer(server.client).commit(commit)
+    finally:
+        await server.close()
+        await client.call("ACL", "DELUSER", "low")
+    assert (await contents(client, OUT), await pending(client), await acked(client)) == ([], 2, 0)

@@ -11,7 +11,7 @@ from tests.integration.test_step_failures import written
 FROZEN = "from pydantic import BaseModel\nclass M(BaseModel, frozen=True):\n    n: int\n"
 SHARED_BY_SOME = {
     "a dict, and nothing for others": "D = {}\ndef f(r):\n    D['n'] = r['n']\n    return D if r['n'] % 2 else None\n",
-    "a dict, and new ones for others": "D = {}\ndef f(r):\n    D['n'] = r['n']\n    return D if r['n'] % 2 else {**r}\n",
+    "a dict, and new ones for others": "D = {}\ndef f(r):\n    D['n'] = r['n']\n    return D if r['n'] % 2 else {**r}\n",  # noqa: E501
     "a list that is filled again": (
         FROZEN + "L = []\ndef f(r):\n    L[:] = [M(n=r['n'])]\n    return L if r['n'] % 2 else None\n"
     ),
@@ -23,7 +23,7 @@ def test_what_shares_an_object_fails_and_the_others_go_on(folder: PipelineFolder
     written(folder, SHARED_BY_SOME[kind], "")
     with drive(folder.file) as driver:
         driver.put("in", *({"n": n} for n in range(6)))
-        assert [record["n"] for record in driver.out("out") if record["n"] % 2] == []
+        assert {record["n"] for record in driver.out("out")} <= {0, 2, 4}
         assert ["one object 3 times" in letter.error for letter in driver.dead("a")] == [True] * 3
 
 
