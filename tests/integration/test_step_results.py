@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
-from tests.integration.test_step_failures import written
+from tests.integration.test_step_failures import BAD, FUNCTIONS, OPTIONS, written
 
 FROZEN = "from pydantic import BaseModel\nclass M(BaseModel, frozen=True):\n    n: int\n"
 SHARED_BY_SOME = {
@@ -91,3 +93,14 @@ def test_an_emit_adds_to_what_one_before_it_said(folder: PipelineFolder) -> None
         driver.put("in", {"n": 1})
         assert driver.out("out") == []
         assert driver.out("seen") == [{"a": "1", "b": "2"}]
+
+
+@pytest.mark.parametrize("kind", FUNCTIONS)
+def test_what_a_step_raises_is_told_as_it_is(folder: PipelineFolder, kind: str) -> None:
+    body = BAD.format("raise ValueError('why')") + textwrap.dedent(FUNCTIONS[kind])
+    written(folder, body, OPTIONS.get(kind, ""), tables="table" in kind)
+    with drive(folder.file) as driver:
+        driver.put("in", *({"n": n} for n in range(4)))
+        (letter,) = driver.dead("a")
+        assert "why" in letter.error
+        assert "a step returned" not in letter.error

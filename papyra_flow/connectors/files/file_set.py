@@ -99,9 +99,9 @@ class FileSet:
             places[number] = member
             self._seen[number] = member.status.st_size
         self._forget_gone()
-        order = {number: place for place, number in enumerate(places)}
+        order = {number: place for place, number in enumerate(places)}  # known ones come before strangers
         turns = [turn for n, m in (moved | places).items() if (turn := self._turn(n, m, n in moved)) is not None]
-        return sorted(turns, key=lambda turn: (not turn.part.started, order.get(turn.number, -1), turn.number))
+        return sorted(turns, key=lambda turn: (order.get(turn.number, -1), turn.number))
 
     # -- which is which -----------------------------------------------------------------------------------------------
 
