@@ -345,7 +345,9 @@ async def test_a_last_line_that_a_run_with_an_end_has_sent_is_not_sent_again_by_
     async with following(runs) as followed:
         assert await followed.poll() == []
     async with following(runs) as followed:
-        assert await followed.poll() == []
+        with path.open("a") as file:
+            file.write(" ")
+        assert await followed.poll() == [], "it has grown, and has no end still"
         with path.open("a") as file:
             file.write('\n{"n": 3}\n')
         assert await followed.poll() == [3]
