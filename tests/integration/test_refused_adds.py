@@ -92,11 +92,12 @@ async def test_entries_that_are_one_leave_nothing_where_something_is_refused(cli
 
 
 @pytest.mark.parametrize("right", ["xack", "xadd"])
-async def test_a_right_that_is_missing_is_found_out_before_anything_is_counted(
+async def test_a_right_that_is_missing_is_found_out_before_anything_is_written(
     client: Client, any_url: str, right: str
 ) -> None:
-    """A ledger that had counted what was not acked would hide as many losses."""
+    """A ledger that had counted what was not acked would hide as many losses; attempts count on where they were."""
     entries = await delivered(client, 2)
+    await client.call("XCLAIM", IN, GROUP, "one", 0, *(entry.id for entry in entries), "RETRYCOUNT", 4)
     await client.call("ACL", "SETUSER", "low", "reset", "on", ">pw", "~*", "+@all", f"-{right}")
     server = Server(any_url.replace("://", "://low:pw@"))
     try:
@@ -109,3 +110,6 @@ async def test_a_right_that_is_missing_is_found_out_before_anything_is_counted(
         await server.close()
         await client.call("ACL", "DELUSER", "low")
     assert (await contents(client, OUT), await pending(client), await acked(client)) == ([], 2, 0)
+    reply = await client.call("XPENDING", IN, GROUP, "-", "+", 10)
+    assert isinstance(reply, list)
+    assert [entry[3] for entry in reply] == [4, 4]
