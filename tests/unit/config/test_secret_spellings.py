@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pytest
 
 from papyra_flow.config import secrets
-from papyra_flow.config.secrets import SHOWN, Secrets, hide_in_logs
+from papyra_flow.config.secrets import SHOWN, Secrets, hide_in_logs, without_passwords
 
 
 def hidden(value: str, text: str, name: str | None = None) -> str:
@@ -44,6 +44,11 @@ def test_what_is_too_short_blots_out_nothing() -> None:
 )  # fmt: skip
 def test_a_variable_is_secret_if_its_name_says_so(name: str, secret: bool) -> None:
     assert (hidden("frankfurt", "in frankfurt", name) == f"in {SHOWN}") == secret
+
+
+def test_a_password_with_signs_of_an_address_in_it_is_hidden_whole() -> None:
+    shown = without_passwords("at redis://user:p@ss:w@rd/x?y@host:6379/0")
+    assert shown == f"at redis://user:{SHOWN}@host:6379/0"
 
 
 # -- logs -------------------------------------------------------------------------------------------------------------

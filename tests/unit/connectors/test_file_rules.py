@@ -261,7 +261,7 @@ async def test_of_an_end_that_is_open_in_two_ways_what_comes_last_may_grow(
 # -- files that are followed ------------------------------------------------------------------------------------------
 
 
-def deleted_but_open() -> list[str]:
+def open_files() -> list[str]:
     targets = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return [target for target in targets if "/in/" in target]
 
@@ -274,7 +274,7 @@ async def test_what_was_written_to_a_followed_file_before_it_was_deleted_is_read
         path.unlink()
         assert await followed.poll() == [2, 3]
         assert await followed.poll() == []
-        assert deleted_but_open() == [], "it is let go of when it is read to its end"
+        assert open_files() == [], "it is let go of when it is read to its end"
 
 
 async def test_a_followed_file_that_was_replaced_while_nothing_ran_is_told_with_what_may_be_missed(
@@ -351,4 +351,78 @@ async def test_a_last_line_that_a_run_with_an_end_has_sent_is_not_sent_again_by_
         with path.open("a") as file:
             file.write('\n{"n": 3}\n')
         assert await followed.poll() == [3]
+    assert warnings(caplog) == []
+
+
+async def test_a_followed_file_that_was_restored_elsewhere_on_the_disk_is_gone_on_with(runs: Runs) -> None:
+    """It is open still as it was before."""
+    path = runs.write("in/a", 1)
+    async with following(runs) as followed:
+        assert await followed.poll() == [1]
+        shutil.copy(path, runs.folder / "copy")
+        runs.write("copy", 2, mode="a")
+        (runs.folder / "copy").replace(path)
+        assert await followed.poll() == [2]
+
+
+async def test_a_file_that_is_rewritten_between_the_look_and_its_opening_is_another(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = runs.write("in/a", *range(100))
+    assert len(await runs.run(500)) == 100
+    runs.write("in/a", 100, mode="a")
+    look = file_set.FileSet.look
+
+    def rewritten(self: file_set.FileSet, held: Any) -> list[file_set.Turn]:
+        turns = look(self, held)
+        if "5000" not in path.read_text():
+            runs.write("in/a", *range(5000, 5300))
+        return turns
+
+    monkeypatch.setattr(file_set.FileSet, "look", rewritten)
+    assert await runs.run(500) == list(range(5000, 5300))
+    assert len(warnings(caplog)) == 1
+
+
+async def test_only_so_many_files_are_open_at_a_time(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_source, "HELD_FILES", 3)
+    for n in range(9):
+        runs.write(f"in/{n}", n)
+    async with following(runs) as followed:
+        assert await followed.poll() == list(range(9))
+        assert len(open_files()) == 3
+
+
+async def test_a_file_that_is_written_faster_than_it_is_read_keeps_no_other_waiting(runs: Runs) -> None:
+    runs.write("in/a", *range(3))
+    runs.write("in/b", -1)
+    async with following(runs) as followed:
+        for n in range(3, 60):
+            portion = await followed._source.read(1)
+            if any(orjson.loads(item)["n"] == -1 for item in portion.items):
+                return
+            runs.write("in/a", n, mode="a")
+    pytest.fail("only one of them is read")
+
+
+# -- checkpoints of before --------------------------------------------------------------------------------------------
+
+
+async def test_a_line_that_an_older_version_sent_without_its_end_is_not_gone_on_with_in_its_middle(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs.kind = "csv"
+    runs.write("in/a", 0).write_text("n\n1\n25\n3\n")
+    runs.checkpoint = '{"file":"in/a","offset":5,"line":3}'
+    assert await runs.run() == ["25", "3"]
+    assert len(warnings(caplog)) == 1
+
+
+async def test_a_file_that_an_older_version_has_read_may_go(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    path = runs.write("in/a", 1)
+    runs.write("in/b", 2)
+    runs.checkpoint = '{"file":"in/b","offset":9,"line":1}'
+    assert await runs.run() == []
+    path.unlink()
+    assert await runs.run() == []
     assert warnings(caplog) == []

@@ -12,7 +12,8 @@ from papyra_flow.expressions.bounds import MAX_TEXT
 from papyra_flow.expressions.compiled import compile_expression
 
 RECORD: dict[str, Any] = {
-    "big": 10**400, "long": "x" * 8_000_000, "many": list(range(100_000)), "items": list(range(2000)), "n": 7,
+    "big": 10**400, "long": "x" * 8_000_000, "zeros": "\0" * 6_000_000, "many": list(range(200_000)),
+    "items": list(range(2000)), "n": 7,
 }  # fmt: skip
 SIX = "[items, items, items, items, items, items]"
 
@@ -24,8 +25,9 @@ SIX = "[items, items, items, items, items, items]"
         ("[2 ** 90000] * 10000", "characters"),
         ("(0 - big) * " + " * ".join(["big"] * 400), "bits"),
         ("[len(u + u) for u in [long * 2]]", "characters"),
+        ("str([zeros])", "characters"),
     ],
-    ids=["a list of lists", "a list of integers", "a negative integer", "a text in a loop"],
+    ids=["a list of lists", "a list of integers", "a negative integer", "a text in a loop", "a text with escapes"],
 )
 def test_what_is_too_much_is_refused(text: str, bound: str) -> None:
     with pytest.raises(ExpressionError, match=bound):
@@ -33,9 +35,14 @@ def test_what_is_too_much_is_refused(text: str, bound: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "bound"), [("+".join(["long"] * 100), "characters"), ("+".join(["many"] * 400), "items")]
-)
-def test_a_long_sum_is_refused_where_it_is_too_much_and_not_at_its_end(text: str, bound: str) -> None:
+    ("text", "bound"),
+    [
+        ("+".join(["long"] * 100), "characters"), ("+".join(["many"] * 400), "items"),
+        ("str([" + "long," * 60 + "])", "characters"),
+    ],
+    ids=["a sum of texts", "a sum of lists", "a list as text"],
+)  # fmt: skip
+def test_what_is_too_much_is_refused_before_it_is_made(text: str, bound: str) -> None:
     """The memory that it takes tells."""
     compiled = compile_expression(text)
     tracemalloc.start()
