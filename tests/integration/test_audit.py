@@ -99,6 +99,7 @@ async def test_a_group_that_was_created_again_hides_no_loss(
     piped: PipelineFolder, url: str, redis_client: redis.Redis
 ) -> None:
     """Its count of what was acked goes on; what it has to be compared with begins again."""
+    piped.pipeline(PIPELINE.replace("s: {}", "s: {retain: all}"))
     add(redis_client, 10)
     assert (await ran(piped, url)).error is None
     redis_client.xgroup_destroy(IN, "a")
@@ -108,6 +109,7 @@ async def test_a_group_that_was_created_again_hides_no_loss(
     add(redis_client, 10)
     steal(redis_client, 4)
     assert (await ran(piped, url)).counters.lost == 4
+    assert redis_client.xlen(OUT) == 10 + 16
 
 
 BY_HAND: dict[str, Callable[[list[str]], tuple[str, ...]]] = {
