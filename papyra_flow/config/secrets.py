@@ -34,7 +34,7 @@ class Secrets:
     def add(self, value: str, *, name: str | None = None) -> None:
         """A value that was substituted; with a variable's name it is secret only if the name says so."""
         if len(value) >= SHORTEST and (name is None or _SECRET_NAME.search(name)):
-            self.values.add(value)
+            self.values |= {value, repr(value)[1:-1]}  # also as Python quotes it in a message, which JSON quotes again
 
     def hide(self, text: str) -> str:
         """The text with every secret replaced, longer ones first."""

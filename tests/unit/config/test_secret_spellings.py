@@ -22,8 +22,9 @@ def hidden(value: str, text: str, name: str | None = None) -> str:
 
 @pytest.mark.parametrize("value", ["p@ss/w:d", 'a"bc', "a\\b\nc", "äöü€", "it's", "both ' and \"", "100%"])
 def test_every_spelling_is_hidden(value: str) -> None:
-    spellings = [value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")]
-    assert hidden(value, f"<{'> <'.join(spellings)}>") == f"<{'> <'.join([SHOWN] * 4)}>"
+    quoted = repr(value)[1:-1]
+    spellings = [value, quoted, json.dumps(value)[1:-1], json.dumps(quoted)[1:-1], quote(value, safe="")]
+    assert hidden(value, f"<{'> <'.join(spellings)}>") == f"<{'> <'.join([SHOWN] * 5)}>"
 
 
 def test_a_secret_that_begins_with_another_leaves_nothing_of_itself() -> None:
