@@ -56,6 +56,23 @@ def test_a_row_that_an_expression_fails_on_keeps_no_secret(folder: PipelineFolde
         assert "hunter2" not in json.dumps([letter.error, letter.traceback])
 
 
+def test_a_row_of_a_table_that_fails_keeps_no_secret(folder: PipelineFolder) -> None:
+    folder.write("secret", "hunter2-file\n")
+    folder.pipeline("""\
+        pipeline: t
+        stages:
+          a: {from: in, process: [batch], to: mid}
+          b: {from: mid, process: [{set: {x: "int(v + '${file:secret}') if n else 1"}}], to: out}
+        streams: {in: {}, mid: {format: arrow}, out: {retain: all}}
+        """)
+    with drive(folder.file) as driver:
+        driver.put("in", {"n": 0, "v": "0"}, {"n": 1, "v": "7"})
+        assert [record["n"] for record in driver.out("out")] == [0]
+        (letter,) = driver.dead("b")
+        assert "invalid literal" in letter.error
+        assert "hunter2" not in json.dumps([letter.error, letter.traceback])
+
+
 async def test_a_stage_that_halts_shows_no_secret(folder: PipelineFolder, url: str) -> None:
     folder.records("in.jsonl", [{"n": 1}])
     piped(folder, f'{{run: "{folder.steps(STEPS["a step"])}:f"}}', on_error="halt")
