@@ -45,7 +45,8 @@ end
 -- `at` is where the next records of an entry with '*' begin.
 local at = behind
 
--- Let a record wait: ARGV[from] milliseconds, by this server's clock; the rest are its fields.
+-- Let a record wait: ARGV[from] milliseconds, by this server's clock; the rest are its fields. Returns what ZADD said,
+-- and the member.
 local function wait(from, to)
   local time = redis.call('TIME')
   local due = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + tonumber(ARGV[from])
@@ -55,19 +56,20 @@ local function wait(from, to)
     member[1] = member[1] + 1
     result = redis.pcall('ZADD', later, 'NX', due, cmsgpack.pack(member))
   end
-  return result
+  return result, cmsgpack.pack(member)
 end
 
--- Add what one entry became, or pass over it; what was added goes to `added`. Returns the error of an XADD.
+-- Add what one entry became, or pass over it; how to take back what was added goes to `added`. Returns the error of an
+-- XADD, with all of `added` taken back.
 local function forward(spec, data, really, added)
   local count, many = 1, spec == '*'
   if many then count = tonumber(data) elseif spec == '0' then return nil end
   for _ = 1, count do
-    local key, result
+    local key, result, member
     if many then
       local nargs = tonumber(ARGV[at + 1])
       key = KEYS[tonumber(ARGV[at])]
-      if really and ARGV[at] == 'later' then result = wait(at + 2, at + 1 + nargs)
+      if really and ARGV[at] == 'later' then result, member = wait(at + 2, at + 1 + nargs)
       elseif really then result = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, at + 1 + nargs)) end
       at = at + 2 + nargs
     elseif really then
@@ -75,10 +77,10 @@ local function forward(spec, data, really, added)
       result = redis.pcall('XADD', key, '*', 'data', data)
     end
     if type(result) == 'table' then
-      for _, entry in ipairs(added) do redis.call('XDEL', entry[1], entry[2]) end
+      for _, back in ipairs(added) do redis.call(back[1], back[2], back[3]) end
       return result.err
     end
-    added[#added + 1] = {key, result}
+    added[#added + 1] = member and {'ZREM', later, member} or {'XDEL', key, result}
   end
 end
 
