@@ -103,8 +103,6 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[PipelineFolder]:
+def folder(tmp_path: Path) -> PipelineFolder:
     """A folder to write a pipeline and its files into, and to run it in."""
-    made = PipelineFolder(tmp_path)
-    yield made
-    made.end()
+    return PipelineFolder(tmp_path)
