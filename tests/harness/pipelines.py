@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,6 +35,7 @@ class PipelineFolder:
     """A folder that a pipeline lives in; `file` is its YAML."""
 
     path: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -97,10 +98,19 @@ class PipelineFolder:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start the command in this folder and go on."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*COMMAND, *arguments], cwd=self.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env={**_clean_environment(), **environment},
         )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what was started and still runs, because a test has failed: else it would slow down all that follow."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def output(self, name: str) -> list[dict[str, Any]]:
         """The records that a `jsonl` sink wrote."""

@@ -32,7 +32,7 @@ class Interrupted(io.RawIOBase):
 async def test_a_signal_that_interrupts_the_log_stops_the_run_and_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A buffered file takes no second write while the first one is under way."""
     raw = Interrupted()
-    stream = io.TextIOWrapper(io.BufferedWriter(raw), write_through=True)
+    stream = io.TextIOWrapper(io.BufferedWriter(raw), write_through=True)  # type: ignore[type-var]
     monkeypatch.setattr(sys, "stderr", stream)  # where the log says that it cannot write
     log, handler, stopped = logging.getLogger("papyra_flow"), logging.StreamHandler(stream), asyncio.Event()
     log.addHandler(handler)
