@@ -36,7 +36,7 @@ from papyra_flow.cli.verbs import (
 )
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
-from papyra_flow.leaving import leave
+from papyra_flow.leaving import leave, leave_at_once
 from papyra_flow.stdout import mend_stdout
 
 app = typer.Typer(
@@ -128,6 +128,9 @@ def main() -> NoReturn:
         code = getattr(exc, "exit_code", None)
         if code is None:
             raise
+        leave_at_once(
+            code
+        )  # a second signal, which sees to it that the process ends soon, with another code if need be
     leave(code if isinstance(code, int) else EXIT_FAILED if code else 0)
 
 
