@@ -37,10 +37,8 @@ def run(
         typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Number of worker processes.")] = 1,
-    drain: Annotated[
-        bool | None,
-        typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False),
-    ] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when all is drained, whatever the sources.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Run until stopped, whatever the sources.")] = False,
     consumer_name: Annotated[
         str | None,
         typer.Option(
@@ -74,13 +72,16 @@ def run(
     from papyra_flow.runtime.process.options import RunOptions
     from papyra_flow.runtime.process.run import run_async, run_pipeline
 
+    if drain and follow:
+        raise UsageError("--drain and --follow exclude each other")
     with session(file, redis, set_, code=True) as found:
         topology = found.topology
         prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
         limit = size(rewrite_aof, "--rewrite-aof")
-        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name, limit)
+        ends = True if drain else False if follow else None
+        options = RunOptions(tuple(stage) if stage else None, processes, ends, consumer_name, limit)
         followed = _Followed(file, redis, set_, options, topology) if watch else None
         now = followed.topology if followed is not None else lambda: topology
         progress = Progress(now, sys.stderr)
