@@ -175,6 +175,7 @@ def as_json(topology: Topology, result: RunResult) -> dict[str, object]:
 def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
     from papyra_flow.cli.console import print_table
 
+    optional = [name for name in ("claimed", "lost") if any(getattr(c, name) for c in result.counters.stages.values())]
     rows = [
         (
             name,
@@ -184,12 +185,10 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
             counters.dropped or None,
             counters.retried or None,
             counters.dead or None,
-            *([counters.lost or None] if result.counters.lost else []),
+            *(getattr(counters, column) or None for column in optional),
         )
         for name, counters in result.counters.stages.items()
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
-    columns: tuple[str, ...] = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
-    if result.counters.lost:
-        columns = (*columns, "lost")
+    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead", *optional)
     print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)
