@@ -101,6 +101,10 @@ class ConnectorError(PapyraFlowError):
     """A source cannot be read or a sink cannot be written: a missing file, a full disk, a bad header."""
 
 
+class OutputError(PapyraFlowError):
+    """What a verb prints cannot be written: standard output is closed, or on a full disk."""
+
+
 class OpenFilesError(PapyraFlowError):
     """The process may not open as many files and connections as it needs (`ulimit -n`)."""
 

@@ -46,6 +46,8 @@ class LoadedPipeline:
     document: Document
     path: Path
     overrides: tuple[str, ...] = ()
+    other_server: bool = False
+    """Whether `redis` is not the file's own, but was given with `--redis`."""
 
     @property
     def folder(self) -> Path:
@@ -76,7 +78,7 @@ def load_pipeline(
     config = _validate(document)
     if config is None or document.problems:
         raise InvalidPipelineError(document.problems)
-    return LoadedPipeline(config, document, path.resolve(), tuple(overrides))
+    return LoadedPipeline(config, document, path.resolve(), tuple(overrides), redis is not None)
 
 
 def _read(path: Path) -> str:
@@ -100,6 +102,10 @@ def _override(document: Document, override: str) -> None:
         raise UsageError(f"--set takes path=value, such as stages.enrich.consumers=4, not {override!r}")
     node = document.tree
     *parents, last = dotted.split(".")
+    if parents[:1] == ["stages"] and isinstance(node, dict) and isinstance(stages := node.get("stages"), dict):
+        name = [*parents, last][1]
+        if name not in stages:
+            raise UsageError(f"--set {dotted}: unknown stage {name!r}; the stages are {', '.join(map(str, stages))}")
     for name in parents:
         if not isinstance(node, dict):
             break
@@ -155,6 +161,8 @@ def _problem(document: Document, details: ErrorDetails) -> Problem:
         return document.problem(location, "unknown-key", message, hint, at_key=True)
     if kind == "missing":
         message = f"{_words(location[:-1])} needs the key {str(location[-1])!r}"
+    elif kind == "too_short" and (details.get("ctx") or {}).get("actual_length") == 0:
+        message = f"{_words(location)} is empty"
     elif kind == "string_pattern_mismatch" and "[key]" in location:
         location = location[:-1]
         message = f"{location[-1]!r} is not a name: letters, digits, - and _, starting with a letter"

@@ -22,11 +22,11 @@ from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, error_of, messa
 from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Record
 from papyra_flow.spec.units import Duration
-from papyra_flow.steps import (
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.functions import (
     forks,
     ways_out,  # noqa: F401 - in force before any code of the user is imported
 )
-from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
 from papyra_flow.steps.functions.calls import contained, drawn, drawn_async, failure_of, is_ctrl_c, settled
 from papyra_flow.steps.functions.table_functions import of_tables, takes_table
 from papyra_flow.steps.functions.threads import in_thread

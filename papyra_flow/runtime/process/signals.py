@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Self
 
 from papyra_flow.runtime.process.last_resort import catch_once, end_after
-from papyra_flow.steps.ways_out import end_process
+from papyra_flow.steps.functions.ways_out import end_process
 
 GRACE_SECONDS = 1.0
 SLACK_SECONDS = 0.5
