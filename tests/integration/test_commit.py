@@ -19,6 +19,7 @@ from papyra_flow.streams import scripts
 from papyra_flow.streams.admin.dead_letters import dead_letter, read_dead_letter
 from papyra_flow.streams.commit.commit import Commit, Committed, Committer
 from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.commit.operations import MoveCheckpoint
 from papyra_flow.streams.connection.client import Argument, Client, Reply
 from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
 from papyra_flow.streams.groups.reading import GroupReader, entries_of
@@ -163,7 +164,9 @@ async def an_exclusive_owner_commits_all_or_nothing(client: Client) -> None:
     commit = Commit()
     for entry in entries:
         commit.ack(entry.id)
-    result = await committer(client, lease=LEASE).commit(commit, epoch=lease.epoch, checkpoint="99")
+    result = await committer(client, lease=LEASE).commit(
+        commit, checkpoint=MoveCheckpoint(LEASE, lease.epoch, "", "99")
+    )
     assert (result.acked, result.missing) == (0, {entries[2].id})
     assert await pending(client) == 2
     assert await client.call("HGET", LEASE, "checkpoint") is None
@@ -202,7 +205,7 @@ async def an_owner_that_was_fenced_off_commits_nothing(client: Client) -> None:
     commit.ack(entries[0].id)
     assert old is not None
     with pytest.raises(FencedError):
-        await committer(client, lease=LEASE).commit(commit, epoch=old.epoch, checkpoint="9")
+        await committer(client, lease=LEASE).commit(commit, checkpoint=MoveCheckpoint(LEASE, old.epoch, "", "9"))
     assert await pending(client) == 3
 
 
@@ -216,7 +219,7 @@ async def an_owner_whose_server_went_back_commits_nothing(client: Client) -> Non
     async def acked(number: int, before: str, after: str) -> Committed:
         commit = Commit()
         commit.ack(entries[number].id)
-        return await owner.commit(commit, epoch=lease.epoch, before=before, checkpoint=after)
+        return await owner.commit(commit, checkpoint=MoveCheckpoint(LEASE, lease.epoch, before, after))
 
     assert (await acked(0, "", "5")).acked == 1
     assert (await acked(1, "5", "9")).acked == 1

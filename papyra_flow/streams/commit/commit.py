@@ -7,12 +7,12 @@ acked by the first try are not ours any more, and are reported as stale.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from papyra_flow.errors import CommandRefusedError, RecordError, ServerError
+from papyra_flow.streams.commit.operations import MoveCheckpoint
 from papyra_flow.streams.connection.client import Argument, Client, Reply
 from papyra_flow.streams.connection.server_errors import refusal
 from papyra_flow.streams.scripts import call_script, is_unknown, source_of
@@ -150,19 +150,6 @@ class Commit:
                 self._many[place] = [(target, (b"data", self._payloads[place], name, value))]
                 self._targets[place], self._payloads[place] = _MANY, b""
 
-    def tally(self, entries: int, stale: set[bytes]) -> Counter[int]:
-        """How many records go to each target, and entries to `NOWHERE`, of the first `entries`, except the stale."""
-        targets = self._targets[:entries]
-        if not stale and targets and targets.count(targets[0]) == entries and targets[0] != _MANY:
-            return Counter({targets[0]: entries})
-        counts = Counter(
-            target for id_, target in zip(self.ids, targets, strict=False) if id_ not in stale and target != _MANY
-        )
-        for place, records in self._many.items():
-            if place < entries and self.ids[place] not in stale:
-                counts.update(target for target, _ in records)
-        return counts
-
     def seal(self, *, whole: bool = False) -> list[Portion]:
         """What is to be sent, in portions, or all in one that is `whole`."""
         size = len(self.ids)
@@ -233,24 +220,23 @@ class Committer:
         commit: Commit,
         *,
         together: bool = False,
-        epoch: int | None = None,
-        before: str = "",
-        checkpoint: str = "",
+        checkpoint: MoveCheckpoint | None = None,
     ) -> Committed:
         """Commit all portions in order.
 
         `together` is for entries that became something as one: either every entry is still pending and all are
-        acked, or nothing happens and `missing` says which are not; such a commit is one portion. With an `epoch`
-        the caller is the exclusive owner of a sink: the same, and its checkpoint moves from `before` to `checkpoint`
-        with it; FencedError if it is elsewhere, because somebody else moved it or the server lost something. Raises
+        acked, or nothing happens and `missing` says which are not; such a commit is one portion. With a `checkpoint`
+        the caller is the exclusive owner of a sink: the same, and its checkpoint moves with it; FencedError if it is
+        elsewhere, because another owner moved it or the server lost something. Raises
         WrongKeyTypeError, TryAgainError or CommandRefusedError with nothing done for the entry at fault or those
         after it, ConnectionLostError with no word on what was done. Calling again with the same commit goes on
         where it stopped.
         """
         if commit.waiting is None:
-            commit.waiting = commit.seal(whole=together or epoch is not None)
-        owner: Argument = "all" if together else ""
-        head = (*self._who, owner if epoch is None else epoch, before, checkpoint)
+            commit.waiting = commit.seal(whole=together or checkpoint is not None)
+        head: tuple[Argument, ...] = (*self._who, "all" if together else "", "", "")
+        if checkpoint is not None:
+            head = (*self._who, checkpoint.epoch, checkpoint.before, checkpoint.after)
         while commit.waiting:
             for reply in await self._send(head, commit.waiting[:_AT_ONCE]):
                 if _is_early(reply):
