@@ -21,7 +21,8 @@ from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.stage.failure import dead_fields, describe_failure
 from papyra_flow.runtime.stage.outcome import Became, Emitted, Outcome
 from papyra_flow.runtime.stage.stage import StageRuntime
-from papyra_flow.streams.commit.commit import NOWHERE, Commit, Committed, Committer
+from papyra_flow.streams.commit.commit import NOWHERE, Commit, Committed
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.commit.operations import MoveCheckpoint
 
 
