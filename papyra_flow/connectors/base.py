@@ -13,10 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from papyra_flow.records.entries import Record
+from papyra_flow.records.entries import Record, encode_json
 from papyra_flow.spec.components import Component
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
+
+
+Encode: TypeAlias = Callable[[Record, bytes | None], bytes]
+"""A record as a sink writes it; the bytes are its JSON where it is unchanged. Raises RecordError."""
 
 
 async def _unfenced() -> None:
@@ -160,3 +164,15 @@ class SinkConfig(Component):
     @abstractmethod
     def open(self, context: ConnectorContext) -> Sink:
         """The sink, not yet started."""
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """How the sink encodes records, with nothing opened and nothing looked at: for tests of a pipeline.
+
+        JSON, unless the sink says something else.
+        """
+        return json_encoded
+
+
+def json_encoded(record: Record, raw: bytes | None) -> bytes:
+    """A record as JSON; one that is unchanged is not encoded again."""
+    return raw if raw is not None else encode_json(record)

@@ -10,8 +10,17 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Portion, Sink, SinkConfig, Source, SourceConfig, SourceItem
-from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.connectors.base import (
+    ConnectorContext,
+    Portion,
+    Sink,
+    SinkConfig,
+    Source,
+    SourceConfig,
+    SourceItem,
+    json_encoded,
+)
+from papyra_flow.records.entries import Record
 
 
 class SampleSource(SourceConfig):
@@ -71,7 +80,7 @@ class _Nowhere:
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """As a sink of JSON lines does."""
-        return raw if raw is not None else encode_json(record)
+        return json_encoded(record, raw)
 
     async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
         """Forget them."""

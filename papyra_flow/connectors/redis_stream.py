@@ -23,9 +23,10 @@ from papyra_flow.connectors.base import (
     Source,
     SourceConfig,
     SourceItem,
+    json_encoded,
 )
 from papyra_flow.errors import ConnectorError, ServerError
-from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.records.entries import Record
 from papyra_flow.streams.commit.append_only import REWRITE_BELOW
 from papyra_flow.streams.commit.lease import Lease, Leases
 from papyra_flow.streams.connection.addresses import redacted
@@ -175,7 +176,7 @@ class _Writer:
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """The record as JSON."""
-        return raw if raw is not None else encode_json(record)
+        return json_encoded(record, raw)
 
     async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
         """Add what is not there yet."""

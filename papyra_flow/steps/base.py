@@ -8,8 +8,8 @@ into that. None of them knows of streams, groups or commits.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -76,6 +76,15 @@ class OfTable:
     """Whether `apply` takes the headers of the table's entry as well."""
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How the records of a batch become one table before a step: `types` are those of columns, by field."""
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
+    """Whether that is all that the step stands for."""
+
+
 class StepConfig(Component):
     """Base of every step's model."""
 
@@ -88,6 +97,10 @@ class StepConfig(Component):
 
         Raises ValueError with one sentence if it cannot be built.
         """
+        return None
+
+    def merge(self) -> Merge | None:
+        """How the records of a batch become one table before the step, where it works on nothing else; else None."""
         return None
 
     def accepts(self, context: StepContext) -> type | None:

@@ -41,6 +41,14 @@ class Keyspace:
         """The set of a stage's records that wait for another attempt (`streams.waiting`)."""
         return f"{{{self.tag}}}:@later:{stage}"
 
+    def state(self, stage: str) -> str:
+        """The hash of a stage's state."""
+        return f"{{{self.tag}}}:@state:{stage}"
+
+    def timers(self, stage: str) -> str:
+        """The sorted set of a stage's timers, by the time when they go off."""
+        return f"{{{self.tag}}}:@timers:{stage}"
+
     def source(self, stage: str) -> str:
         """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
         return f"{{{self.tag}}}:@source:{stage}"

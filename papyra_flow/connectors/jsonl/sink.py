@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Sink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, Encode, Sink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.records.entries import Record, encode_json
 
@@ -30,3 +30,7 @@ class JsonlSink(SinkConfig):
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
         return FileSink(context, self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Lines."""
+        return json_line

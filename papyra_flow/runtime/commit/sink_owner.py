@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from papyra_flow.connectors.base import Sink, SinkConfig
 from papyra_flow.errors import FencedError
-from papyra_flow.runtime.commit.delivery import SinkDelivery
+from papyra_flow.runtime.commit.delivery import Delivery
+from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.lease import Lease
 
@@ -32,7 +33,7 @@ class SinkOwner:
         """Whether nobody else has, or can commit, anything of this group."""
         return self._lease is not None
 
-    async def open(self) -> SinkDelivery | None:
+    async def open(self) -> Delivery | None:
         """Open the sink at its checkpoint; None if the process is to stop before it is our turn.
 
         The lease comes first: from then on the checkpoint that it tells cannot be moved by anybody else. While we
@@ -52,7 +53,7 @@ class SinkOwner:
         await self._sink.lock()
         await self._fence()
         await self._keep(await self._sink.start(lease.checkpoint if lease else ""))
-        return SinkDelivery(stage, self._consumer, self._sink, self._lease)
+        return Delivery(stage, self._consumer, SinkWriter(self._sink, self._lease))
 
     @property
     def standing_by(self) -> bool:

@@ -106,7 +106,7 @@ class Worker:
         self._prepare()
         ensure_open_files(len(self._consumers), len(self._sources) + sum(one.spec.exclusive for one in self._runtimes))
         for runtime in self._runtimes:
-            await runtime.processor.start()
+            await runtime.program.start()
         self._context.keepalive.start()
         if self._context.telemetry is not None:
             self._context.telemetry.export(self._topology, self._context.process, self._counters)
@@ -181,7 +181,7 @@ class Worker:
             await asyncio.to_thread(self._context.telemetry.close)
         for runtime in self._runtimes:
             with suppress(PapyraFlowError, OSError):
-                await runtime.processor.close()
+                await runtime.program.close()
         with suppress(ServerError):
             await self._context.trimmer.finish()
             await self._heartbeat.leave()
