@@ -157,6 +157,13 @@ class SinkConfig(Component):
     exclusive: ClassVar[bool] = True
     """Whether only one consumer may write: what it wrote is then committed with its acks, all or nothing."""
 
+    def stream_key(self) -> str | None:
+        """The key of a stream on the pipeline's own server, where adding records to it is all that the sink does.
+
+        Such a sink need not be opened: the commit forwards to the stream.
+        """
+        return None
+
     @abstractmethod
     def open(self, context: ConnectorContext) -> Sink:
         """The sink, not yet started."""

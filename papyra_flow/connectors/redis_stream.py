@@ -26,6 +26,7 @@ from papyra_flow.connectors.base import (
 )
 from papyra_flow.errors import ConnectorError, ServerError
 from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.spec.components import RedisKey
 from papyra_flow.streams.commit.append_only import REWRITE_BELOW
 from papyra_flow.streams.commit.lease import Lease, Leases
 from papyra_flow.streams.connection.addresses import redacted
@@ -56,6 +57,10 @@ class StreamSource(SourceConfig):
     def bounded(self) -> bool:
         """Whether it does not follow."""
         return not self.follow
+
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The stream."""
+        return (RedisKey(self.key, "stream", self.redis),)
 
     def ending(self) -> StreamSource:
         """To the entries that are there at the start."""
@@ -135,17 +140,26 @@ class StreamSink(SinkConfig):
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
         server = Server(self.redis or context.redis, key=self.key, rewrite_below=REWRITE_BELOW)
-        return _Writer(self.keys(context), server, _owner(context))
+        owner = f"{context.pipeline}:{context.stage}"
+        return _Writer(self._keys(owner), server, owner)
 
-    def keys(self, context: ConnectorContext) -> list[str]:
+    def stream_key(self) -> str | None:
+        """The stream, where it is on the pipeline's own server."""
+        return self.key if self.redis is None else None
+
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The stream, and what is kept beside it."""
+        stream, *beside = self._keys(f"{pipeline}:{stage}")
+        return (
+            RedisKey(stream, "stream", self.redis, writes=True),
+            *(RedisKey(key, None, self.redis, writes=True) for key in beside),
+        )
+
+    def _keys(self, owner: str) -> list[str]:
         """The keys over there, all in one slot: the stream, the lease, the ids seen, and one that never exists."""
         tagged = re.search(r"\{([^{}]+)\}", self.key)
-        lease = f"{{{tagged[1] if tagged else self.key}}}:@relay:{_owner(context)}"
+        lease = f"{{{tagged[1] if tagged else self.key}}}:@relay:{owner}"
         return [self.key, lease, f"{lease}:seen", f"{lease}:@probe"]
-
-
-def _owner(context: ConnectorContext) -> str:
-    return f"{context.pipeline}:{context.stage}"
 
 
 class _Writer:

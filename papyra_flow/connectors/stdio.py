@@ -115,6 +115,11 @@ class StdoutSink(SinkConfig):
     because: ClassVar[str] = "what was written cannot be taken back after a crash"
     exclusive: ClassVar[bool] = False
 
+    @property
+    def uses_stdout(self) -> bool:
+        """It does nothing else."""
+        return True
+
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
         return _Stdout()

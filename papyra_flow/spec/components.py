@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar, get_origin
+from typing import ClassVar, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -26,8 +26,22 @@ WORDS = {STEPS: "step", SOURCES: "source", SINKS: "sink"}
 _TAG = "\0component"
 
 
+@dataclass(frozen=True, slots=True)
+class RedisKey:
+    """A key that a component uses on a Redis server; `server` is None where that is the pipeline's own."""
+
+    key: str
+    type: Literal["hash", "stream"] | None = None
+    """What the key has to hold; None where that is the component's own business."""
+    server: str | None = None
+    writes: bool = False
+
+
 class Component(BaseModel):
-    """Base of every step's and connector's model: its fields are what a user may write."""
+    """Base of every step's and connector's model: its fields are what a user may write.
+
+    What the rest of the program wants to know of a component it asks by these methods: it never asks which one it is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
@@ -52,10 +66,23 @@ class Component(BaseModel):
             value = ", ".join(map(str, value))
         return self.name if value is None else f"{self.name}: {value}"
 
-    def file_paths(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
         """The files that it reads or writes, as the pipeline names them; those of a source may be globs."""
-        path = getattr(self, "path", None)
-        return (path,) if isinstance(path, str) else ()
+        return ()
+
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The Redis keys that it uses as a part of this stage, beside the pipeline's own."""
+        return ()
+
+    @property
+    def calls_code(self) -> bool:
+        """Whether it runs Python from the pipeline's folder, so that an edit there concerns it."""
+        return False
+
+    @property
+    def uses_stdout(self) -> bool:
+        """Whether it writes to standard output, which then is not free for anything else."""
+        return False
 
     @classmethod
     def main_is_mapping(cls) -> bool:

@@ -19,6 +19,7 @@ from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.entries import Record, Value
 from papyra_flow.records.json_codec import read_json
+from papyra_flow.spec.components import RedisKey
 from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
 from papyra_flow.steps.lookup_files import Duplicates, FileTable
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
@@ -62,9 +63,13 @@ class Lookup(StepConfig):
         """Table and key."""
         return f"lookup: {self.csv or self.jsonl or self.hash} on {self.on}"
 
-    def file_paths(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
         """The table's file, if it is one."""
         return tuple(table for table in (self.csv, self.jsonl) if table is not None)
+
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The table's hash, if it is one."""
+        return (RedisKey(self.hash, "hash", self.redis),) if self.hash is not None else ()
 
     def build(self, context: StepContext) -> Step:
         """The step, with a file's table loaded."""

@@ -43,6 +43,11 @@ class Run(StepConfig):
     thread: bool = Field(False, description="Call a function that blocks in threads, so that it holds up nobody.")
     timeout: Duration | None = Field(None, description="How long one call of an async or threaded function may take.")
 
+    @property
+    def calls_code(self) -> bool:
+        """It does nothing else."""
+        return True
+
     def build(self, context: StepContext) -> Step:
         """The step; raises ValueError if the function cannot be imported or does not fit."""
         function = import_function(self.function, context.folder)

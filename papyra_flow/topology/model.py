@@ -14,6 +14,7 @@ import networkx as nx
 
 from papyra_flow.config.secrets import Secrets, without_passwords
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec.components import Component
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
 from papyra_flow.streams.connection.addresses import names_cluster
@@ -128,6 +129,12 @@ class StageSpec:
     def exclusive(self) -> bool:
         """Whether only one consumer may be at work, because of its sink."""
         return self.sink is not None and self.sink.exclusive
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Its source, its steps and its sink."""
+        ends = (self.source, *self.steps, self.sink)
+        return tuple(component for component in ends if component is not None)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -27,6 +27,10 @@ class JsonlSink(SinkConfig):
     fsync: bool = Field(True, description="Wait until the disk has a batch before it is acknowledged.")
     overwrite: bool = Field(False, description="Empty the file when the stage has no checkpoint yet.")
 
+    def files(self) -> tuple[str, ...]:
+        """The file."""
+        return (self.path,)
+
     def open(self, context: ConnectorContext) -> Sink:
         """The sink."""
         return FileSink(context, self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)
