@@ -10,11 +10,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from papyra_flow.records.entries import Record
-from papyra_flow.spec.components import Component
+from papyra_flow.spec.components import Component, SetupContext
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
 
@@ -32,16 +31,12 @@ def _ignored(_records: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectorContext:
-    """What a connector may need: the pipeline's folder and name, the stage's name, the server's address.
+class ConnectorContext(SetupContext):
+    """Where a connector is used, and what the runtime does for it.
 
     `max_record` is how many bytes a record may have: a source need not keep more of one than that.
     """
 
-    folder: Path
-    pipeline: str
-    stage: str
-    redis: str
     max_record: int = 8 * 1024**2
     fence: Callable[[], Awaitable[None]] = _unfenced
     """For a sink that waited for something: raises FencedError if another process owns it by now."""

@@ -8,10 +8,12 @@ or a mapping of its fields; further fields may stand beside that key.
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import ClassVar, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -35,6 +37,21 @@ class RedisKey:
     """What the key has to hold; None where that is the component's own business."""
     server: str | None = None
     writes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetupContext:
+    """Where a component is used: the pipeline and its folder, the stage, and the pipeline's server. Since 0.2."""
+
+    folder: Path
+    pipeline: str = ""
+    stage: str = ""
+    redis: str = ""
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger of the stage's own, whose messages appear among those of the run."""
+        return logging.getLogger(f"papyra_flow.stage.{self.stage}")
 
 
 class Component(BaseModel):

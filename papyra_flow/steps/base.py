@@ -10,19 +10,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from papyra_flow.records.entries import Record
-from papyra_flow.spec.components import Component
-
-
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """What a step may need to be built: the pipeline's folder, and the server's address."""
-
-    folder: Path
-    redis: str
+from papyra_flow.spec.components import Component, SetupContext
 
 
 async def nothing() -> None:
@@ -80,21 +71,21 @@ class StepConfig(Component):
     """Base of every step's model."""
 
     @abstractmethod
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step, ready to run; raises ValueError or ConnectorError with one sentence if it cannot be."""
 
-    def build_table(self, context: StepContext) -> OfTable | None:
+    def build_table(self, context: SetupContext) -> OfTable | None:
         """The step for tables; None if it has no form for them: then it gets their rows, as records.
 
         Raises ValueError with one sentence if it cannot be built.
         """
         return None
 
-    def accepts(self, context: StepContext) -> type | None:
+    def accepts(self, context: SetupContext) -> type | None:
         """The model that records must fit, where the step declares one."""
         return None
 
-    def returns(self, context: StepContext) -> type | None:
+    def returns(self, context: SetupContext) -> type | None:
         """The model that the step's records fit, where it declares one."""
         return None
 

@@ -21,8 +21,9 @@ from pydantic import BaseModel, Field, ValidationError
 from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, error_of, message_of, shown
 from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Record
+from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.units import Duration
-from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, Whole
 from papyra_flow.steps.functions import forks
 from papyra_flow.steps.functions.calls import contained, drawn, drawn_async, failure_of, is_ctrl_c, settled
 from papyra_flow.steps.functions.table_functions import of_tables, takes_table
@@ -48,7 +49,7 @@ class Run(StepConfig):
         """It does nothing else."""
         return True
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step; raises ValueError if the function cannot be imported or does not fit."""
         function = import_function(self.function, context.folder)
         model = self._model(function)
@@ -64,7 +65,7 @@ class Run(StepConfig):
             return Whole(self._concurrent(call, inspect.isasyncgenfunction(function)))
         return Each(call)
 
-    def build_table(self, context: StepContext) -> OfTable | None:
+    def build_table(self, context: SetupContext) -> OfTable | None:
         """The function of tables; None for one of records. Raises ValueError as `build` does."""
         function = import_function(self.function, context.folder)
         self._model(function)
@@ -82,11 +83,11 @@ class Run(StepConfig):
             raise ValueError(f"{self.function} is not async: a timeout needs `thread: true`")
         return awaits
 
-    def accepts(self, context: StepContext) -> type | None:
+    def accepts(self, context: SetupContext) -> type | None:
         """The pydantic model of the function's parameter."""
         return self._model(import_function(self.function, context.folder))
 
-    def returns(self, context: StepContext) -> type | None:
+    def returns(self, context: SetupContext) -> type | None:
         """The pydantic model that the function is annotated to return, alone, in a list or as a generator."""
         hints = _hints(import_function(self.function, context.folder))
         return _model_in(hints.get("return"))

@@ -54,7 +54,6 @@ TABLES = {("build.py", "ToTables"), ("table_stage.py", "ToTables")}
 
 def test_the_check_sees_every_way_to_ask() -> None:
     text = (
-        "isinstance(a, Run)\nisinstance(a, (x.Lookup, int))\n"
-        "type(a) is Filter\nmatch a:\n    case Sql():\n        pass"
+        "isinstance(a, Run)\nisinstance(a, (x.Lookup, int))\ntype(a) is Filter\nmatch a:\n    case Sql():\n        pass"
     )
     assert {name for _, name in asked(ast.parse(text))} >= {"Run", "Lookup", "Filter", "Sql"}
