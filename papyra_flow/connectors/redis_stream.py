@@ -9,7 +9,7 @@ waited for, as the pipeline's own is. One that is not there when they start ends
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import orjson
@@ -17,10 +17,10 @@ from pydantic import Field
 
 from papyra_flow.connectors.base import (
     ConnectorContext,
+    OpenSink,
+    OpenSource,
     Portion,
-    Sink,
     SinkConfig,
-    Source,
     SourceConfig,
     SourceItem,
 )
@@ -66,7 +66,7 @@ class StreamSource(SourceConfig):
         """To the entries that are there at the start."""
         return self.model_copy(update={"follow": False})
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         return _Reader(self, Server(self.redis or context.redis, key=self.key))
 
@@ -137,7 +137,7 @@ class StreamSink(SinkConfig):
     key: str = Field(min_length=1, description="The stream's key.")
     redis: str | None = Field(None, description="Its server, if it is not the pipeline's.")
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         server = Server(self.redis or context.redis, key=self.key, rewrite_below=REWRITE_BELOW)
         owner = f"{context.pipeline}:{context.stage}"
@@ -191,7 +191,7 @@ class _Writer:
         """The record as JSON."""
         return raw if raw is not None else encode_json(record)
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Add what is not there yet."""
         if self._lease is None:
             raise ConnectorError("the stream sink was not started")

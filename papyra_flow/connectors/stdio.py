@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -16,11 +16,11 @@ from pydantic import Field
 from papyra_flow.connectors.base import (
     BadRecord,
     ConnectorContext,
+    OpenSink,
+    OpenSource,
     Portion,
     Promise,
-    Sink,
     SinkConfig,
-    Source,
     SourceConfig,
     SourceItem,
 )
@@ -44,7 +44,7 @@ class StdinSource(SourceConfig):
 
     encoding: Encoding = Field("utf-8", description=ENCODING)
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         return _Stdin(sys.stdin.fileno(), self.encoding, context.max_record)
 
@@ -120,7 +120,7 @@ class StdoutSink(SinkConfig):
         """It does nothing else."""
         return True
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return _Stdout()
 
@@ -137,7 +137,7 @@ class _Stdout:
         """A line for the record."""
         return json_line(record, raw)
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Write and flush."""
         try:
             write_whole(b"".join(chunk for _, chunk in chunks))

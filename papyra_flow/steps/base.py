@@ -10,9 +10,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from papyra_flow.records.entries import Record
 from papyra_flow.spec.components import Component, SetupContext
 
 
@@ -36,6 +35,10 @@ class Each:
     explain: Callable[[Exception], Exception] | None = None
     needs_headers: bool = False
     """Whether `apply` and `over` take pairs of a record and its entry's headers in place of records."""
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes pairs of a record and its `Context`."""
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,9 @@ class Whole:
     Each item says what the record at its place became, as for `Each`, or is the exception that it met.
     """
 
-    apply: Callable[[Sequence[Record]], Awaitable[Sequence[object]]]
+    apply: Callable[[Sequence[Any]], Awaitable[Sequence[object]]]
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes pairs of a record and its `Context`."""
     start: Callable[[], Awaitable[None]] = nothing
     close: Callable[[], Awaitable[None]] = nothing
 
@@ -65,10 +70,16 @@ class OfTable:
     drops: bool = False
     needs_headers: bool = False
     """Whether `apply` takes the headers of the table's entry as well."""
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes a `Context` as well."""
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
 
 
 class StepConfig(Component):
     """Base of every step's model."""
+
+    kind: ClassVar[str] = "step"
 
     @abstractmethod
     def build(self, context: SetupContext) -> Step:

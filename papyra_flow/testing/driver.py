@@ -59,7 +59,7 @@ class _Place:
 
 
 class Driver:
-    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`.
+    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`. Since 0.1.
 
     Everything that can happen to a record has happened when `put` returns. A step that fails is tried again at once, as
     often as the stage says. Raises UsageError for names that are not there, and for steps that need a server.
@@ -271,7 +271,7 @@ def _records(stream: StreamSpec, entry: Entry) -> list[Record]:
 
 
 def drive(file: Path | str, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
-    """A driver for a pipeline's file, with `path=value` over it; `environment` in place of the process' own.
+    """A driver for a pipeline's file, with `path=value` over it; `environment` in place of the process' own. Since 0.1.
 
     Raises InvalidPipelineError with all that is wrong with the file.
     """

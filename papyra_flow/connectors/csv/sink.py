@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Sink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, OpenSink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.records.entries import Record
@@ -40,7 +40,7 @@ class CsvSink(SinkConfig):
         """The file."""
         return (self.path,)
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         table = _Table(self)
         return FileSink(

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Sink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, OpenSink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.records.entries import Record, encode_json
 
@@ -31,6 +31,6 @@ class JsonlSink(SinkConfig):
         """The file."""
         return (self.path,)
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return FileSink(context, self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)

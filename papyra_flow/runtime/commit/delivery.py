@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from papyra_flow.connectors.base import Sink
+from papyra_flow.connectors.base import OpenSink
 from papyra_flow.error_text import error_of
 from papyra_flow.errors import PipelineFailedError, RecordError
 from papyra_flow.records.batch import Batch
@@ -190,7 +190,7 @@ class SinkDelivery(Delivery):
     leaves the entries pending, and the next start takes back what was written for them.
     """
 
-    def __init__(self, stage: StageRuntime, consumer: str, sink: Sink, lease: Lease | None) -> None:
+    def __init__(self, stage: StageRuntime, consumer: str, sink: OpenSink, lease: Lease | None) -> None:
         super().__init__(stage, consumer)
         self._sink = sink
         self._lease = lease

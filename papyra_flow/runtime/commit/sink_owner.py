@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from papyra_flow.connectors.base import Sink, SinkConfig
+from papyra_flow.connectors.base import OpenSink, SinkConfig
 from papyra_flow.errors import FencedError
 from papyra_flow.runtime.commit.delivery import SinkDelivery
 from papyra_flow.runtime.stage.stage import StageRuntime
@@ -22,7 +22,7 @@ class SinkOwner:
         self._stage = stage
         self._config = config
         self._consumer = consumer
-        self._sink: Sink | None = None
+        self._sink: OpenSink | None = None
         self._lease: Lease | None = None
         self._was_owner = False
         self._standing_by = False

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from papyra_flow.errors import ConnectorError, MissingKeyError, RecordError
-from papyra_flow.spec.components import STEPS, OneOf, SetupContext, components
+from papyra_flow.spec.choice import OneOf
+from papyra_flow.spec.components import STEPS, SetupContext, components
 from papyra_flow.steps.base import Each
 
 
