@@ -142,7 +142,7 @@ class RecordsError(ConnectorError):
 
 
 class SetupError(PapyraFlowError):
-    """The `setup` of a step or of a connector failed when its stage started. Since 0.2."""
+    """The `setup` of a step failed when its stage started: the run ends at once. Since 0.2."""
 
 
 class OpenFilesError(PapyraFlowError):

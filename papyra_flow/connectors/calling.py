@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from papyra_flow.error_text import error_of
-from papyra_flow.errors import ConnectorError, PapyraFlowError, SetupError
+from papyra_flow.errors import ConnectorError, PapyraFlowError
 from papyra_flow.spec.components import Component
 
 T = TypeVar("T")
@@ -38,4 +38,4 @@ def guarded(component: Component, method: str) -> Iterator[None]:
         if method == "teardown":
             _log.warning("%s", told)
             return
-        raise (SetupError if method == "setup" else ConnectorError)(told) from exc
+        raise ConnectorError(told) from exc

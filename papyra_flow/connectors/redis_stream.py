@@ -24,7 +24,14 @@ from papyra_flow.connectors.base import (
     SourceConfig,
     SourceItem,
 )
-from papyra_flow.errors import ConnectorError, ServerError
+from papyra_flow.errors import (
+    ConfigurationError,
+    ConnectorError,
+    ServerError,
+    ServerUnreachableError,
+    TransientError,
+    TryAgainError,
+)
 from papyra_flow.records.entries import Record, encode_json
 from papyra_flow.spec.components import RedisKey
 from papyra_flow.streams.commit.append_only import REWRITE_BELOW
@@ -90,9 +97,12 @@ class _Reader:
         return self._cursor
 
     async def _last_id(self) -> str:
-        reply = await self._ask(
-            RetryPolicy("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
-        )
+        try:
+            reply = await self._ask(
+                RetryPolicy("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
+            )
+        except TransientError as exc:  # where it never was, its address may be wrong
+            raise ConnectorError(str(exc)) from exc
         if isinstance(reply, list) and reply:
             entry = reply[0]
             return entry[0].decode() if isinstance(entry, list) and isinstance(entry[0], bytes) else "0-0"
@@ -120,11 +130,16 @@ class _Reader:
         try:
             return await retry_policy.keep_trying(lambda: self._server.client.call(*command, timeout=timeout))
         except ServerError as exc:
-            raise ConnectorError(f"cannot read the stream {self._config.key}: {exc}") from exc
+            raise _told(exc)(f"cannot read the stream {self._config.key}: {exc}") from exc
 
     async def close(self) -> None:
         """Close the connection."""
         await self._server.close()
+
+
+def _told(exc: ServerError) -> type[TransientError | ConfigurationError]:
+    """What kind of trouble it is for a stage: a server that is away may come back."""
+    return TransientError if isinstance(exc, ServerUnreachableError | TryAgainError) else ConfigurationError
 
 
 class StreamSink(SinkConfig):
@@ -203,7 +218,7 @@ class _Writer:
                 lambda: call_script(self._server.client, "relay", self._keys, arguments)
             )
         except ServerError as exc:
-            raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
+            raise _told(exc)(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
         self._batch = list(dict.fromkeys(entry_id.decode() for entry_id, _ in chunks))
         return orjson.dumps(self._batch).decode()
 

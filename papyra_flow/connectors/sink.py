@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from papyra_flow.connectors.base import ConnectorContext, OpenSink, Promise, SinkConfig
 from papyra_flow.connectors.calling import done, guarded
-from papyra_flow.errors import ConnectorError, RecordsError
+from papyra_flow.errors import ConfigurationError, ConnectorError, RecordsError, TransientError
 from papyra_flow.records.entries import DATA, Record, decode_json, encode_json
 from papyra_flow.spec.components import SetupContext
 
@@ -85,7 +85,7 @@ class _Opened:
 
     async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         if not self._set_up:
-            await self.start(self._checkpoint)
+            await self._again()
         records = [decode_json((DATA, chunk)) for _, chunk in chunks]
         try:
             with guarded(self._sink, "write"):
@@ -98,6 +98,15 @@ class _Opened:
             await self.close()
             raise
         return self._written
+
+    async def _again(self) -> None:
+        """Set it up again after an error; what was there before is only away."""
+        try:
+            await self.start(self._checkpoint)
+        except ConfigurationError:
+            raise
+        except ConnectorError as exc:
+            raise TransientError(str(exc), retry_after=getattr(exc, "retry_after", None)) from exc
 
     def committed(self) -> None:
         self._checkpoint = self._written

@@ -28,7 +28,7 @@ from papyra_flow.connectors.files.line_splitter import AnyLine, LineSplitter, Lo
 from papyra_flow.connectors.files.text_form import ENCODING, Encoding, TextForm, detect
 from papyra_flow.connectors.jsonl.sink import json_line
 from papyra_flow.connectors.jsonl.source import BadLineError, json_text, long_line
-from papyra_flow.errors import ConnectorError
+from papyra_flow.errors import ConfigurationError
 from papyra_flow.records.entries import Record
 from papyra_flow.stdout import write_whole
 
@@ -142,7 +142,7 @@ class _Stdout:
         try:
             write_whole(b"".join(chunk for _, chunk in chunks))
         except OSError as exc:
-            raise ConnectorError(f"cannot write to standard output: {exc.strerror}") from exc
+            raise ConfigurationError(f"cannot write to standard output: {exc.strerror}") from exc
         return ""
 
     def committed(self) -> None:

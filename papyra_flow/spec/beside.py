@@ -40,7 +40,8 @@ def load_beside(reference: str, group: str, folder: Path) -> type[Component]:
     except (KeyboardInterrupt, NotUsableError):
         raise
     except BaseException as exc:
-        raise NotUsableError(f"{place} cannot be imported: {error_of(exc)}") from exc
+        told = error_of(exc).partition("\n")[0]
+        raise NotUsableError(f"{place} cannot be imported: {told}") from exc
     found = getattr(module, name, None)
     if found is None:
         raise NotUsableError(f"{place} has no class {name!r}")

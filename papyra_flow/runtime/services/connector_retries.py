@@ -55,12 +55,15 @@ class ConnectorRetries:
             _log.info("%s: going on after %d failed attempts", self._stage, self._failures)
             self._failures = 0
 
-    async def wait(self, exc: ConnectorError) -> None:
-        """Wait before another attempt; raises the error itself if there is to be none."""
+    async def wait(self, exc: ConnectorError, *, opening: bool = False) -> None:
+        """Wait before another attempt; raises the error itself if there is to be none.
+
+        `opening` says that it cannot be opened again, after it was: then the other side is away, whatever is raised.
+        """
         if isinstance(exc, ConfigurationError | RecordsError):
             raise exc
         self._failures += 1
-        if not isinstance(exc, TransientError) and self._failures >= self._settings.attempts:
+        if not (opening or isinstance(exc, TransientError)) and self._failures >= self._settings.attempts:
             raise exc
         asked = exc.retry_after if isinstance(exc, TransientError) else None
         seconds = asked if asked is not None else backoff(self._settings, self._failures)

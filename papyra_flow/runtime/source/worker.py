@@ -37,7 +37,7 @@ class SourceWorker:
         self._ingest = Ingest(spec, config, self._targets)
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
-        self._was_open = False
+        self._was_open = self._is_open = False
         self.at_rest = False
 
     async def run(self) -> None:
@@ -94,10 +94,11 @@ class SourceWorker:
             except ConnectorError as exc:
                 if not (self._was_open or isinstance(exc, TransientError)):
                     raise
-                await retries.wait(exc)
+                await retries.wait(exc, opening=not self._is_open)
         return None
 
     async def _read_all(self, lease: Lease, retries: ConnectorRetries) -> None:
+        self._is_open = False
         source = self._config.open(self._context.topology.connector_context(self._spec.name))
         committing: asyncio.Task[None] | None = None
         try:
@@ -105,7 +106,7 @@ class SourceWorker:
                 source.restore(await self._retry_policy.keep_trying(lambda: self._context.leases.parts(lease)))
             start = await source.start(lease.checkpoint)
             await self._retry_policy.keep_trying(lambda: self._context.leases.move(lease, start))
-            self._was_open = True
+            self._was_open = self._is_open = True
             beat_at = 0.0
             while True:
                 await self._context.gates.room(self._spec.source_to)
