@@ -22,7 +22,8 @@ from papyra_flow.config.variables import Variables
 from papyra_flow.errors import InvalidPipelineError, Problem, UsageError
 from papyra_flow.expressions.parse import NotAnExpressionError
 from papyra_flow.expressions.template import Template
-from papyra_flow.spec.components import Component, OneOf, components
+from papyra_flow.spec.choice import OneOf
+from papyra_flow.spec.components import Component
 from papyra_flow.spec.models import PipelineConfig
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -75,7 +76,7 @@ def load_pipeline(
         _override(document, override)
     if redis is not None and isinstance(document.tree, dict):
         document.tree["redis"] = redis
-    config = _validate(document)
+    config = _validate(document, path.resolve().parent)
     if config is None or document.problems:
         raise InvalidPipelineError(document.problems)
     return LoadedPipeline(config, document, path.resolve(), tuple(overrides), redis is not None)
@@ -129,7 +130,7 @@ def _resolved(value: object) -> object:
     return resolve_scalar(value) if isinstance(value, str) else value
 
 
-def _validate(document: Document) -> PipelineConfig | None:
+def _validate(document: Document, folder: Path) -> PipelineConfig | None:
     if document.tree is None and document.problems:
         return None
     if not isinstance(document.tree, dict):
@@ -138,23 +139,23 @@ def _validate(document: Document) -> PipelineConfig | None:
         )
         return None
     try:
-        return PipelineConfig.model_validate(document.tree)
+        return PipelineConfig.model_validate(document.tree, context={"folder": folder})
     except ValidationError as exc:
         placed = {(problem.line, problem.column) for problem in document.problems}
         for details in exc.errors(include_url=False):
-            problem = _problem(document, details)
+            problem = _problem(document, details, folder)
             if (problem.line, problem.column) not in placed:
                 document.problems.append(problem)
         return None
 
 
-def _problem(document: Document, details: ErrorDetails) -> Problem:
+def _problem(document: Document, details: ErrorDetails, folder: Path) -> Problem:
     location, kind = details["loc"], details["type"]
     message = details["msg"].removeprefix("Value error, ")
     hint = (details.get("ctx") or {}).get("hint")
     if kind == "extra_forbidden":
         key = str(location[-1])
-        known = _keys_at(location[:-1])
+        known = _keys_at(location[:-1], folder)
         near = difflib.get_close_matches(key, known, 1, cutoff=0.6)
         message = f"unknown key {key!r}"
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}" if known else None
@@ -192,17 +193,17 @@ def _words(location: tuple[str | int, ...]) -> str:
     return f"`{'.'.join(named)}`" if named else "the file"
 
 
-def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+def _keys_at(location: tuple[str | int, ...], folder: Path) -> list[str]:
     """The keys that a file may write at a place, found by walking the models."""
     current: Any = PipelineConfig  # an annotation: a class, a generic alias or a union
     for part in location:
-        current = _step_into(current, part)
+        current = _step_into(current, part, folder)
     if isinstance(current, type) and issubclass(current, BaseModel):
         return [field.alias or name for name, field in current.model_fields.items()]
     return []
 
 
-def _step_into(annotation: Any, part: str | int) -> Any:
+def _step_into(annotation: Any, part: str | int, folder: Path) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Component):
         return None
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -212,10 +213,10 @@ def _step_into(annotation: Any, part: str | int) -> Any:
                 return OneOf(group) if group else model_field.annotation
         return None
     if isinstance(annotation, OneOf):
-        return components(annotation.group).get(str(part))
+        return annotation.component(str(part), folder)
     for argument in get_args(annotation):
         if isinstance(argument, OneOf):
-            return argument if isinstance(part, int) else _step_into(argument, part)
+            return argument if isinstance(part, int) else _step_into(argument, part, folder)
     if get_origin(annotation) is dict:
         return _plain(get_args(annotation)[1])
     if get_origin(annotation) is list:
@@ -223,7 +224,7 @@ def _step_into(annotation: Any, part: str | int) -> Any:
         choice = next((argument for argument in get_args(item) if isinstance(argument, OneOf)), None)
         return choice or _plain(item)
     for argument in get_args(annotation):
-        if (found := _step_into(argument, part)) is not None:
+        if (found := _step_into(argument, part, folder)) is not None:
             return found
     return None
 
