@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from papyra_flow.config.secrets import Secrets
 from papyra_flow.config.variables import VariableError, Variables
 from papyra_flow.errors import Problem
+from papyra_flow.spec.positions import Path, Place, Spot
+from papyra_flow.spec.secrets import Secrets
 
-Path = tuple[str | int, ...]
 MAX_NODES = 200_000
 MAX_DEPTH = 64
 
@@ -28,14 +28,6 @@ _WORDS: dict[str, object] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a key and its value stand; lines and columns count from 1."""
-
-    key: tuple[int, int]
-    value: tuple[int, int]
 
 
 @dataclass(slots=True)
@@ -49,8 +41,33 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
 
-    def problem(self, path: Path, code: str, message: str, hint: str | None = None, *, at_key: bool = False) -> Problem:
+    def where(self, path: Path) -> Place | None:
+        """The place of a part that the file has."""
+        return self.places.get(path)
+
+    def written(self, path: Path) -> list[tuple[int, str]]:
+        """The lines of a part: from its key on, as far as they are further in."""
+        if (place := self.places.get(path)) is None:
+            return []
+        number, column = place.key
+        end = number
+        while end < len(self.lines) and (not self.lines[end].strip() or _indent(self.lines[end]) >= column):
+            end += 1
+        return [(at, self.lines[at - 1]) for at in range(number, end + 1)]
+
+    def problem(
+        self,
+        path: Path,
+        code: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        at_key: bool = False,
+        spot: Spot | None = None,
+    ) -> Problem:
         """A problem at the deepest part of `path` that the file really has."""
+        if spot is not None and (position := self.inside(path, spot.text, spot.line, spot.column)) is not None:
+            return self.problem_at(position, code, message, hint)
         place = self.places.get(self.nearest(path), Place((1, 1), (1, 1)))
         return self.problem_at(place.key if at_key else place.value, code, message, hint)
 
@@ -225,3 +242,7 @@ def resolve_scalar(text: str) -> object:
 
 def _start(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

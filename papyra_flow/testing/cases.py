@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.records.values import record_form
 from papyra_flow.spec.cases import Case, DeadCase
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.streams.admin.dead_letters import DeadLetter
 from papyra_flow.streams.admin.display import shown_json
 from papyra_flow.testing.driver import Driver
@@ -34,16 +34,16 @@ class Verdict:
         return not self.problems
 
 
-def run_cases(loaded: LoadedPipeline, file: Path, *, match: str | None = None) -> Iterator[Verdict]:
+def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> Iterator[Verdict]:
     """Run a file's tests, each with a driver of its own; only those with `match` in their name.
 
     Raises InvalidPipelineError for a file that is not valid.
     """
-    topology = build_topology(loaded)
-    for name, case in loaded.config.tests.items():
+    topology = build_topology(spec)
+    for name, case in spec.config.tests.items():
         if match is not None and match not in name:
             continue
-        place = loaded.document.places.get(("tests", name))
+        place = spec.where(("tests", name))
         verdict = Verdict(file, name, place.key[0] if place is not None else 1)
         started = time.perf_counter()
         try:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 import networkx as nx
 
-from papyra_flow.config.documents import Path
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
+from papyra_flow.spec.pipeline import PipelineSpec
+from papyra_flow.spec.positions import Path
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.files import file_findings
@@ -25,7 +25,7 @@ from papyra_flow.topology.tables import mixtures
 Finding = tuple[Path, str, str, str | None]
 
 
-def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
+def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
     """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
         _cycles,
@@ -37,12 +37,11 @@ def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str], 
         _routes,
         _sinks,
         mixtures,
-        lambda topology: misnamed(topology, loaded.config),
+        lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),
     ]
-    document = loaded.document
-    found = [document.problem(*finding) for examine in checks for finding in examine(topology)]
-    return sorted(set(found), key=lambda problem: (problem.line, problem.column, problem.code))
+    found = [spec.positions.problem(*finding) for examine in checks for finding in examine(topology)]
+    return sorted(dict.fromkeys(found), key=lambda problem: (problem.order, problem.code))
 
 
 def _cycles(topology: Topology) -> Iterator[Finding]:

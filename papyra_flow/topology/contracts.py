@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from papyra_flow.config.documents import Path
+from papyra_flow.spec.positions import Path
 from papyra_flow.steps.base import StepContext
 from papyra_flow.topology.model import StageSpec, Topology
 

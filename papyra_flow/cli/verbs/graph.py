@@ -68,7 +68,7 @@ def _still(file: Path, redis: str | None, overrides: list[str] | None) -> Pictur
     from papyra_flow.topology.build import build_topology
 
     loaded = load(file, redis, overrides)
-    return picture(build_topology(loaded, code=False), loaded.document)
+    return picture(build_topology(loaded, code=False), loaded.positions)
 
 
 def _live(file: Path, redis: str | None, overrides: list[str] | None) -> Picture:
@@ -87,6 +87,6 @@ def _live(file: Path, redis: str | None, overrides: list[str] | None) -> Picture
             await asyncio.sleep(SECONDS)
             return await figures.look()
 
-        drawn = picture(found.topology, found.loaded.document)
+        drawn = picture(found.topology, found.spec.positions)
         put_on(drawn, found.ask(look_twice), found.topology)
     return drawn

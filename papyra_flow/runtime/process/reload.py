@@ -15,12 +15,12 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError
 from papyra_flow.observe.counters import RunCounters, StageCounters
 from papyra_flow.runtime.process.options import Outcome, RunOptions
 from papyra_flow.runtime.process.run import apply_topology
 from papyra_flow.runtime.process.worker import Worker
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.functions.modules import read_anew
 from papyra_flow.steps.lookup import Lookup
 from papyra_flow.steps.run import Run
@@ -47,7 +47,7 @@ class ReloadingRun:
 
     def __init__(
         self,
-        load: Callable[[], LoadedPipeline],
+        load: Callable[[], PipelineSpec],
         topology: Topology,
         server: Server,
         options: RunOptions,
@@ -136,7 +136,7 @@ class ReloadingRun:
         existing = frozenset(key for key, position in streams if position.kind == "stream")
         topology = replace(build_topology(loaded, existing=existing), redis=self._topology.redis)
         if topology.pipeline != self._topology.pipeline:
-            problem = loaded.document.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
+            problem = loaded.positions.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
             raise InvalidPipelineError([problem])
         return topology
 

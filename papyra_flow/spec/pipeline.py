@@ -1,0 +1,42 @@
+"""`PipelineSpec`: what a pipeline is, however it was written. A file becomes one, and so does a `Pipeline` in Python.
+
+It is what topologies are built from. It knows no YAML: where its parts are written is asked of `positions`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path as FolderPath
+from typing import Protocol
+
+from papyra_flow.spec.models import PipelineConfig
+from papyra_flow.spec.positions import Path, Place, Positions
+from papyra_flow.spec.secrets import Secrets
+
+
+@dataclass(frozen=True)
+class PipelineSpec:
+    """A pipeline's models, its folder, and where its parts are written."""
+
+    config: PipelineConfig
+    folder: FolderPath
+    """What relative paths start from, and where step functions are imported from."""
+    positions: Positions
+    secrets: Secrets = field(default_factory=Secrets)
+    """What must not be shown of it."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.config.pipeline
+
+    def where(self, path: Path) -> Place | None:
+        """The place of a part in the pipeline's file; None where there is none."""
+        return self.positions.where(path)
+
+
+class HasSpec(Protocol):
+    """What can say what pipeline it is: a `Pipeline`."""
+
+    def spec(self) -> PipelineSpec:
+        """The pipeline; raises InvalidPipelineError with all that is wrong with it."""
