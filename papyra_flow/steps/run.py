@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
-import sys
 import typing
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, error_of, message_of, shown
 from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Record
+from papyra_flow.spec.modules import importing_from
 from papyra_flow.spec.units import Duration
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
 from papyra_flow.steps.functions import forks
@@ -154,11 +154,9 @@ def import_function(name: str, folder: Path) -> Function:
     Raises ValueError with one sentence: no such module, no such function, or the module's own exception.
     """
     module_name, _, attribute = name.partition(":")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
     try:
-        found: object = importlib.import_module(module_name)
+        with importing_from(folder):
+            found: object = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
         raise ValueError(f"there is no module {exc.name!r} (looked in {folder.name}/ and what is installed)") from exc
     except BaseException as exc:

@@ -20,8 +20,8 @@ from papyra_flow.observe.counters import RunCounters, StageCounters
 from papyra_flow.runtime.process.options import Outcome, RunOptions
 from papyra_flow.runtime.process.run import apply_topology
 from papyra_flow.runtime.process.worker import Worker
+from papyra_flow.spec.modules import read_again
 from papyra_flow.spec.pipeline import PipelineSpec
-from papyra_flow.steps.functions.modules import read_anew
 from papyra_flow.steps.lookup import Lookup
 from papyra_flow.steps.run import Run
 from papyra_flow.streams.connection.server import Server
@@ -103,7 +103,7 @@ class ReloadingRun:
         """Take up what the files say now, if that can be run."""
         changed = changed | self._not_taken_up
         try:
-            with read_anew(self._topology.folder):
+            with read_again(self._topology.folder):
                 topology = await self._checked()
             await apply_topology(self._server, topology)
         except PapyraFlowError as exc:

@@ -39,7 +39,7 @@ class EndedAtOnceError(BaseException):
 
 
 class Signals:
-    """Handles signals while a run goes on; a context manager, used in the main thread.
+    """Handles signals while a run goes on; a context manager. In another thread than the main one it does nothing.
 
     `stop` is called on the event loop at the first signal, `end` at the second.
     """
@@ -57,6 +57,8 @@ class Signals:
         """The second signal's number, once it has come."""
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # signals are the main thread's, and so is what follows from them
         self._helper.start()
         self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
         for number in NUMBERS:
