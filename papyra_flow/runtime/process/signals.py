@@ -69,7 +69,8 @@ class Signals:
     def __exit__(self, *exc: object) -> None:
         self._over.set()
         self._first.set()
-        self._helper.join()
+        if self._before:
+            self._helper.join()
         for number, handler in self._before.items():
             if number != self.ended_by:  # that one is to end us, in whatever state we are
                 signal.signal(number, handler)  # type: ignore[arg-type]
