@@ -80,7 +80,7 @@ def test_what_was_not_put_back_is_told(failed: PipelineFolder, url: str, redis_c
     redis_client.xadd("{p}:@dead:b", {"@error": "nothing but facts"})
     replayed = failed.cli("dead", "replay", "pipeline.yml", "--redis", url)
     assert "put back 30 records" in replayed.out
-    assert "1 dead letters were not put back" in replayed.err
+    assert "not put back: 1 dead letter," in replayed.err
 
 
 def test_an_id_that_is_none_is_one_sentence(failed: PipelineFolder, url: str) -> None:

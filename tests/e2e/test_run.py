@@ -48,11 +48,11 @@ def test_dead_letters_are_exit_code_3(chain: PipelineFolder) -> None:
     ("arguments", "code", "message"),
     [
         (("run", "nowhere.yml"), 2, "cannot read nowhere.yml: No such file or directory"),
-        (("run", "pipeline.yml", "--stage", "x"), 2, "there is no stage 'x'; there are a, b, c"),
+        (("run", "pipeline.yml", "--stage", "x"), 2, "unknown stage 'x'; the stages are a, b, c"),
         (("run", "pipeline.yml", "--set", "stages.b.consumers=0"), 2, "greater than or equal to 1"),
         (("run", "pipeline.yml", "--set", "stages.a.read.jsonl=gone.jsonl"), 1, "there is no file gone.jsonl"),
         (("run", "pipeline.yml", "--redis", "redis://127.0.0.1:1"), 4, "no server answers"),
-        (("run", "pipeline.yml", "--redis", "http://x"), 2, "is no address of a server"),
+        (("run", "pipeline.yml", "--redis", "http://x"), 2, "is not a server address"),
         (("run", "pipeline.yml", "--set", "stages.c.write.jsonl=in.jsonl/x"), 1, "cannot write"),
         (("run",), 2, "Missing argument"),
         (("rnu", "pipeline.yml"), 2, "No such command"),

@@ -129,7 +129,7 @@ async def test_idle_entries_are_freed_for_whoever_claims(
 ) -> None:
     app, pilot = screen
     await pilot.press("down", "down", "c", "y")
-    await until(lambda: any("3 pending entries of c are there" in told.message for told in app._notifications))
+    await until(lambda: any("freed 3 pending entries of c" in told.message for told in app._notifications))
     pending: Any = redis_client.xpending_range("{p}:t", "c", "-", "+", 10)
     assert len(pending) == 3
 

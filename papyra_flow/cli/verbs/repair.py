@@ -37,16 +37,19 @@ def claim(
     stream: AnyStream = None,
     group: AnyGroup = None,
     consumer: Annotated[
-        str, typer.Option("--consumer", metavar="NAME", help="Only what this consumer has.", show_default=False)
+        str,
+        typer.Option("--consumer", metavar="NAME", help="Only entries pending for this consumer.", show_default=False),
     ] = "",
-    idle: Annotated[str, typer.Option("--idle", metavar="DURATION", help="Only what is idle for so long.")] = "0",
+    idle: Annotated[
+        str, typer.Option("--idle", metavar="DURATION", help="Only entries idle for at least this long.")
+    ] = "0",
     to: Annotated[
-        str | None, typer.Option("--to", metavar="NAME", help="Whom to give it to.", show_default=False)
+        str | None, typer.Option("--to", metavar="NAME", help="The consumer to hand them to.", show_default=False)
     ] = None,
     yes: Yes = False,
     force: Force = False,
 ) -> None:
-    """Take pending entries away from their consumers: for whoever claims next, or for one consumer (XCLAIM)."""
+    """Take pending entries from their consumers, for any other consumer or for one (XCLAIM)."""
     from papyra_flow.cli.session import session
 
     least = duration(idle, "--idle")
@@ -81,7 +84,7 @@ def ack(
 
     stage, ids = _shifted(stage, ids, group)
     if not ids:
-        raise UsageError("which entries? Say their ids, as `pending` shows them")
+        raise UsageError("no entry ids given; `pending` lists them")
     with session(file, redis, set_) as found:
         chosen = _chosen(found, members_of(found, stage, stream, group, needs_one=True), ids, "", 0.0)
         total = sum(len(entries) for _, entries in chosen)
@@ -138,21 +141,23 @@ def trim(
     json: Json = False,
     before: Annotated[
         str | None,
-        typer.Option("--before", metavar="ID|TIME", help="What is older, acked or not.", show_default=False),
+        typer.Option(
+            "--before", metavar="ID|TIME", help="Trim entries older than this, acked or not.", show_default=False
+        ),
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option("--keep", metavar="N", min=0, help="All but the newest N, acked or not.", show_default=False),
+        typer.Option("--keep", metavar="N", min=0, help="Trim all but the newest N, acked or not.", show_default=False),
     ] = None,
     yes: Yes = False,
     force: Force = False,
 ) -> None:
-    """Trim what every group has acked; with --before or --keep what is older, acked or not (XTRIM)."""
+    """Trim what every group has acked; with --before or --keep, older entries, acked or not (XTRIM)."""
     from papyra_flow.cli.session import session
     from papyra_flow.streams.retention import trim_acked
 
     if (before is not None or keep is not None) and (stream is None or (before is not None and keep is not None)):
-        raise UsageError("--before or --keep, one of them, goes with a stream")
+        raise UsageError("--before and --keep need a stream, and exclude each other")
     with session(file, redis, set_) as found:
         if stream is None:
             keys = [spec.key for spec in found.topology.streams.values() if spec.readers and not spec.external]
@@ -163,7 +168,9 @@ def trim(
             return {key: await trim_acked(server.client, key, exact=True) for key in keys}
 
         if before is None and keep is None:
-            consent(f"Trim what all groups of {len(keys)} streams have acked", yes=yes, force=force, json=json)
+            consent(
+                f"Trim what all groups of {counted(len(keys), 'stream')} have acked", yes=yes, force=force, json=json
+            )
             done = found.ask(trim_all, about=keys)
         else:
             done = _trim_before(found, keys[0], _bound(found, keys[0], before, keep), yes=yes, force=force, json=json)
@@ -189,7 +196,7 @@ def reset(
     file: File,
     stage: OptionalStage = None,
     to: Annotated[
-        str, typer.Option("--to", metavar="earliest|latest|ID|TIME", help="Where to go on.", show_default=False)
+        str, typer.Option("--to", metavar="earliest|latest|ID|TIME", help="The new position.", show_default=False)
     ] = "",
     redis: Redis = None,
     set_: Set = None,
@@ -199,7 +206,7 @@ def reset(
     yes: Yes = False,
     force: Force = False,
 ) -> None:
-    """Have a stage go on from another place: again what it had, or past what it has not had (XGROUP SETID)."""
+    """Move a group's position: replay earlier entries or skip ahead (XGROUP SETID)."""
     from papyra_flow.cli.session import session
     from papyra_flow.cli.stream_position import entry_id
     from papyra_flow.streams.admin import repair as upkeep
@@ -221,7 +228,7 @@ def reset(
         moves = found.ask(weigh, about=(m.key for m in members))
         skipped, again = sum(one.skipped for one in moves), sum(one.again for one in moves)
         losing = f"{counted(skipped)} would be skipped and never processed" if skipped else None
-        doing = f"Move {members[0].group!r} to {to}: {counted(again)} come again, {skipped:,} are skipped"
+        doing = f"Move {members[0].group!r} to {to}, which replays {counted(again)} and skips {skipped:,}"
         consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(move_all, about=(m.key for m in members))
     document = [
@@ -231,7 +238,7 @@ def reset(
     ]  # fmt: skip
     _say(
         document,
-        f"{counted(again)} come again, {skipped:,} are skipped; what is pending or waits for another attempt stays so",
+        f"replayed: {counted(again)}, skipped: {skipped:,}; what is pending or waits for another attempt stays so",
         json=json,
     )
 
@@ -260,7 +267,7 @@ def _chosen(
 
 
 def _shifted(stage: str | None, ids: list[str] | None, group: str | None) -> tuple[str | None, list[str] | None]:
-    """With `--group` there is no stage: what stands in its place is the first id."""
+    """With `--group` no stage is given: what stands in its place is the first id."""
     if group is not None and stage is not None:
         return None, [stage, *(ids or [])]
     return stage, ids
@@ -287,7 +294,7 @@ def _checked(ids: list[str]) -> None:
 
     for id_ in ids:
         if "-" not in id_ or not is_entry_id(id_):
-            raise UsageError(f"{id_!r} is no entry id such as 1700000000000-0")
+            raise UsageError(f"{id_!r} is not an entry id such as 1700000000000-0")
 
 
 def _say(document: object, words: str, *, json: bool) -> None:

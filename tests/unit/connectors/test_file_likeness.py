@@ -9,7 +9,7 @@ import pytest
 
 from papyra_flow.connectors.files.part import decode_part
 from papyra_flow.errors import ConnectorError
-from tests.unit.connectors.test_file_sources import Runs, warnings
+from tests.unit.connectors.files.test_file_sources import Runs, warnings
 
 LINE = 13
 """Bytes of `{"n": 10000}` and its end."""
