@@ -38,6 +38,8 @@ class Document:
     lines: list[str]
     tree: object = None
     places: dict[Path, Place] = field(default_factory=dict)
+    references: dict[Path, str] = field(default_factory=dict)
+    """Values with `${...}` in them, as the file has them."""
     problems: list[Problem] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
 
@@ -162,7 +164,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return self.sequence(node, path, (*parents, id(node)))
         if isinstance(node, yaml.ScalarNode) and node.tag.startswith("tag:yaml.org,2002:"):
-            return self.scalar(node)
+            return self.scalar(node, path)
         self.refuse(node, "yaml-tag", f"the tag {node.tag} is not allowed in a pipeline file")
         return None
 
@@ -193,14 +195,15 @@ class _Builder:
             if not isinstance(source, yaml.MappingNode) or id(source) in parents:
                 self.refuse(source, "yaml-merge", "`<<` must name a mapping, or a list of mappings")
                 continue
-            places = self.document.places
-            self.document.places = {}
+            places, references = self.document.places, self.document.references
+            self.document.places, self.document.references = {}, {}
             merged = self.mapping(source, path, (*parents, id(source)))
             for key in merged.keys() - data.keys():
                 data[key] = merged[key]
                 within = (*path, key)
                 places |= {p: at for p, at in self.document.places.items() if p[: len(within)] == within}
-            self.document.places = places
+                references |= {p: at for p, at in self.document.references.items() if p[: len(within)] == within}
+            self.document.places, self.document.references = places, references
 
     def sequence(self, node: yaml.SequenceNode, path: Path, parents: tuple[int, ...]) -> list[object]:
         items = []
@@ -209,8 +212,9 @@ class _Builder:
             items.append(self.build(item, (*path, index), parents))
         return items
 
-    def scalar(self, node: yaml.ScalarNode) -> object:
+    def scalar(self, node: yaml.ScalarNode, path: Path) -> object:
         if "${" in node.value:
+            self.document.references[path] = node.value
             return self.filled(node)
         return resolve_scalar(node.value) if not node.style else node.value
 

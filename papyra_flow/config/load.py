@@ -51,9 +51,9 @@ def spec_of(document: Document, path: Path) -> PipelineSpec:
     """The pipeline that a document says; raises InvalidPipelineError with every problem of it."""
     problems = list(document.problems)
     if document.tree is not None or not problems:
-        found = validated(document.tree, document)
+        found = validated(document.tree, document, path.resolve().parent)
         if isinstance(found, PipelineConfig) and not problems:
-            return PipelineSpec(found, path.resolve().parent, document, document.secrets)
+            return PipelineSpec(found, path.resolve().parent, document, document.secrets, path.resolve())
         if not isinstance(found, PipelineConfig):
             placed = {(problem.line, problem.column) for problem in problems}
             problems += [problem for problem in found if (problem.line, problem.column) not in placed]

@@ -131,6 +131,7 @@ class Sink(Protocol):
 class SourceConfig(Component):
     """Base of every source's model."""
 
+    kind: ClassVar[str] = "source"
     promise: ClassVar[Promise] = "exactly-once"
     because: ClassVar[str]
     """Why the promise holds, as `plan` says it."""
@@ -152,6 +153,7 @@ class SourceConfig(Component):
 class SinkConfig(Component):
     """Base of every sink's model."""
 
+    kind: ClassVar[str] = "sink"
     promise: ClassVar[Promise] = "exactly-once"
     because: ClassVar[str]
     exclusive: ClassVar[bool] = True

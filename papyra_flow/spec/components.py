@@ -31,6 +31,8 @@ class Component(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
+    kind: ClassVar[str] = "component"
+    """Step, source or sink."""
     name: ClassVar[str]
     """The word that a file uses for it, and the name of its entry point."""
     main: ClassVar[str | None] = None
@@ -111,7 +113,7 @@ class OneOf:
             name: handler.generate_schema(cls) for name, cls in components(self.group).items()
         }
         union = core_schema.tagged_union_schema(choices, discriminator=lambda data: data[_TAG])
-        return core_schema.no_info_before_validator_function(self.normalise, union)
+        return core_schema.no_info_wrap_validator_function(self._validated, union)
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         forms: list[JsonSchemaValue] = []
@@ -139,6 +141,14 @@ class OneOf:
             forms.append({"enum": bare})
         return {"anyOf": forms}
 
+    def _validated(self, raw: object, inner: core_schema.ValidatorFunctionWrapHandler) -> object:
+        if not isinstance(raw, Component):
+            return inner(self.normalise(raw))
+        if raw.kind != WORDS[self.group]:
+            told = f"{type(raw).__name__} is a {raw.kind}, not a {WORDS[self.group]}"
+            raise PydanticCustomError("component_form", "{told}", {"told": told})
+        return raw
+
     def normalise(self, raw: object) -> object:
         """The file's form of a component as one flat mapping of its fields, tagged with its name."""
         if isinstance(raw, Component):
@@ -152,6 +162,8 @@ class OneOf:
         named = [key for key in raw if key in known]
         if not named:
             self._refuse_unknown(str(next(iter(raw))), word)
+        if len(named) > 1:  # `{run: ..., batch: true}` is a `run` with its option `batch`, and not two steps
+            named = [one for one in named if known[one].model_fields.keys() >= set(named) - {one}] or named
         if len(named) > 1:
             raise PydanticCustomError(
                 "component_form", f"one {word} at a time: {' and '.join(named)} need an item each"

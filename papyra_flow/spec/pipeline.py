@@ -5,6 +5,7 @@ It is what topologies are built from. It knows no YAML: where its parts are writ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FolderPath
 from typing import Protocol
@@ -24,6 +25,8 @@ class PipelineSpec:
     positions: Positions
     secrets: Secrets = field(default_factory=Secrets)
     """What must not be shown of it."""
+    file: FolderPath | None = None
+    """The file that says it, in YAML or in Python; None where that is not known."""
 
     @property
     def name(self) -> str:
@@ -38,5 +41,5 @@ class PipelineSpec:
 class HasSpec(Protocol):
     """What can say what pipeline it is: a `Pipeline`."""
 
-    def spec(self) -> PipelineSpec:
-        """The pipeline; raises InvalidPipelineError with all that is wrong with it."""
+    def spec(self, *, overrides: Sequence[str] = ()) -> PipelineSpec:
+        """The pipeline, with `path=value` over it; raises InvalidPipelineError with all that is wrong with it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -26,13 +27,13 @@ _CODES = {
 }
 
 
-def validated(tree: object, positions: Positions) -> PipelineConfig | list[Problem]:
-    """The models of a pipeline's data, or every problem of it."""
+def validated(tree: object, positions: Positions, folder: Path) -> PipelineConfig | list[Problem]:
+    """The models of a pipeline's data, or every problem of it; `folder` is where its relative paths start."""
     if not isinstance(tree, dict):
         hint = "start with `pipeline: NAME`"
         return [positions.problem((), "wrong-value", "a pipeline file is a mapping", hint)]
     try:
-        return PipelineConfig.model_validate(tree)
+        return PipelineConfig.model_validate(tree, context={"folder": folder})
     except ValidationError as exc:
         return [_problem(positions, details) for details in exc.errors(include_url=False)]
 
@@ -82,8 +83,9 @@ def _keys_at(location: tuple[str | int, ...]) -> list[str]:
     current: Any = PipelineConfig  # an annotation: a class, a generic alias or a union
     for part in location:
         current = _step_into(current, part)
-    if isinstance(current, type) and issubclass(current, BaseModel):
-        return [field.alias or name for name, field in current.model_fields.items()]
+    for one in (current, *get_args(current)):  # a model, or one that may be left out
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return [field.alias or name for name, field in one.model_fields.items()]
     return []
 
 

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from papyra_flow.records.entries import Record
 from papyra_flow.spec.components import Component
@@ -78,6 +78,8 @@ class OfTable:
 
 class StepConfig(Component):
     """Base of every step's model."""
+
+    kind: ClassVar[str] = "step"
 
     @abstractmethod
     def build(self, context: StepContext) -> Step:

@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, TypeAlias
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PlainSerializer, PlainValidator, ValidationError, WithJsonSchema
 
 from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, error_of, message_of, shown
 from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Record
+from papyra_flow.spec.given import Function, GivenFunction, importable_name
 from papyra_flow.spec.modules import importing_from
 from papyra_flow.spec.units import Duration
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext, Whole
@@ -28,7 +30,24 @@ from papyra_flow.steps.functions.calls import contained, drawn, drawn_async, fai
 from papyra_flow.steps.functions.table_functions import of_tables, takes_table
 from papyra_flow.steps.functions.threads import in_thread
 
-Function: TypeAlias = Callable[..., object]
+_NAME = re.compile(r"^[\w.]+:[\w.]+$")
+
+
+def _function(value: object) -> str | GivenFunction:
+    """The name that a file says, or the function that Python gave."""
+    if isinstance(value, GivenFunction) or (isinstance(value, str) and _NAME.fullmatch(value)):
+        return value
+    if callable(value):
+        return GivenFunction(value)
+    raise ValueError(f"expected module:function, not {value!r}")
+
+
+def _as_name(value: str | GivenFunction) -> str:
+    """The name under which a file can say it; raises ValueError if there is none."""
+    name = value if isinstance(value, str) else importable_name(value.function)
+    if name is None:
+        raise ValueError(f"{value} has no name that a file could say: define it in a module, outside other functions")
+    return name
 
 
 class Run(StepConfig):
@@ -37,7 +56,12 @@ class Run(StepConfig):
     name: ClassVar[str] = "run"
     main: ClassVar[str] = "function"
 
-    function: str = Field(pattern=r"^[\w.]+:[\w.]+$", description="The function, as `module:function`.")
+    function: Annotated[
+        str | GivenFunction | Function,
+        PlainValidator(_function),
+        PlainSerializer(_as_name, when_used="json"),
+        WithJsonSchema({"type": "string", "pattern": _NAME.pattern}),
+    ] = Field(description="The function, as `module:function`.")
     batch: bool = Field(False, description="The function takes a list of records and returns one of equal length.")
     concurrency: int = Field(16, ge=1, le=10_000, description="Calls at a time, of an async or threaded function.")
     thread: bool = Field(False, description="Call a function that blocks in threads, so that it holds up nobody.")
@@ -148,11 +172,13 @@ class Run(StepConfig):
         return apply
 
 
-def import_function(name: str, folder: Path) -> Function:
-    """The function called `module:function`, with modules of `folder` found first.
+def import_function(name: str | GivenFunction | Function, folder: Path) -> Function:
+    """The function called `module:function`, with modules of `folder` found first; or the one that was given.
 
     Raises ValueError with one sentence: no such module, no such function, or the module's own exception.
     """
+    if not isinstance(name, str):
+        return name.function if isinstance(name, GivenFunction) else name
     module_name, _, attribute = name.partition(":")
     try:
         with importing_from(folder):

@@ -20,13 +20,18 @@ from papyra_flow.topology.build import build_topology
 
 @dataclass(slots=True)
 class Verdict:
-    """How a test ended: `problems` are empty if it passed; `line` is where it stands in the file."""
+    """How a test ended: `problems` are empty if it passed; `line` is where it stands in the file, if it does."""
 
     file: Path
     name: str
-    line: int
+    line: int | None
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Where it is written."""
+        return str(self.file) if self.line is None else f"{self.file}:{self.line}"
 
     @property
     def passed(self) -> bool:
@@ -44,7 +49,7 @@ def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> It
         if match is not None and match not in name:
             continue
         place = spec.where(("tests", name))
-        verdict = Verdict(file, name, place.key[0] if place is not None else 1)
+        verdict = Verdict(file, name, place.key[0] if place is not None else None)
         started = time.perf_counter()
         try:
             with Driver(topology) as driver:
