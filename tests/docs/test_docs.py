@@ -96,7 +96,7 @@ def test_every_python_block_in_the_docs_runs(text: str) -> None:
 
 def test_init_writes_exactly_what_the_readme_shows() -> None:
     readme = (ROOT / "README.md").read_text()
-    shown = {match[1]: match[2] for match in FENCE.finditer(readme) if match[1] in {"yaml", "python"}}
+    shown = {match[1]: match[2] for match in reversed(list(FENCE.finditer(readme))) if match[1] in {"yaml", "python"}}
     assert (STARTER / "pipeline.yml").read_text().partition("\n# papyra-flow test")[0] == shown["yaml"]
     assert (STARTER / "steps.py").read_text().endswith(shown["python"])
 
