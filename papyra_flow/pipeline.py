@@ -16,7 +16,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -56,7 +55,9 @@ class Pipeline(Builder):
         self._folder = Path(folder).resolve() if folder is not None else beside
         self._document: Document | None = None
         self.reference: str | None = None
-        """How the command line names it, such as `shop:pipeline`; other processes find its functions by that."""
+        """How the command line names it, such as `shop:pipeline`."""
+        self.finder: Finder | None = None
+        """How other processes find its functions, where the command line names it."""
 
     @classmethod
     def from_yaml(cls, file: str | Path, *, environment: Mapping[str, str] | None = None) -> Self:
@@ -88,7 +89,7 @@ class Pipeline(Builder):
         from papyra_flow.spec.secrets import Secrets
         from papyra_flow.spec.validation import validated
 
-        tree = with_functions(self._tree, self._finder())
+        tree = with_functions(self._tree, self.finder)
         for override in overrides:
             apply_override(tree, override)
         if redis is not None:
@@ -186,14 +187,6 @@ class Pipeline(Builder):
     def function_at(self, stage: str, number: int) -> Function:
         """The function that is a stage's step; the first is number 0."""
         return function_at(self._tree, stage, number)
-
-    def _finder(self) -> Finder | None:
-        """How other processes find its functions, where the command line has named it."""
-        if self.reference is None:
-            return None
-        from papyra_flow.references import find_function
-
-        return lambda stage, number: partial(find_function, str(self.reference), Path.cwd(), stage, number)
 
 
 def _calling_file() -> Path | None:

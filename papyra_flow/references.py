@@ -13,6 +13,7 @@ import inspect
 import re
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -38,9 +39,9 @@ def find_pipeline(reference: str, *, folder: Path | None = None, again: bool = F
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise UsageError(f"{reference!r} is not MODULE:PIPELINE, such as shop:pipeline or shop.py:pipeline")
-    place, attribute = match["place"], match["attribute"]
+    place, attribute, start = match["place"], match["attribute"], folder or Path.cwd()
     try:
-        module = _imported(place, folder or Path.cwd(), again=again)
+        module = _imported(place, start, again=again)
         found = _attribute(module, place, attribute)
         if not isinstance(found, Pipeline) and callable(found) and not _needs_arguments(found):
             found = found()
@@ -52,6 +53,7 @@ def find_pipeline(reference: str, *, folder: Path | None = None, again: bool = F
         wanted = "neither a Pipeline nor a function without arguments that returns one"
         raise UsageError(f"{reference} is {wanted}, but of type {type(found).__name__}")
     found.reference = reference
+    found.finder = lambda stage, number: partial(find_function, reference, start, stage, number)
     return found
 
 

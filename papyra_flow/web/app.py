@@ -136,7 +136,7 @@ class _Site:
         """A script or a style sheet."""
         name = request.path_params["name"]
         if name not in ASSETS:
-            return _json({"error": "there is no such file"}, 404)
+            return _json({"error": "file not found"}, 404)
         package, folder, kind = ASSETS[name]
         return Response((files(package) / folder / name).read_bytes(), media_type=kind)
 
@@ -161,7 +161,7 @@ class _Site:
         """A page of a stream's entries, the newest first; `before` an id."""
         stream = self._topology.streams.get(request.path_params["name"])
         if stream is None or stream.hidden:
-            raise UsageError("there is no such stream")
+            raise UsageError("stream not found")
         before = request.query_params.get("before")
         end = f"({inputs.entry_id(before)}" if before else "+"
         reply = await self._server.client.call("XREVRANGE", stream.key, end, "-", "COUNT", PAGE)
@@ -195,7 +195,7 @@ class _Site:
         stage, action = self._stage(request), request.path_params["action"]
         actions = {"pause": stages.pause, "resume": stages.resume}
         if action not in actions:
-            raise UsageError(f"there is no action {action!r}")
+            raise UsageError(f"unknown action {action!r}")
         await actions[action](self._server, self._topology, stage)
         return _json({"stage": stage.name, "action": action})
 
@@ -219,7 +219,7 @@ class _Site:
     def _stage(self, request: Request) -> StageSpec:
         stage = self._topology.stages.get(request.path_params["stage"])
         if stage is None:
-            raise UsageError("there is no such stage")
+            raise UsageError("stage not found")
         return stage
 
     def _allowed(self) -> None:

@@ -108,7 +108,7 @@ async def test_a_backlog_without_consumers_and_entries_that_nobody_works_on_are_
     await until(old)
     snapshot = await looked(server, folder)
     assert (snapshot.stages["a"].pending, snapshot.stages["a"].consumers) == (1, 1)
-    assert "nobody works on it" in (alarming(topology.stages["a"], snapshot.stages["a"]) or "")
+    assert "no consumer works on it" in (alarming(topology.stages["a"], snapshot.stages["a"]) or "")
     drawn = picture(topology)
     put_on(drawn, snapshot, topology)
     node = next(node for node in drawn.nodes if node.id == "stage:a")

@@ -66,7 +66,7 @@ async def test_stages_stand_in_order_with_their_figures(screen: tuple[Top, Pilot
     assert cell(app, "b", "dead") == "4"
     assert cell(app, "c", "pending") == cell(app, "c", "backlog") == "3"
     assert cell(app, "b", "reads") == "s"
-    assert "nobody works on it" in cell(app, "c", "")
+    assert "no consumer works on it" in cell(app, "c", "")
 
 
 async def test_the_chosen_stage_is_shown_closely(screen: tuple[Top, Pilot[None]]) -> None:

@@ -110,7 +110,7 @@ def _refuse_early(spec: PipelineSpec, *, code: bool) -> None:
 
 
 def _existing(found: Session) -> frozenset[str]:
-    """Keys of streams that nobody in the file writes, as far as the server has them."""
+    """Keys of streams that no stage of the pipeline writes, as far as the server has them."""
     keys = unwritten(found.topology)
     if not keys:
         return frozenset()
