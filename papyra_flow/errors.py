@@ -7,7 +7,7 @@ file, 4 the server cannot be reached or refuses us.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 EXIT_FAILED = 1
@@ -47,7 +47,7 @@ class Problem:
 
 
 class PapyraFlowError(Exception):
-    """Base of all errors that are shown as one clear sentence; never raised itself."""
+    """Base of all errors that are shown as one clear sentence; never raised itself. Since 0.1."""
 
     exit_code = EXIT_FAILED
 
@@ -59,7 +59,7 @@ class UsageError(PapyraFlowError):
 
 
 class InvalidPipelineError(PapyraFlowError):
-    """A pipeline file has problems; all of them are in `problems`, in the order of the file."""
+    """A pipeline file has problems; all of them are in `problems`, in the order of the file. Since 0.1."""
 
     exit_code = EXIT_USAGE
 
@@ -111,7 +111,51 @@ class FencedError(PapyraFlowError):
 
 
 class ConnectorError(PapyraFlowError):
-    """A source cannot be read or a sink cannot be written: a missing file, a full disk, a bad header."""
+    """A source cannot be read or a sink cannot be written, and which kind of trouble it is was not said. Since 0.1.
+
+    While a stage is at work it is tried again as often as `retry.attempts` says, and then ends the run; when a stage
+    starts it ends the run at once. A connector that knows better raises one of the three kinds below.
+    """
+
+
+class TransientError(ConnectorError):
+    """The other side is away or refuses for now: a lost connection, 429, 503, a deadlock. Since 0.2.
+
+    It is waited for with backoff, or for `retry_after` seconds where the other side says so, and never ends the run.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class ConfigurationError(ConnectorError):
+    """No waiting will cure it: no such table, a wrong password, a bucket that is not there. Since 0.2.
+
+    The run ends at once, with this sentence.
+    """
+
+
+class RecordsError(ConnectorError):
+    """A sink's `write` was refused some of its records: a constraint, too large, a 400. Since 0.2.
+
+    `failures` says why, by each one's place among those that were given; they become dead letters. All the others
+    were written, and `checkpoint` is the one after them, for a sink that has checkpoints.
+    """
+
+    def __init__(self, failures: Mapping[int, str | Exception], checkpoint: str = "") -> None:
+        count = len(failures)
+        first = next(iter(failures.values()), "no reason")
+        super().__init__(f"{count} record{'s' if count != 1 else ''} refused: {first}")
+        self.failures = failures
+        self.checkpoint = checkpoint
+
+    def __reduce__(self) -> tuple[type[RecordsError], tuple[Mapping[int, str | Exception], str]]:
+        return RecordsError, (self.failures, self.checkpoint)
+
+
+class SetupError(PapyraFlowError):
+    """The `setup` of a step failed when its stage started: the run ends at once. Since 0.2."""
 
 
 class OpenFilesError(PapyraFlowError):
@@ -138,7 +182,7 @@ class RefusedError(PapyraFlowError):
 
 
 class RecordError(PapyraFlowError):
-    """A record cannot be processed and trying again will not help: it goes to the dead letters at once."""
+    """A record cannot be processed and trying again will not help: it goes to the dead letters at once. Since 0.1."""
 
 
 class ExpressionError(RecordError):
@@ -158,11 +202,11 @@ class UnknownTargetError(RecordError):
 
 
 class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("no such customer")`
-    """Raised by a step function: this record goes to the dead letters now, without another try."""
+    """Raised by a step function: this record goes to the dead letters now, without another try. Since 0.1."""
 
 
 class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`
-    """Raised by a step function: try this record again, after `after` seconds if given.
+    """Raised by a step function: try this record again, after `after` seconds if given. Since 0.1.
 
     It counts as an attempt: after `retry.attempts` of them the record goes to the dead letters. A wait of more than a
     second is kept by the server, up to a year: it outlives the process, and nothing else waits for it.

@@ -64,8 +64,8 @@ def with_functions(tree: Mapping[str, Any], finder: Finder | None) -> dict[str, 
 def _step(step: Any, find: Callable[[], Function] | None) -> Any:
     if isinstance(step, dict) and callable(function := step.get("run")):
         return {**step, "run": GivenFunction(function, find)}
-    if callable(step) and not isinstance(step, type):
-        return {"run": {"function": GivenFunction(step, find)} | ({"batch": True} if takes_batch(step) else {})}
+    if callable(step) and not (isinstance(step, type) and hasattr(step, "model_fields")):  # a model has to be made
+        return {"run": GivenFunction(step, find)} | ({"batch": True} if takes_batch(step) else {})
     return step
 
 

@@ -23,7 +23,8 @@ from pydantic_core import PydanticCustomError
 
 from papyra_flow.expressions.fields import WrittenExpression
 from papyra_flow.spec.cases import Case
-from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, OneOf
+from papyra_flow.spec.choice import OneOf
+from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component
 from papyra_flow.spec.forms import OneOrMany
 from papyra_flow.spec.units import (
     Backoff,

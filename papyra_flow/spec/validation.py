@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 from papyra_flow.errors import Problem
 from papyra_flow.expressions.parse import NotAnExpressionError
 from papyra_flow.expressions.template import Template
-from papyra_flow.spec.components import Component, OneOf, components
+from papyra_flow.spec.choice import OneOf
+from papyra_flow.spec.components import Component
 from papyra_flow.spec.models import PipelineConfig
 from papyra_flow.spec.positions import Positions, Spot
 
@@ -35,16 +36,16 @@ def validated(tree: object, positions: Positions, folder: Path) -> PipelineConfi
     try:
         return PipelineConfig.model_validate(tree, context={"folder": folder})
     except ValidationError as exc:
-        return [_problem(positions, details) for details in exc.errors(include_url=False)]
+        return [_problem(positions, details, folder) for details in exc.errors(include_url=False)]
 
 
-def _problem(positions: Positions, details: ErrorDetails) -> Problem:
+def _problem(positions: Positions, details: ErrorDetails, folder: Path) -> Problem:
     location, kind = details["loc"], details["type"]
     message = details["msg"].removeprefix("Value error, ")
     hint = (details.get("ctx") or {}).get("hint")
     if kind == "extra_forbidden":
         key = str(location[-1])
-        known = _keys_at(location[:-1])
+        known = _keys_at(location[:-1], folder)
         near = difflib.get_close_matches(key, known, 1, cutoff=0.6)
         message = f"unknown key {key!r}"
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}" if known else None
@@ -78,18 +79,18 @@ def _words(location: tuple[str | int, ...]) -> str:
     return f"`{'.'.join(named)}`" if named else "the file"
 
 
-def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+def _keys_at(location: tuple[str | int, ...], folder: Path) -> list[str]:
     """The keys that a file may write at a place, found by walking the models."""
     current: Any = PipelineConfig  # an annotation: a class, a generic alias or a union
     for part in location:
-        current = _step_into(current, part)
+        current = _step_into(current, part, folder)
     for one in (current, *get_args(current)):  # a model, or one that may be left out
         if isinstance(one, type) and issubclass(one, BaseModel):
             return [field.alias or name for name, field in one.model_fields.items()]
     return []
 
 
-def _step_into(annotation: Any, part: str | int) -> Any:
+def _step_into(annotation: Any, part: str | int, folder: Path) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, Component):
         return None
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -99,10 +100,10 @@ def _step_into(annotation: Any, part: str | int) -> Any:
                 return OneOf(group) if group else model_field.annotation
         return None
     if isinstance(annotation, OneOf):
-        return components(annotation.group).get(str(part))
+        return annotation.component(str(part), folder)
     for argument in get_args(annotation):
         if isinstance(argument, OneOf):
-            return argument if isinstance(part, int) else _step_into(argument, part)
+            return argument if isinstance(part, int) else _step_into(argument, part, folder)
     if get_origin(annotation) is dict:
         return _plain(get_args(annotation)[1])
     if get_origin(annotation) is list:
@@ -110,7 +111,7 @@ def _step_into(annotation: Any, part: str | int) -> Any:
         choice = next((argument for argument in get_args(item) if isinstance(argument, OneOf)), None)
         return choice or _plain(item)
     for argument in get_args(annotation):
-        if (found := _step_into(argument, part)) is not None:
+        if (found := _step_into(argument, part, folder)) is not None:
             return found
     return None
 

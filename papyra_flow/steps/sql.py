@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from papyra_flow.errors import RecordError
-from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import OfTable, Step, StepConfig
 
 if TYPE_CHECKING:
     import duckdb
@@ -30,11 +31,11 @@ class Sql(StepConfig):
 
     query: str = Field(min_length=1, description="One SELECT over the table `batch`.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """Refused: a query is over a table."""
         raise ValueError("`sql` works on tables: put a `batch` step before it, or read a stream with `format: arrow`")
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The query, on a database of its own that holds nothing."""
         import duckdb
         import pyarrow as pa

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
-from papyra_flow.connectors.redis_stream import StreamSink
 from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.spec.models import PipelineConfig, StageConfig, StreamConfig
 from papyra_flow.spec.pipeline import PipelineSpec
@@ -62,10 +61,11 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
     source = stage.read if isinstance(stage.read, SourceConfig) else None
     sink = stage.write if isinstance(stage.write, SinkConfig) else None
     routes = tuple(RouteSpec(route.stream, route.when) for route in stage.to)
-    if isinstance(sink, StreamSink) and sink.redis is None and topology.has_within_reach(sink.key):
+    key = sink.stream_key() if sink is not None else None
+    if key is not None and topology.has_within_reach(key):
         # On the pipeline's own server the stream can be part of the commit, which beats any relay.
-        target = f"key:{sink.key}"
-        topology.streams.setdefault(target, StreamSpec(target, sink.key, StreamConfig(key=sink.key), declared=True))
+        target = f"key:{key}"
+        topology.streams.setdefault(target, StreamSpec(target, key, StreamConfig(key=key), declared=True))
         routes, sink = (RouteSpec(target),), None
     inputs: tuple[str, ...] = tuple(stage.from_)
     source_to: tuple[str, ...] = ()

@@ -68,7 +68,6 @@ def run(
 
     from papyra_flow.cli.session import session
     from papyra_flow.cli.verbs.groups import size
-    from papyra_flow.connectors.stdio import StdoutSink
     from papyra_flow.observe.failures import failures, follow_failures
     from papyra_flow.observe.progress import Progress
     from papyra_flow.runtime.process.options import RunOptions
@@ -76,7 +75,7 @@ def run(
 
     with session(file, redis, set_, code=True) as found:
         topology = found.topology
-        prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
+        prints_records = any(part.uses_stdout for spec in topology.stages.values() for part in spec.components)
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
         limit = size(rewrite_aof, "--rewrite-aof")

@@ -13,7 +13,7 @@ from typing import Literal
 
 import orjson
 
-from papyra_flow.connectors.base import BadRecord, SourceItem
+from papyra_flow.connectors.base import BadRecord, SourceItem, fields_of
 from papyra_flow.connectors.files.open_file import LOOK_BYTES, OpenFile
 from papyra_flow.errors import ConnectorError
 
@@ -75,7 +75,7 @@ def digest_of(item: SourceItem) -> str:
     """A short digest of what was sent."""
     if isinstance(item, BadRecord):
         return digest(item.raw + item.error.encode(errors="replace"))
-    return digest(item if isinstance(item, bytes) else b"\0".join(item))
+    return digest(item if isinstance(item, bytes) else b"\0".join(fields_of(item)))
 
 
 def likeness(file: OpenFile, part: FilePart) -> Likeness:

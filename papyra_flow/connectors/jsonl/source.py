@@ -8,7 +8,7 @@ from typing import ClassVar
 import orjson
 from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, OpenSource
 from papyra_flow.connectors.files.line_splitter import LongLine
 from papyra_flow.connectors.files.lines import Lines, LongLineError
 from papyra_flow.connectors.files.source import FileSource, FileSourceConfig
@@ -79,7 +79,7 @@ class JsonlSource(FileSourceConfig):
 
     encoding: Encoding = Field("utf-8", description=ENCODING)
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         parser = JsonlParser(self.encoding, context.max_record)
         return FileSource(self.path, context.folder, parser.items, parser.read_head, follow=self.follow)

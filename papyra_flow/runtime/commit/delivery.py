@@ -7,16 +7,18 @@ the one before is being committed, and then `commit` it, which hands back the en
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from papyra_flow.connectors.base import Sink
+from papyra_flow.connectors.base import OpenSink
 from papyra_flow.error_text import error_of
 from papyra_flow.errors import PipelineFailedError, RecordError
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
 from papyra_flow.records.rows import Failures, Rows
+from papyra_flow.runtime.commit.sink_errors import write
+from papyra_flow.runtime.services.connector_retries import ConnectorRetries
 from papyra_flow.runtime.stage.failure import dead_fields, describe_failure
 from papyra_flow.runtime.stage.processing import Aside, Processed
 from papyra_flow.runtime.stage.router import Emitted, put
@@ -190,9 +192,12 @@ class SinkDelivery(Delivery):
     leaves the entries pending, and the next start takes back what was written for them.
     """
 
-    def __init__(self, stage: StageRuntime, consumer: str, sink: Sink, lease: Lease | None) -> None:
+    def __init__(
+        self, stage: StageRuntime, consumer: str, sink: OpenSink, lease: Lease | None, retries: ConnectorRetries
+    ) -> None:
         super().__init__(stage, consumer)
         self._sink = sink
+        self._retries = retries
         self._lease = lease
 
     def prepare(self, batch: Batch, processed: Processed) -> Prepared:
@@ -220,15 +225,14 @@ class SinkDelivery(Delivery):
         """
         batch, counters, gone = prepared.batch, self._stage.counters, set[bytes]()
         while True:
-            commit = Commit()
-            kept = [(place, chunks) for place, chunks in prepared.chunks if batch.ids[place] not in gone]
-            for place, _ in kept:
-                put(commit, batch.ids[place], self._beside(batch.entry(place), prepared.aside.get(place)))
-            failures = {place: exc for place, exc in prepared.failures.items() if batch.ids[place] not in gone}
-            fate = self._settle(batch, failures, commit)
-            written = [(batch.ids[place], chunk) for place, chunks in kept for chunk in chunks]
-            checkpoint = await self._sink.write(written)
-            committed = await self._commit_sink(batch.key, commit, checkpoint)
+            kept, commit, fate = self._made(prepared, gone)
+            places = [place for place, chunks in kept for _ in chunks]
+            payloads = [(batch.ids[place], chunk) for place, chunks in kept for chunk in chunks]
+            written = await write(self._sink, payloads, batch, self._retries, self._stage.context.stopping.is_set)
+            if written.refused:
+                prepared.failures |= {places[number]: exc for number, exc in written.refused.items()}
+                kept, commit, fate = self._made(prepared, gone)
+            committed = await self._commit_sink(batch.key, commit, written.checkpoint)
             if not committed.missing:
                 break
             gone |= committed.missing
@@ -242,6 +246,18 @@ class SinkDelivery(Delivery):
                 counters.dead += len(aside.bad) if aside is not None else 0
         self._count(fate, committed)
         return fate.again
+
+    def _made(
+        self, prepared: Prepared, gone: Collection[bytes]
+    ) -> tuple[list[tuple[int, list[bytes]]], Commit, FailureOutcome]:
+        """What is to be written, by the place of its entry, the commit of it, and what is decided on the failures."""
+        batch, failed, commit = prepared.batch, prepared.failures, Commit()
+        kept = [(place, chunks) for place, chunks in prepared.chunks if place not in failed]
+        kept = [(place, chunks) for place, chunks in kept if batch.ids[place] not in gone]
+        for place, _ in kept:
+            put(commit, batch.ids[place], self._beside(batch.entry(place), prepared.aside.get(place)))
+        failures = {place: exc for place, exc in failed.items() if batch.ids[place] not in gone}
+        return kept, commit, self._settle(batch, failures, commit)
 
     async def _commit_sink(self, key: str, commit: Commit, checkpoint: str) -> Committed:
         if self._lease is None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from papyra_flow.connectors.base import Sink, SinkConfig
+from papyra_flow.connectors.base import OpenSink, SinkConfig
 from papyra_flow.errors import FencedError
 from papyra_flow.runtime.commit.delivery import SinkDelivery
+from papyra_flow.runtime.commit.sink_errors import opened
+from papyra_flow.runtime.services.connector_retries import ConnectorRetries
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.lease import Lease
 
@@ -22,7 +24,7 @@ class SinkOwner:
         self._stage = stage
         self._config = config
         self._consumer = consumer
-        self._sink: Sink | None = None
+        self._sink: OpenSink | None = None
         self._lease: Lease | None = None
         self._was_owner = False
         self._standing_by = False
@@ -48,11 +50,19 @@ class SinkOwner:
                 return None
         context = stage.context.topology.connector_context(spec.name)
         self._sink = self._config.open(replace(context, fence=self._fence, keep=self._keep, lost=self._count_lost))
-        lease = self._lease
-        await self._sink.lock()
-        await self._fence()
-        await self._keep(await self._sink.start(lease.checkpoint if lease else ""))
-        return SinkDelivery(stage, self._consumer, self._sink, self._lease)
+        lease, retries = self._lease, ConnectorRetries(stage.name, spec.settings, stage.context, self._beat_surely)
+        await opened(self._start, retries, stage.context.stopping.is_set)
+        return SinkDelivery(stage, self._consumer, self._sink, lease, retries)
+
+    async def _start(self) -> None:
+        """Start the opened sink, all of it again where it was away."""
+        if (sink := self._sink) is not None:
+            await sink.lock()
+            await self._fence()
+            await self._keep(await sink.start(self._lease.checkpoint if self._lease else ""))
+
+    async def _beat_surely(self) -> None:
+        await self._stage.retry_policy.keep_trying(self.beat)
 
     @property
     def standing_by(self) -> bool:

@@ -105,8 +105,7 @@ class Worker:
     async def _run(self) -> Outcome:
         self._prepare()
         ensure_open_files(len(self._consumers), len(self._sources) + sum(one.spec.exclusive for one in self._runtimes))
-        for runtime in self._runtimes:
-            await runtime.processor.start()
+        await self._start_steps()
         self._context.keepalive.start()
         if self._context.telemetry is not None:
             self._context.telemetry.export(self._topology, self._context.process, self._counters)
@@ -117,6 +116,16 @@ class Worker:
                 return await self._work()
         finally:
             belongings.close()
+
+    async def _start_steps(self) -> None:
+        """Start what steps have to start; if one cannot be, close what others opened."""
+        for number, runtime in enumerate(self._runtimes):
+            try:
+                await runtime.processor.start()
+            except BaseException:
+                for started in self._runtimes[:number]:
+                    await started.processor.close()
+                raise
 
     async def _work(self) -> Outcome:
         beside = [asyncio.create_task(work) for work in self._beside()]

@@ -78,7 +78,8 @@ class MergingProcessor:
         types = self._types_of(rows)
 
         async def attempt(places: Sequence[int]) -> Routed:
-            parts, dropped = await self._steps.run(table_of([rows.records[place] for place in places], types), {})
+            table = table_of([rows.records[place] for place in places], types)
+            parts, dropped = await self._steps.run(table, {}, batch.entry(rows.origins[0]))
             routed = self._router.route(parts, {})
             routed.dropped += dropped
             return routed

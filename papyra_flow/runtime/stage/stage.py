@@ -81,7 +81,7 @@ class StageRuntime:
         self.timing = self._timing()
 
     def _built(self) -> BatchProcessor:
-        spec, context = self.spec, self.context.topology.step_context()
+        spec, context = self.spec, self.context.topology.step_context(self.spec.name)
         if spec.tables_from is not None:
             from papyra_flow.runtime.stage.table_stage import processor_of
 

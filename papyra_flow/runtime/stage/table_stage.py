@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def processor_of(stage: StageRuntime) -> BatchProcessor:
     """The stage's steps, those over records first if there are any."""
-    spec, context = stage.spec, stage.context.topology.step_context()
+    spec, context = stage.spec, stage.context.topology.step_context(stage.spec.name)
     border = spec.tables_from or 0
     built = [step for number in range(len(spec.steps)) if (step := spec.build_step(number, context)) is not None]
     on_records = [step for step in built[: max(0, border - 1)] if not isinstance(step, OfTable)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from papyra_flow.runtime.stage.processing import Aside, Processed, close_steps, 
 from papyra_flow.runtime.stage.results import note_of
 from papyra_flow.runtime.stage.table_router import Routed, TableRouter
 from papyra_flow.steps.base import OfTable, Step
+from papyra_flow.steps.context import Context
 from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.functions.calls import bounded, contained, settled
 from papyra_flow.steps.functions.table_functions import as_arrow
@@ -70,14 +72,14 @@ class TableSteps:
         """Close what the steps opened."""
         await close_steps(self._steps)
 
-    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes]) -> tuple[list[Part], int]:
-        """What a table whose entry has these headers became, and how many rows were dropped; raises what a step met."""
+    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes], entry: Entry) -> tuple[list[Part], int]:
+        """What an entry's table became, and how many rows were dropped; raises what a step met."""
         self._fitness.require(table)
         parts, dropped = [Part(table)], 0
         for step in self._steps:
             before, parts = parts, []
             for part in before:
-                made = await _made_of(step, part, headers)
+                made = await _made_of(step, part, headers, entry)
                 if not made or (isinstance(step, OfTable) and step.drops):
                     dropped += part.table.num_rows - sum(one.table.num_rows for one in made)
                 if not (isinstance(step, OfTable) and step.drops):
@@ -87,16 +89,20 @@ class TableSteps:
         return parts, dropped
 
 
-async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes]) -> list[Part]:
+async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes], entry: Entry) -> list[Part]:
     if isinstance(step, OfTable):
-        more = (_headers(part, headers),) if step.needs_headers else ()
+        more: tuple[object, ...] = (_headers(part, headers),) if step.needs_headers else ()
+        if step.context is not None:
+            more = (*more, Context(step.context, entry, partial(_headers, part, headers)))
         outcome = contained(step.apply, part.table, *more)
         if inspect.isawaitable(outcome):
             outcome = await settled(outcome)
         return contained(lambda: [made for made in _parts(outcome, part.note) if made.table.num_rows])
     failures: Failures = {}
     records = records_of(part.table)
-    rows = await stepped(step, Rows(records, range(len(records))), failures, lambda _: _headers(part, headers))
+    rows = await stepped(
+        step, Rows(records, range(len(records))), failures, lambda _: _headers(part, headers), lambda _: entry
+    )
     for exc in failures.values():
         raise exc
     return _as_tables(rows, part.note)
@@ -196,7 +202,7 @@ class TableProcessor:
         aside = Aside()
 
         async def attempt(rows: Sequence[int]) -> Routed:
-            return await self._through(_taken(table, rows), headers)
+            return await self._through(_taken(table, rows), headers, entry)
 
         try:
             routed = await attempt(range(table.num_rows))
@@ -217,8 +223,8 @@ class TableProcessor:
         aside.dropped = routed.dropped
         return routed, aside
 
-    async def _through(self, table: pa.Table, headers: dict[bytes, bytes]) -> Routed:
-        parts, dropped = await self._steps.run(table, headers)
+    async def _through(self, table: pa.Table, headers: dict[bytes, bytes], entry: Entry) -> Routed:
+        parts, dropped = await self._steps.run(table, headers, entry)
         routed = self._router.route(parts, headers)
         routed.dropped += dropped
         return routed

@@ -200,6 +200,31 @@ def test_to_yaml_says_in_one_sentence_which_function_has_no_name(step: object, e
     assert "\n" not in str(caught.value)
 
 
+class Counting:
+    """A class that is made once, when its stage starts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, order: dict[str, float]) -> dict[str, float]:
+        self.count += 1
+        return {**order, "count": self.count}
+
+
+def test_a_class_is_a_step_that_is_made_once(tmp_path: Path) -> None:
+    pipeline = Pipeline("shop", folder=tmp_path).stage("count", from_="orders", process=[Counting], to="counted")
+    pipeline.stream("orders")
+    assert f"run: {HERE}:Counting" in pipeline.to_yaml()
+    with pipeline.driver() as driver:
+        driver.put("orders", {"n": 7}).put("orders", {"n": 8})
+        assert driver.out("counted") == [{"n": 7, "count": 1}, {"n": 8, "count": 2}]
+
+
+def test_a_model_that_was_not_made_is_no_step(tmp_path: Path) -> None:
+    (told,) = problems(Pipeline("shop", folder=tmp_path).stage("a", from_="s", process=[Filter], to="t"))
+    assert told.startswith("pipeline 'shop', stage 'a', process[0]: expected a step")
+
+
 def test_functions_of_every_kind_are_steps(tmp_path: Path) -> None:
     kinds: list[Callable[..., object]] = [
         add_total,
