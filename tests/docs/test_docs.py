@@ -66,7 +66,7 @@ def place(folder: PipelineFolder) -> PipelineFolder:
     flights = folder.path / "nycflights13"
     shutil.copy(flights / "airports.csv", folder.path)
     shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
-    shutil.copytree(COMPONENTS, folder.path, dirs_exist_ok=True)
+    shutil.copytree(COMPONENTS, folder.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pipeline.yml"))
     return folder
 
 
