@@ -20,6 +20,10 @@ from papyra_flow.steps.emit import Emit
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
 
 
+Encode: TypeAlias = Callable[[Record, bytes | None], bytes]
+"""A record as a sink writes it; the bytes are its JSON where it is unchanged. Raises RecordError."""
+
+
 async def _unfenced() -> None:
     """Nothing keeps others out."""
 
@@ -198,3 +202,15 @@ class SinkConfig(Component):
     @abstractmethod
     def open(self, context: ConnectorContext) -> OpenSink:
         """The sink, not yet started."""
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """How the sink encodes records, with nothing opened and nothing looked at: for tests of a pipeline.
+
+        JSON, unless the sink says something else.
+        """
+        return json_encoded
+
+
+def json_encoded(record: Record, raw: bytes | None) -> bytes:
+    """A record as JSON; one that is unchanged is not encoded again."""
+    return raw if raw is not None else encode_json(record)

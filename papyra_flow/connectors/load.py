@@ -18,8 +18,9 @@ from papyra_flow.connectors.base import (
     SinkConfig,
     SourceConfig,
     SourceItem,
+    json_encoded,
 )
-from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.records.entries import Record
 
 
 class SampleSource(SourceConfig):
@@ -79,7 +80,7 @@ class _Nowhere:
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """As a sink of JSON lines does."""
-        return raw if raw is not None else encode_json(record)
+        return json_encoded(record, raw)
 
     async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Forget them."""

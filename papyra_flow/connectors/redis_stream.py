@@ -23,6 +23,7 @@ from papyra_flow.connectors.base import (
     SinkConfig,
     SourceConfig,
     SourceItem,
+    json_encoded,
 )
 from papyra_flow.errors import (
     ConfigurationError,
@@ -32,7 +33,7 @@ from papyra_flow.errors import (
     TransientError,
     TryAgainError,
 )
-from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.records.entries import Record
 from papyra_flow.spec.components import RedisKey
 from papyra_flow.streams.commit.append_only import REWRITE_BELOW
 from papyra_flow.streams.commit.lease import Lease, Leases
@@ -204,7 +205,7 @@ class _Writer:
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """The record as JSON."""
-        return raw if raw is not None else encode_json(record)
+        return json_encoded(record, raw)
 
     async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Add what is not there yet."""

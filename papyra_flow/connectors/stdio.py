@@ -16,6 +16,7 @@ from pydantic import Field
 from papyra_flow.connectors.base import (
     BadRecord,
     ConnectorContext,
+    Encode,
     OpenSink,
     OpenSource,
     Portion,
@@ -123,6 +124,10 @@ class StdoutSink(SinkConfig):
     def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return _Stdout()
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Lines."""
+        return json_line
 
 
 class _Stdout:

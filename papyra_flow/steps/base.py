@@ -8,8 +8,8 @@ into that. None of them knows of streams, groups or commits.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from papyra_flow.spec.components import Component, SetupContext
@@ -76,6 +76,15 @@ class OfTable:
     close: Callable[[], Awaitable[None]] = nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How the records of a batch become one table before a step: `types` are those of columns, by field."""
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
+    """Whether that is all that the step stands for."""
+
+
 class StepConfig(Component):
     """Base of every step's model."""
 
@@ -90,6 +99,10 @@ class StepConfig(Component):
 
         Raises ValueError with one sentence if it cannot be built.
         """
+        return None
+
+    def merge(self) -> Merge | None:
+        """How the records of a batch become one table before the step, where it works on nothing else; else None."""
         return None
 
     def accepts(self, context: SetupContext) -> type | None:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from papyra_flow.spec.components import SetupContext
-from papyra_flow.steps.base import OfTable, Step, StepConfig
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 
 
 class ToTables(StepConfig):
@@ -23,6 +23,10 @@ class ToTables(StepConfig):
     types: dict[str, Literal["bool", "date", "datetime", "float", "int", "str"]] = Field(
         {}, description="Types of columns, by field; text is read as what the type stands for."
     )
+
+    def merge(self) -> Merge:
+        """Here, and nothing else."""
+        return Merge(dict(self.types), alone=True)
 
     def build(self, context: SetupContext) -> Step:
         """Refused: it is no step over records, but where those over tables begin."""

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Entry, parse_id
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Rows
@@ -29,15 +30,20 @@ class Context:
 
     __slots__ = ("_entry", "_headers", "_setup", "index")
 
-    def __init__(self, setup: SetupContext, entry: Entry, headers: Callable[[], Headers], index: int = 0) -> None:
+    def __init__(
+        self, setup: SetupContext, entry: Entry, headers: Callable[[], Headers], index: int | None = 0
+    ) -> None:
         self._setup = setup
         self._entry = entry
         self._headers = headers
         self.index = index
-        """The record's place among those that earlier steps of the stage made of its entry, from 0."""
+        """The record's place among those that earlier steps of the stage made of its entry, from 0.
+
+        None for a row of a table, which is taken apart where a row fails.
+        """
 
     def __repr__(self) -> str:
-        return f"Context({self.idempotency_key})"
+        return f"Context({self.stage}/{self.stream}/{self.id})"
 
     @property
     def pipeline(self) -> str:
@@ -87,12 +93,22 @@ class Context:
 
     @property
     def idempotency_key(self) -> str:
-        """A name for this record in this stage: the same whenever it is tried again, redelivered or replayed."""
+        """A name for this record in this stage: the same whenever it is tried again, redelivered or replayed.
+
+        Raises RecordError for a row of a table: that has none of its own, only the table has.
+        """
+        if self.index is None:
+            raise RecordError("a row of a table has no idempotency key: let the function take the table")
         return f"{self.stage}/{self.stream}/{self.id}/{self.index}"
 
 
 def contexts_of(
-    setup: SetupContext, rows: Rows, entry: Callable[[int], Entry], headers: Callable[[int], Headers]
+    setup: SetupContext,
+    rows: Rows,
+    entry: Callable[[int], Entry],
+    headers: Callable[[int], Headers],
+    *,
+    numbered: bool = True,
 ) -> list[Context]:
     """A context for each row, given an entry and its headers by their place."""
     seen: Counter[int] = Counter()
@@ -100,7 +116,9 @@ def contexts_of(
     for number, place in enumerate(rows.origins):
         note = rows.notes[number] if rows.notes is not None else None
         added = note.headers if note is not None else None
-        found.append(Context(setup, entry(place), partial(_headers, headers, place, added), seen[place]))
+        found.append(
+            Context(setup, entry(place), partial(_headers, headers, place, added), seen[place] if numbered else None)
+        )
         seen[place] += 1
     return found
 

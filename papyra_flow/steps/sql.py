@@ -9,7 +9,7 @@ from pydantic import Field
 
 from papyra_flow.errors import RecordError
 from papyra_flow.spec.components import SetupContext
-from papyra_flow.steps.base import OfTable, Step, StepConfig
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 
 if TYPE_CHECKING:
     import duckdb
@@ -22,8 +22,9 @@ TABLE = "batch"
 class Sql(StepConfig):
     """Make a new table by a query over each one: `SELECT ... FROM batch`, in DuckDB's SQL.
 
-    Each table is a query of its own: what an aggregate counts are the rows of one entry. A query reaches nothing but
-    that table: no files, no network, no extensions. Times without a zone are UTC, and sums of integers are integers.
+    Each table is a query of its own: what an aggregate counts are the rows of one entry. Where records come, those that
+    were read together become a table first, as `batch` makes it. A query reaches nothing but that table: no files, no
+    network, no extensions. Times without a zone are UTC, and sums of integers are integers.
     """
 
     name: ClassVar[str] = "sql"
@@ -31,9 +32,13 @@ class Sql(StepConfig):
 
     query: str = Field(min_length=1, description="One SELECT over the table `batch`.")
 
+    def merge(self) -> Merge:
+        """A query is over a table."""
+        return Merge()
+
     def build(self, context: SetupContext) -> Step:
-        """Refused: a query is over a table."""
-        raise ValueError("`sql` works on tables: put a `batch` step before it, or read a stream with `format: arrow`")
+        """Refused: no record comes here."""
+        raise ValueError("`sql` works on tables")
 
     def build_table(self, context: SetupContext) -> OfTable:
         """The query, on a database of its own that holds nothing."""

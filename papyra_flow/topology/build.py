@@ -12,8 +12,7 @@ from papyra_flow.connectors.base import SinkConfig, SourceConfig
 from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.spec.models import PipelineConfig, StageConfig, StreamConfig
 from papyra_flow.spec.pipeline import PipelineSpec
-from papyra_flow.steps.base import StepConfig
-from papyra_flow.steps.batch import ToTables
+from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
@@ -89,6 +88,8 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         )
         inputs = (*inputs, replay)
     steps = tuple(step for step in stage.process if isinstance(step, StepConfig))
+    reads_tables = any(_stream(topology, config, stream).holds_tables for stream in inputs)
+    border, merge = (0, None) if reads_tables else _border(steps)
     spec = StageSpec(
         name=name,
         config=stage,
@@ -98,7 +99,9 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         source_to=source_to,
         inputs=inputs,
         steps=steps,
-        tables_from=_tables_from(steps, [_stream(topology, config, stream) for stream in inputs]),
+        reads_tables=reads_tables,
+        first_on_tables=border,
+        merge=merge,
         routes=routes if inputs else (),
         sink=sink,
         replay=replay,
@@ -119,11 +122,9 @@ def _group(topology: Topology, config: PipelineConfig, name: str, stage: StageCo
     return f"{topology.pipeline}.{name}" if shared else name
 
 
-def _tables_from(steps: Sequence[StepConfig], inputs: Sequence[StreamSpec]) -> int | None:
-    """The number of the first step that works on tables, None if none does."""
-    if any(stream.holds_tables for stream in inputs):
-        return 0
-    return next((number + 1 for number, step in enumerate(steps) if isinstance(step, ToTables)), None)
+def _border(steps: Sequence[StepConfig]) -> tuple[int | None, Merge | None]:
+    """The number of the step before which records become tables, and how they do; twice None if they stay records."""
+    return next(((number, merge) for number, step in enumerate(steps) if (merge := step.merge())), (None, None))
 
 
 def _stream(topology: Topology, config: PipelineConfig, name: str) -> StreamSpec:

@@ -10,7 +10,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.commit.ledger import Account, audit, losses, reopen
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.connection.server import Server

@@ -322,3 +322,15 @@ async def test_a_run_whose_sink_is_away_can_be_stopped_and_nothing_is_lost(folde
         assert await running.stop() == "stopped"
     await sink(folder, "").run(url)
     assert [number for number, _ in written(folder)] == [1, 2, 3, 4, 5]
+
+
+async def test_a_row_of_a_table_that_a_sink_refuses_is_dead_by_itself(
+    folder: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    result = await sink(folder, "record", "[batch]").run(url)
+    assert [number for number, _ in written(folder)] == [1, 2, 4, 5]
+    assert (result.counters.stages["b"].written, result.counters.stages["b"].dead) == (4, 1)
+    found: Any = redis_client.xrange(folder.topology().stages["b"].dead_key)
+    ((_, letter),) = found
+    assert json.loads(letter[b"data"])["n"] == 3
+    assert b"too large" in letter.values()

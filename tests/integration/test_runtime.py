@@ -18,7 +18,8 @@ import redis
 from papyra_flow.errors import ConnectionLostError, ConnectorError, PipelineFailedError, UsageError, WrongKeyTypeError
 from papyra_flow.records.entries import Entry
 from papyra_flow.streams.admin.dead_letters import DeadLetter, find_dead
-from papyra_flow.streams.commit.commit import Commit, Committed, Committer
+from papyra_flow.streams.commit.commit import Commit, Committed
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.claims import Claimer
 from tests.harness import HANGS_SECONDS

@@ -43,13 +43,9 @@ def test_no_room_asks_for_a_concrete_step_or_connector() -> None:
         f"{path.relative_to(PACKAGE)}:{line}: {name}"
         for path in sorted(PACKAGE.rglob("*.py"))
         for line, name in asked(ast.parse(path.read_text()))
-        if name in known and path != known[name] and (path.name, name) not in TABLES
+        if name in known and path != known[name]
     ]
     assert found == []
-
-
-TABLES = {("build.py", "ToTables"), ("table_stage.py", "ToTables")}
-"""Where records become tables, as long as that is a place in the file and no capability."""
 
 
 def test_the_check_sees_every_way_to_ask() -> None:

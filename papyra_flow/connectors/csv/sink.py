@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, OpenSink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, Encode, OpenSink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.records.entries import Record
@@ -47,6 +47,10 @@ class CsvSink(SinkConfig):
             context, self.path, table.encode,
             fsync=self.fsync, overwrite=self.overwrite, head=table.head, adopt=table.adopt,
         )  # fmt: skip
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Rows of a file that is not there yet."""
+        return _Table(self).encode
 
 
 class _Table:

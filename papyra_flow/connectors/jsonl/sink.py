@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, OpenSink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, Encode, OpenSink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.records.entries import Record, encode_json
 
@@ -34,3 +34,7 @@ class JsonlSink(SinkConfig):
     def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return FileSink(context, self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Lines."""
+        return json_line

@@ -121,10 +121,10 @@ class Worker:
         """Start what steps have to start; if one cannot be, close what others opened."""
         for number, runtime in enumerate(self._runtimes):
             try:
-                await runtime.processor.start()
+                await runtime.program.start()
             except BaseException:
                 for started in self._runtimes[:number]:
-                    await started.processor.close()
+                    await started.program.close()
                 raise
 
     async def _work(self) -> Outcome:
@@ -191,7 +191,7 @@ class Worker:
             await asyncio.to_thread(self._context.telemetry.close)
         for runtime in self._runtimes:
             with suppress(PapyraFlowError, OSError):
-                await runtime.processor.close()
+                await runtime.program.close()
         with suppress(ServerError):
             await self._context.trimmer.finish()
             await self._heartbeat.leave()

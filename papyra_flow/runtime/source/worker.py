@@ -16,9 +16,10 @@ from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.services.connector_retries import ConnectorRetries
 from papyra_flow.runtime.source.ingest import Ingest
 from papyra_flow.runtime.stage.stage import WorkerContext
+from papyra_flow.runtime.stage.targets import Targets
 from papyra_flow.streams.commit.lease import Lease
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
-from papyra_flow.topology.model import StageSpec, StreamSpec
+from papyra_flow.topology.model import StageSpec
 
 _log = logging.getLogger("papyra_flow.source")
 
@@ -32,8 +33,7 @@ class SourceWorker:
         self._context = context
         self._counters = counters
         self._retry_policy = RetryPolicy(spec.name)
-        self._targets: list[StreamSpec] = [context.topology.streams[name] for name in spec.source_to]
-        self._keys = [*(target.key for target in self._targets), spec.dead_key]
+        self._targets = Targets([context.topology.streams[name] for name in spec.source_to], spec.dead_key)
         self._ingest = Ingest(spec, config, self._targets)
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
@@ -137,7 +137,7 @@ class SourceWorker:
         await self._retry_policy.keep_trying(
             lambda: self._context.leases.ingest(
                 lease,
-                targets=self._keys,
+                targets=self._targets.keys,
                 records=found.entries,
                 read=len(portion.items),
                 checkpoint=portion.checkpoint,
@@ -148,7 +148,7 @@ class SourceWorker:
         self._counters.read += len(portion.items)
         self._counters.dead += found.dead
         entries = found.for_each()
-        for number, target in enumerate(self._targets):
+        for number, target in enumerate(self._targets.streams):
             if not target.implicit:
                 self._counters.emitted[target.name] += found.good
             self._context.gates.spend(target.name, entries[number])

@@ -6,9 +6,8 @@ A step is asked for what becomes of each row; what it answers is sorted out for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from papyra_flow.errors import ExpressionError, RecordError, ServerError
 from papyra_flow.records.batch import Batch
@@ -25,49 +24,19 @@ from papyra_flow.steps.functions import forks
 from papyra_flow.steps.functions.calls import failure_of
 
 
-@dataclass(slots=True)
-class Aside:
-    """What was taken out of a table that goes on: rows that failed and pieces to be put back, as flat fields."""
-
-    bad: list[tuple[list[bytes], Exception]] = field(default_factory=list)
-    pieces: list[list[bytes]] = field(default_factory=list)
-    dropped: int = 0
-    """How many rows were dropped."""
-
-
 class Processed:
     """What became of a batch: rows of the entries in which nothing failed, and the exception of each that failed.
 
-    `rows` is None where records were not even decoded: what goes out is what came in. `aside` is only for entries
-    that are tables, by their place.
+    `rows` is None where records were not even decoded: what goes out is what came in.
     """
 
-    __slots__ = ("aside", "failures", "raw", "rows")
+    __slots__ = ("failures", "raw", "rows")
 
-    def __init__(
-        self, rows: Rows | None, failures: Failures, *, raw: bool, aside: Mapping[int, Aside] | None = None
-    ) -> None:
+    def __init__(self, rows: Rows | None, failures: Failures, *, raw: bool) -> None:
         self.rows = rows.without(failures) if rows is not None else None
         self.failures = failures
-        self.aside = aside or {}
         self.raw = raw
         """Whether the entries' own bytes still stand for the records."""
-
-
-class BatchProcessor(Protocol):
-    """What a stage does with a batch."""
-
-    async def start(self) -> None:
-        """Start what has something to start."""
-
-    async def close(self) -> None:
-        """Close what was opened."""
-
-    async def process(self, batch: Batch) -> Processed:
-        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure."""
-
-    def give_up(self, batch: Batch, exc: Exception) -> Processed:
-        """What becomes of a batch that is not to be processed again, for this reason."""
 
 
 class Processor:
@@ -88,7 +57,7 @@ class Processor:
         await close_steps(self._steps)
 
     async def process(self, batch: Batch) -> Processed:
-        """As `BatchProcessor.process`."""
+        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure."""
         failures: Failures = {}
         if self._decoder is None:
             return Processed(None, failures, raw=True)
@@ -102,10 +71,6 @@ class Processor:
         if self._sink and rows.notes is not None:
             refuse_notes(rows, failures, NO_STREAMS)
         return Processed(rows, failures, raw=self._raw)
-
-    def give_up(self, batch: Batch, exc: Exception) -> Processed:
-        """All of it fails."""
-        return Processed(Rows([], ()), dict.fromkeys(range(len(batch)), exc), raw=False)
 
 
 async def start_steps(steps: Iterable[Step | OfTable]) -> None:
@@ -132,13 +97,18 @@ async def stepped(
     failures: Failures,
     headers: Callable[[int], Headers],
     entry: Callable[[int], Entry] | None = None,
+    *,
+    numbered: bool = True,
 ) -> Rows:
     """The rows after a step; `failures` gets what it could not process.
 
-    An entry and its headers are told by its place; the entries only concern steps that want a context.
+    An entry and its headers are told by its place; the entries only concern steps that want a context, as does whether
+    the rows of an entry come in the same number and order whenever they come.
     """
     if step.context is not None:
-        given: Sequence[Any] = list(zip(rows.records, _contexts(step.context, rows, headers, entry), strict=True))
+        given: Sequence[Any] = list(
+            zip(rows.records, _contexts(step.context, rows, headers, entry, numbered), strict=True)
+        )
     elif isinstance(step, Each) and step.needs_headers:
         given = rows.with_headers(headers)
     else:
@@ -148,11 +118,15 @@ async def stepped(
 
 
 def _contexts(
-    setup: SetupContext, rows: Rows, headers: Callable[[int], Headers], entry: Callable[[int], Entry] | None
+    setup: SetupContext,
+    rows: Rows,
+    headers: Callable[[int], Headers],
+    entry: Callable[[int], Entry] | None,
+    numbered: bool,
 ) -> list[Context]:
     if entry is None:
         raise RuntimeError("a step wants a context, and was not told its entries")
-    return contexts_of(setup, rows, entry, headers)
+    return contexts_of(setup, rows, entry, headers, numbered=numbered)
 
 
 def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
