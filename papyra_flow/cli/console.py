@@ -113,9 +113,8 @@ def print_error(error: PapyraFlowError) -> None:
 def format_problem(problem: Problem, *, colour: bool = False) -> str:
     """A problem as compilers show it: place and sentence, the line, a caret below it, and a hint."""
     red, bold, reset = ("\033[31m", "\033[1m", "\033[0m") if colour else ("", "", "")
-    place = f"{problem.file}:{problem.line}:{problem.column}"
-    lines = [f"{bold}{visible(place)}:{reset} {red}{visible(problem.message)}{reset} [{problem.code}]"]
-    if problem.excerpt is not None:
+    lines = [f"{bold}{visible(problem.place)}:{reset} {red}{visible(problem.message)}{reset} [{problem.code}]"]
+    if problem.excerpt is not None and problem.column is not None:
         excerpt = visible(problem.excerpt.replace("\t", " "))
         start = max(0, problem.column - 60)
         number = f"{problem.line} | "

@@ -81,7 +81,7 @@ def run(
         limit = size(rewrite_aof, "--rewrite-aof")
         ends = True if drain else False if follow else None
         options = RunOptions(tuple(stage) if stage else None, processes, ends, consumer_name, limit)
-        followed = _Followed(file, redis, set_, options, topology) if watch else None
+        followed = _Followed(found.spec.file or file, (file, redis, set_), options, topology) if watch else None
         now = followed.topology if followed is not None else lambda: topology
         progress = Progress(now, sys.stderr)
 
@@ -117,13 +117,13 @@ class _Followed:
     """What `--watch` makes instead of a worker; `topology` says what it runs at the moment."""
 
     def __init__(
-        self, file: Path, redis: str | None, overrides: list[str] | None, options: RunOptions, first: Topology
+        self, file: Path, given: tuple[Path, str | None, list[str] | None], options: RunOptions, first: Topology
     ) -> None:
         if options.processes > 1 or options.stages:
             raise UsageError("--watch runs all stages in one process")
         if options.drain:
             raise UsageError("--watch runs until stopped; it cannot end when all is drained (--drain)")
-        self._given = (file, redis, overrides)
+        self._file, self._given = file, given
         # A stage that has drained would miss what comes later: replayed dead letters, another pipeline's records.
         self._options = replace(options, drain=False)
         self._first = first
@@ -134,9 +134,8 @@ class _Followed:
         from papyra_flow.cli.session import load
         from papyra_flow.runtime.process.reload import ReloadingRun
 
-        file = self._given[0]
         self._run = ReloadingRun(
-            lambda: load(*self._given), topology, server, self._options, counters, print_error, file
+            lambda: load(*self._given, again=True), topology, server, self._options, counters, print_error, self._file
         )
         return self._run
 

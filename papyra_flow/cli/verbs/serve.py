@@ -51,7 +51,7 @@ def serve(
         app = build_app(
             Server(found.url, key=found.topology.keys.applied),
             found.topology,
-            found.loaded.document,
+            found.spec.positions,
             host=host,
             token=token,
             actions=allow_actions,

@@ -39,7 +39,7 @@ class EndedAtOnceError(BaseException):
 
 
 class Signals:
-    """Handles signals while a run goes on; a context manager, used in the main thread.
+    """Handles signals while a run goes on; a context manager. In another thread than the main one it does nothing.
 
     `stop` is called on the event loop at the first signal, `end` at the second.
     """
@@ -59,6 +59,8 @@ class Signals:
         """The second signal's number, once it has come."""
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # signals are the main thread's, and so is what follows from them
         self._helper.start()
         self._before = {number: signal.signal(number, self._handler) for number in NUMBERS}
         for number in NUMBERS:
@@ -69,7 +71,8 @@ class Signals:
     def __exit__(self, *exc: object) -> None:
         self._over.set()
         self._first.set()
-        self._helper.join()
+        if self._before:
+            self._helper.join()
         for number, handler in self._before.items():
             if number != self.ended_by:  # that one is to end us, in whatever state we are
                 signal.signal(number, handler)  # type: ignore[arg-type]
