@@ -70,7 +70,7 @@ class Worker:
             server=server,
             process=process,
             gates=Gates(),
-            keepalive=Keepalive(server.url),
+            keepalive=Keepalive(server.url, server.apart),
             trimmer=Trimmer(server.client, keep),
             leases=Leases(server.client, process, topology.keys.probe),
             pauses=Pauses(server.client, topology.keys.paused),

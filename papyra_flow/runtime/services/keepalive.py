@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.streams.connection.retry_policy import TELL_EVERY
@@ -61,8 +61,9 @@ class Held:
 class Keepalive:
     """The thread; `watch` what consumers hold, `start` it, `stop` it."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, apart: Callable[[str], Server] | None = None) -> None:
+        """`apart` makes the thread's own connections to the server that has a key; without it they go to `url`."""
+        self._apart = apart or (lambda key: Server(url, key=key))
         self._held: list[Held] = []
         self._stopped = threading.Event()
         self._tell_from = 0.0
@@ -97,7 +98,7 @@ class Keepalive:
             self._tell_from = now + TELL_EVERY
 
     async def _refresh(self, due: list[tuple[Held, list[bytes]]]) -> None:
-        server = Server(self._url, key=due[0][0].key)
+        server = self._apart(due[0][0].key)
         try:
             for held, ids in due:
                 claimer = Claimer(server.client, key=held.key, group=held.group, consumer=held.consumer)
