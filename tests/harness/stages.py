@@ -43,8 +43,9 @@ class OneStage:
     """The stage `a`, from `s` to `t`; `settings` are the stage's own, as its YAML says them."""
 
     def __init__(
-        self, folder: PipelineFolder, memory: MemoryServer, settings: str = "", streams: str = "s: {}"
+        self, folder: PipelineFolder, memory: MemoryServer, settings: str = "", streams: str = "s: {}", more: str = ""
     ) -> None:
+        """`more` is another stage."""
         self.memory = memory
         self._module = folder.steps(STEPS)
         folder.pipeline(
@@ -52,6 +53,7 @@ class OneStage:
             pipeline: p
             stages:
               a: {{from: s, process: [{{run: {{function: "{self._module}:step", batch: true}}}}], to: t, {settings}}}
+              {more}
             streams: {{{streams}}}
             """
         )
