@@ -1,4 +1,4 @@
-"""What a terminal would act on, made visible: contents of records and errors are somebody else's.
+"""What a terminal would act on, made visible: contents of records and errors come from others.
 
 Escape sequences move the cursor, change titles and colours, and answer in the user's name (ECMA-48); bidirectional
 controls show a text in another order than it has (https://trojansource.codes). Both are shown as escapes instead.

@@ -103,6 +103,8 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> PipelineFolder:
+def folder(tmp_path: Path) -> Iterator[PipelineFolder]:
     """A folder to write a pipeline and its files into, and to run it in."""
-    return PipelineFolder(tmp_path)
+    made = PipelineFolder(tmp_path)
+    yield made
+    made.end()

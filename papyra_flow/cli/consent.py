@@ -10,22 +10,23 @@ import typer
 from papyra_flow.errors import RefusedError
 
 
-def counted(count: int) -> str:
-    """A number of entries, in words."""
-    return "1 entry" if count == 1 else f"{count:,} entries"
+def counted(count: int, noun: str = "entry") -> str:
+    """A number of entries, or of what the noun says, in words."""
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count:,} {noun if count == 1 else many}"
 
 
 def consent(doing: str, *, losing: str | None = None, yes: bool, force: bool, json: bool) -> None:
     """Return if it may be done.
 
-    Raises RefusedError where something would be lost and nobody said --force, or where nobody can be asked, because
-    a script reads the answer; exits with 1 after a no.
+    Raises RefusedError where something would be lost without --force, or where no question can be put, because a
+    script reads the answer; exits with 1 after a no.
     """
     if losing and not force:
-        raise RefusedError(f"{losing}; --force does it all the same")
+        raise RefusedError(f"{losing}; use --force to proceed anyway")
     if yes or force:
         return
     if json:
-        raise RefusedError(f"{doing}: say --yes")
+        raise RefusedError(f"{doing}: confirm with --yes")
     if not typer.confirm(f"{doing}?", default=False):
         raise typer.Exit(1)

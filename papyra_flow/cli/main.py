@@ -60,13 +60,11 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _everywhere(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say errors only; works behind every verb.")] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what happens; works behind every verb.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; works behind every verb.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only; works after every verb.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens; works after every verb.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; works after every verb.")] = False,
 ) -> None:
     pass  # these are taken out of the arguments before typer sees them; here they are for --help
 
@@ -112,7 +110,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on; do not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone; do not fail again at exit
         code = EXIT_FAILED
     except Exception as exc:
         if verbosity.debug:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -14,13 +14,22 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-async def on_purpose(server: Server, found: Session, members: list[Membership], doing: Awaitable[T]) -> T:
-    """Do something to these groups; no audit finds it lost. Groups that are not the pipeline's own are not audited."""
+async def move(server: Server, found: Session, member: Membership, moving: Awaitable[T]) -> T:
+    """Move a group on purpose; a group that is not the pipeline's own is not audited."""
     from papyra_flow.streams.commit import ledger
     from papyra_flow.streams.groups.lifecycle import GroupSpec
 
-    groups = [GroupSpec(member.key, member.group) for member in members if member in readers(found, member.key)]
-    return await ledger.on_purpose(server.client, found.topology.keys.ledger, groups, doing)
+    groups = [GroupSpec(member.key, member.group)] if member in readers(found, member.key) else []
+    return await ledger.move(server.client, found.topology.keys.ledger, groups, moving)
+
+
+async def write_off(server: Server, found: Session, key: str, losing: Mapping[str, int], taking: Awaitable[T]) -> T:
+    """Take entries of a stream that its groups have not processed, so many by each group's name, on purpose."""
+    from papyra_flow.streams.commit import ledger
+    from papyra_flow.streams.groups.lifecycle import GroupSpec
+
+    taken = {GroupSpec(key, member.group): losing.get(member.group, 0) for member in readers(found, key)}
+    return await ledger.write_off(server.client, found.topology.keys.ledger, taken, taking)
 
 
 def readers(found: Session, key: str) -> list[Membership]:

@@ -10,20 +10,20 @@ import typer
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML file.", show_default=False)]
 Redis = Annotated[
     str | None,
-    typer.Option("--redis", metavar="URL", help="The server, over the file's own.", show_default=False),
+    typer.Option("--redis", metavar="URL", help="Server address, instead of the file's own.", show_default=False),
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="PATH=VALUE",
-        help="Replace a value of the file; may be repeated.",
+        help="Override a value of the file; may be repeated.",
         show_default=False,
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, and nothing else there.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-Force = Annotated[bool, typer.Option("--force", help="Do it although something would be lost.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Force = Annotated[bool, typer.Option("--force", help="Proceed even if records would be lost.")]
 AnyStream = Annotated[
     str | None, typer.Option("--stream", metavar="KEY", help="A stream, by name or key.", show_default=False)
 ]

@@ -51,7 +51,7 @@ class Session:
         try:
             return self.topology.stages[name]
         except KeyError:
-            raise UsageError(f"there is no stage {name!r}; there are {', '.join(self.topology.stages)}") from None
+            raise UsageError(f"unknown stage {name!r}; the stages are {', '.join(self.topology.stages)}") from None
 
     def stream(self, name: str) -> StreamSpec | None:
         """A stream of the pipeline, by its name or its key."""
@@ -61,7 +61,7 @@ class Session:
     def key_of(self, name: str) -> str:
         """The key of a stream by name, of `dead:STAGE`, or a key as it is if it looks like one.
 
-        Raises UsageError for a plain word that is no stream of the pipeline.
+        Raises UsageError for a plain word that names no stream of the pipeline.
         """
         if (found := self.stream(name)) is not None:
             return found.key
@@ -70,7 +70,7 @@ class Session:
         if ":" in name:
             return name
         known = ", ".join(stream.name for stream in self.topology.streams.values() if not stream.internal)
-        raise UsageError(f"there is no stream {name!r}; there are {known}, and dead:STAGE")
+        raise UsageError(f"unknown stream {name!r}; the streams are {known}, and dead:STAGE")
 
 
 def load(file: Path, redis: str | None, overrides: Sequence[str] | None) -> LoadedPipeline:
@@ -125,7 +125,7 @@ def _refuse_early(loaded: LoadedPipeline, *, code: bool) -> None:
 
 
 def _existing(found: Session) -> frozenset[str]:
-    """Keys of streams that nobody in the file writes, as far as the server has them."""
+    """Keys of streams that no stage of the file writes, as far as the server has them."""
     keys = unwritten(found.topology)
     if not keys:
         return frozenset()

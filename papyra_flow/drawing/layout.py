@@ -17,7 +17,7 @@ CHARACTER = 7.3
 LINE = 16
 PADDING = 10
 WIDEST = 38
-"""Characters of a line at the most; longer ones are cut, their whole text is in the tooltip."""
+"""Maximum characters of a line; longer ones are cut, their whole text is in the tooltip."""
 
 SMALL_CHARACTER = 6.2
 """Pixels that a character of a condition takes."""

@@ -28,7 +28,7 @@ class Node:
     figures: list[str] = field(default_factory=list)
     """What the server says of it."""
     alarming: bool = False
-    """Whether those figures want somebody to look."""
+    """Whether those figures need attention."""
 
     @property
     def body(self) -> list[str]:

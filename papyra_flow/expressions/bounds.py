@@ -1,4 +1,4 @@
-"""What an expression may make at the most, and the operations that could make more, each with its bound.
+"""What an expression may make, and the operations that could make more, each with its bound.
 
 An operation that is linear in its operands needs no guard: a record is bounded by `max_record`. Those here are not: a
 product, a power, a long chain of sums. Whatever they refuse is an ExpressionError that names the bound, and the failure
@@ -137,7 +137,7 @@ def modulo(left: Operand, right: Operand) -> Operand:
 def rounded(number: Operand, ndigits: Operand = None) -> Operand:
     """`round(number, ndigits)`: of an integer, the places before the point are a power of ten."""
     if ndigits is not None and abs(ndigits) > MAX_DIGITS:
-        raise ExpressionError(f"`round` rounds to {MAX_DIGITS} places at the most")
+        raise ExpressionError(f"`round` rounds to at most {MAX_DIGITS} places")
     return round(number, ndigits)
 
 
@@ -225,7 +225,7 @@ def split(text: Operand, sep: Operand = None, maxsplit: Operand = -1) -> Operand
 def _stripping(name: str) -> Any:
     def strip(text: Operand, characters: Operand = None) -> Operand:
         if characters is not None and len(characters) > MAX_STRIPPED:
-            raise ExpressionError(f"`{name}` takes away {MAX_STRIPPED} characters at the most")
+            raise ExpressionError(f"`{name}` takes away at most {MAX_STRIPPED} characters")
         return getattr(text, name)(characters)
 
     return strip

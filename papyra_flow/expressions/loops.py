@@ -1,4 +1,4 @@
-"""What the comprehensions of an expression may do for one record: so many steps, and so much text made on the way.
+"""What the comprehensions of an expression may do for one record: how many steps, and how much text on the way.
 
 A list of a record walked over by a record's list, and that again, is a cube of it. `Work` counts: each comprehension
 pays for what it is about to walk over when it begins, not item by item, and what is asked of long values within a loop

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MARK, _PAD = "\ua500", "\ua501"
-"""Letters that names in a source stand for references with; nobody writes them (Vai syllables)."""
+"""Letters that names in a source stand for references with; they are not written otherwise (Vai syllables)."""
 _MARKED = re.compile(f"{_MARK}([0-9]+){_PAD}+")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _WORDS = {"true": True, "false": False, "null": None}

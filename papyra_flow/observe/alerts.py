@@ -18,7 +18,7 @@ Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | Non
 
 
 def rules(topology: Topology) -> dict[str, Json]:
-    """Rules for all that somebody should be woken for, with the stage's own limits."""
+    """Rules for all that is worth waking a person for, with the stage's own limits."""
     found: list[Json] = []
     for stage in topology.in_order():
         found += _rules_of(topology, stage)
@@ -48,7 +48,7 @@ def _rules_of(topology: Topology, stage: StageSpec) -> list[Json]:
         _rule("Lost", stage, f"increase({catalogue.LOST.prometheus}_total{at}[10m]) > 0", "0m", "critical",
               "{{ $value }} entries were acked, deleted, trimmed or taken by others before they were processed"),
         _rule("NoConsumers", stage, f"{backlog} > 0 and on() sum({catalogue.CONSUMERS.prometheus}{group}) == 0", "2m",
-              "critical", "there is something to do, and nobody who does it"),
+              "critical", "a backlog, and no consumers"),
     ]  # fmt: skip
 
 

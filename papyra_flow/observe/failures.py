@@ -34,7 +34,7 @@ class Failures:
 
 
 async def failures(server: Server, topology: Topology, dead: Mapping[str, int]) -> list[Failures]:
-    """What failed in these stages, of which each has so many dead letters; raises ServerErrors."""
+    """What failed in these stages, each with its number of dead letters; raises ServerErrors."""
     found = []
     for name, count in dead.items():
         if count and name in topology.stages:

@@ -22,7 +22,7 @@ from papyra_flow.streams.groups.snapshot import GroupPosition, StreamsSnapshot, 
 from papyra_flow.topology.model import StageSpec, Topology
 
 OLD_PENDING_CLAIM_TIMES = 3.0
-"""Pending for so many claim times: nobody works on it, and nobody has taken it over."""
+"""Pending for this many claim times: its consumer is gone, and no other has taken it over."""
 
 
 @dataclass(slots=True)
@@ -170,19 +170,19 @@ def _left(counters: StageCounters) -> int:
 
 
 def _rate(before: int | None, after: int | None, seconds: float) -> float | None:
-    """What came in a second; nothing where a count began anew, None where the server does not know one."""
+    """What came in a second; nothing where a count began again, None where the server does not know one."""
     if before is None or after is None:
         return None
     return max(0, after - before) / seconds if seconds > 0 else 0.0
 
 
 def alarming(stage: StageSpec, figures: StageFigures) -> str | None:
-    """Why somebody should look at a stage, or None."""
+    """Why a stage needs attention, or None."""
     if (
         figures.oldest_pending is not None
         and figures.oldest_pending > OLD_PENDING_CLAIM_TIMES * stage.settings.claim_after
     ):
-        return f"pending for {format_duration(round(figures.oldest_pending))}, and nobody works on it"
+        return f"pending for {format_duration(round(figures.oldest_pending))}, and no consumer works on it"
     if figures.backlog and not figures.consumers:
         return "a backlog, and no consumers"
     return None

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 TRACEPARENT = b"traceparent"
 MOST_LINKS = 128
-"""Links of a span at the most, as OpenTelemetry limits them."""
+"""Maximum links of a span, as OpenTelemetry limits them."""
 
 _VARIABLES = (
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -53,7 +53,7 @@ _HISTOGRAMS = {"batch": BATCH, "process": PROCESS, "commit": OPERATION, "latency
 
 
 def configured() -> bool:
-    """Whether somebody asks for telemetry."""
+    """Whether telemetry is asked for."""
     wanted = any(os.environ.get(name) for name in _VARIABLES)
     return wanted and os.environ.get("OTEL_SDK_DISABLED", "").lower() != "true"
 

@@ -33,7 +33,7 @@ async def group_there(client: Client, member: Membership) -> GroupPosition:
         raise UsageError(f"{member.key} {what}")
     if member.group not in stream.groups:
         known = ", ".join(stream.groups) or "none"
-        raise UsageError(f"there is no group {member.group!r} on {member.key}; there are: {known}")
+        raise UsageError(f"group {member.group!r} does not exist on {member.key}; known groups: {known}")
     return stream.groups[member.group]
 
 
@@ -61,7 +61,7 @@ async def consumer_there(client: Client, members: Sequence[Membership], consumer
                 found.append(ConsumerThere(member, one.pending, one.idle))
     if not found:
         told = ", ".join(sorted(known)) or "none"
-        raise UsageError(f"there is no consumer {consumer!r}; there are: {told}")
+        raise UsageError(f"consumer {consumer!r} does not exist; known consumers: {told}")
     return found
 
 

@@ -30,7 +30,7 @@ _PLAIN = frozenset({bool, int, str, type(None)})
 
 
 def json_form(value: object, name: str = "") -> Value:
-    """The value in types that JSON has; raises RecordError, with the place in the record, if there is no such form."""
+    """The value in types that JSON has; raises RecordError, with the place in the record, if it has none."""
     try:
         form = _form(value, name)
     except RecursionError as exc:

@@ -1,6 +1,6 @@
 """Retention: trimming what every group of a stream has acked, and nothing else (invariant I3).
 
-MAXLEN would trim entries that nobody has acked yet; so the bound is worked out on the server, from all groups
+MAXLEN would trim entries that are not acknowledged yet; so the bound is worked out on the server, from all groups
 of the stream, foreign ones included, in the same script as XTRIM MINID
 (https://redis.io/docs/latest/commands/xtrim/). Trimming whole nodes, the server does 10,000 entries a call at the
 most and says nothing of the rest, so it is called until there is nothing left to trim.

@@ -34,7 +34,7 @@ def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozens
 
 
 def unwritten(topology: Topology) -> list[str]:
-    """Keys of streams that nobody in the file writes or declares: they have to be on the server."""
+    """Keys of streams that no stage of the file writes or declares: they have to be on the server."""
     return [stream.key for stream in topology.streams.values() if not stream.writers and not stream.declared]
 
 

@@ -13,7 +13,7 @@ Finding = tuple[Path, str, str, str | None]
 
 
 def misnamed(topology: Topology, config: PipelineConfig) -> Iterator[Finding]:
-    """Every name in `tests` that is no stream or stage; `expect` takes a stage only where it has a sink."""
+    """Every name in `tests` of neither a stream nor a stage; `expect` takes a stage only where it has a sink."""
     streams = [name for name, stream in topology.streams.items() if not stream.internal]
     sinks = [name for name, stage in topology.stages.items() if stage.sink is not None]
     for test, case in config.tests.items():

@@ -59,7 +59,7 @@ class StreamSpec:
 
     @property
     def external(self) -> bool:
-        """Whether the key is somebody else's: it is never trimmed and never deleted."""
+        """Whether the key belongs to others: it is never trimmed and never deleted."""
         return self.config.key is not None
 
     @property

@@ -1,7 +1,6 @@
 """What a pipeline has on its server that its file no longer knows: after a stage or a stream was renamed or removed.
 
-A group that no stage has keeps its stream from being trimmed; records in a stream that no stage reads are stuck. What
-does not live here: removing it (`papyra_flow.operate`), and groups under a former name (`migration`).
+A group that no stage has keeps its stream from being trimmed; records in a stream that no stage reads are stuck.
 """
 
 from __future__ import annotations

@@ -26,9 +26,9 @@ from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, Usage
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.prometheus import CONTENT_TYPE, exposition
 from papyra_flow.observe.telemetry import Telemetry
-from papyra_flow.streams.admin.dead_letters import find_dead, replay
+from papyra_flow.operate import stages
+from papyra_flow.streams.admin.dead_letters import find_dead
 from papyra_flow.streams.admin.display import rows_in, shown_json, text_of
-from papyra_flow.streams.admin.pauses import pause, resume
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.reading import entries_of
 from papyra_flow.topology.model import StageSpec, Topology
@@ -42,8 +42,8 @@ PAGE = 50
 ASSETS = {
     "page.js": ("papyra_flow.web", "assets", "text/javascript"),
     "page.css": ("papyra_flow.web", "assets", "text/css"),
-    "drawing.js": ("papyra_flow.topology", "templates", "text/javascript"),
-    "drawing.css": ("papyra_flow.topology", "templates", "text/css"),
+    "drawing.js": ("papyra_flow.drawing", "templates", "text/javascript"),
+    "drawing.css": ("papyra_flow.drawing", "templates", "text/css"),
 }
 """Scripts and style sheets by name: the package and folder that each is in, and its type."""
 
@@ -136,7 +136,7 @@ class _Site:
         """A script or a style sheet."""
         name = request.path_params["name"]
         if name not in ASSETS:
-            return _json({"error": "there is no such file"}, 404)
+            return _json({"error": "file not found"}, 404)
         package, folder, kind = ASSETS[name]
         return Response((files(package) / folder / name).read_bytes(), media_type=kind)
 
@@ -161,7 +161,7 @@ class _Site:
         """A page of a stream's entries, the newest first; `before` an id."""
         stream = self._topology.streams.get(request.path_params["name"])
         if stream is None or stream.hidden:
-            raise UsageError("there is no such stream")
+            raise UsageError("stream not found")
         before = request.query_params.get("before")
         end = f"({inputs.entry_id(before)}" if before else "+"
         reply = await self._server.client.call("XREVRANGE", stream.key, end, "-", "COUNT", PAGE)
@@ -187,19 +187,16 @@ class _Site:
         self._allowed()
         stage = self._stage(request)
         ids = await inputs.ids(request)
-        if stage.replay is None:
-            raise UsageError(f"{stage.name!r} is only a source: its dead letters are input that is no record")
-        target = self._topology.streams[stage.replay].key
-        return _json({"replayed": await replay(self._server.client, stage.dead_key, target, ids)})
+        return _json({"replayed": await stages.replay_dead(self._server, self._topology, stage, ids)})
 
     async def act(self, request: Request) -> Response:
         """Pause or resume a stage."""
         self._allowed()
         stage, action = self._stage(request), request.path_params["action"]
-        actions = {"pause": pause, "resume": resume}
+        actions = {"pause": stages.pause, "resume": stages.resume}
         if action not in actions:
-            raise UsageError(f"there is no action {action!r}")
-        await actions[action](self._server.client, self._topology.keys.paused, stage.name)
+            raise UsageError(f"unknown action {action!r}")
+        await actions[action](self._server, self._topology, stage)
         return _json({"stage": stage.name, "action": action})
 
     async def metrics(self, _: Request) -> Response:
@@ -222,7 +219,7 @@ class _Site:
     def _stage(self, request: Request) -> StageSpec:
         stage = self._topology.stages.get(request.path_params["stage"])
         if stage is None:
-            raise UsageError("there is no such stage")
+            raise UsageError("stage not found")
         return stage
 
     def _allowed(self) -> None:

@@ -21,7 +21,7 @@ ROOM: dict[str, int] = {"stage": 40, "stream": 24, "dead": 6}
 
 
 class Live:
-    """Figures that are a second old at the most."""
+    """Figures that are at most a second old."""
 
     def __init__(self, server: Server, topology: Topology) -> None:
         self.topology = topology

@@ -92,7 +92,7 @@ class Guard:
         return None
 
     def _refused_action(self, request: Request) -> Response | None:
-        """Refuse what another site may have sent through somebody's browser."""
+        """Refuse what another site may have sent through a user's browser."""
         origin = request.headers.get("origin")
         if request.headers.get(ACTION_HEADER) != "1":
             return _told(403, f"an action needs the header {ACTION_HEADER}: 1")
@@ -107,7 +107,7 @@ class Guard:
 
 
 def _name(host: str) -> str:
-    """A Host header without its port; empty for what is no host."""
+    """A Host header without its port; empty for anything else."""
     try:
         return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:

@@ -131,7 +131,7 @@ def test_a_group_goes_when_what_would_be_lost_was_said(folder: PipelineFolder, u
         }  # fmt: skip
         folder.cli("drop-group", "pipeline.yml", "{d}:s", "old", "--force", "--redis", url)
         told = folder.cli("drop-group", "pipeline.yml", "s", "old", "--force", "--redis", url, code=2)
-        assert "there are: a" in told.err
+        assert "known groups: a" in told.err
         groups: Any = plain.xinfo_groups("{d}:s")
         assert [group["name"] for group in groups] == [b"a"]
 
@@ -153,7 +153,7 @@ def test_a_consumers_entries_are_handed_over_before_it_goes(folder: PipelineFold
         consumers: Any = plain.xinfo_consumers("{d}:s", "a")
         assert [(one["name"], one["pending"]) for one in consumers] == [(b"mine", 1200)]
         told = folder.cli("drop-consumer", "pipeline.yml", "a", "nope", "--yes", "--redis", url, code=2)
-        assert "there are: mine" in told.err
+        assert "known consumers: mine" in told.err
         refused = folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--yes", "--redis", url, code=2)
         assert "if it is at work" in refused.err
 

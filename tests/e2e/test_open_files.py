@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import COMMAND, PipelineFolder
 
 
@@ -14,7 +15,7 @@ def test_too_few_open_files_are_one_sentence_at_once(folder: PipelineFolder) -> 
     )
     command = " ".join(["ulimit -n 40; exec", *COMMAND, "run", "pipeline.yml"])
     found = subprocess.run(
-        command, shell=True, cwd=folder.path, capture_output=True, text=True, timeout=100, check=False
+        command, shell=True, cwd=folder.path, capture_output=True, text=True, timeout=HANGS_SECONDS, check=False
     )
     assert found.returncode == 1
     (sentence,) = found.stderr.splitlines()

@@ -70,14 +70,15 @@ def test_claim_frees_entries_for_the_next_consumer_and_keeps_their_counts(
     again = operated("claim", "--stream", "s", "--group", "b", first, "--to", "me", "--yes", "--json").json
     assert again == {"claimed": 1}
     assert operated("claim", "b", "--yes", "--json").json == {"claimed": 10}
-    run = operated("run", "--json").json  # takes them at once, and not after the claim time
+    run = operated("run", "--json", code=1).json  # takes them at once, and not after the claim time
+    assert run["stages"]["b"]["lost"] == 20, "the other one acked them"
     assert (run["stages"]["b"]["claimed"], run["stages"]["b"]["read"]) == (10, 70)
 
 
 def test_ack_is_refused_because_entries_would_be_lost(operated: Verb, redis_client: redis.Redis) -> None:
     first, second, *_ = pending_ids(operated)
     refused = operated("ack", "b", first, second, "--yes", code=2)
-    assert "2 entries would be lost for 'b': acknowledged and never processed; --force does it" in refused.err
+    assert "2 entries would be lost for 'b': acknowledged and never processed; use --force" in refused.err
     assert operated("ack", "b", first, second, "--force", "--json").json == {"acked": 2}
     assert operated("ack", "b", first, "--json").json == {"acked": 0}  # it is not pending any more
     assert redis_client.xpending("{p}:s", "b")["pending"] == 8
@@ -110,7 +111,7 @@ def test_trim_takes_what_is_acked_and_more_only_by_force(operated: Verb, redis_c
 def test_reset_plays_a_stage_again_and_skips_only_by_force(chain: PipelineFolder, url: str) -> None:
     chain.cli("run", "pipeline.yml", "--redis", url, "--set", "streams.s.retain=all")
     asked = chain.cli("reset", "pipeline.yml", "b", "--to", "earliest", "--redis", url, stdin="y\n")
-    assert "Move 'b' to earliest: 100 entries come again, 0 are skipped?" in asked.out
+    assert "Move 'b' to earliest, which replays 100 entries and skips 0?" in asked.out
     again = chain.cli("run", "pipeline.yml", "--redis", url, "--set", "streams.s.retain=all", "--json").json
     assert again["stages"]["b"]["read"] == 100
     assert len(chain.output("out.jsonl")) == 100
@@ -126,17 +127,17 @@ def test_reset_plays_a_stage_again_and_skips_only_by_force(chain: PipelineFolder
     ("arguments", "message"),
     [
         (("claim",), "name a stage ("),
-        (("pending", "nowhere"), "there is no stage 'nowhere'"),
+        (("pending", "nowhere"), "unknown stage 'nowhere'"),
         (("pending", "a"), "'a' is only a source: it has no group"),
         (("pending", "b", "--idle", "soon"), "--idle: expected a duration"),
         (("pending", "--group", "b"), "--group goes with --stream"),
         (("consumers", "--stream", "s"), "--stream goes with --group"),
         (("pending", "b", "--stream", "t"), "'b' does not read 't'"),
-        (("ack", "b"), "which entries?"),
-        (("ack", "b", "first"), "'first' is no entry id"),
-        (("delete", "nowhere", "1-0"), "there is no stream 'nowhere'"),
+        (("ack", "b"), "no entry ids given"),
+        (("ack", "b", "first"), "'first' is not an entry id"),
+        (("delete", "nowhere", "1-0"), "unknown stream 'nowhere'"),
         (("delete", "no:such:key", "1-0"), "no:such:key is not there"),
-        (("trim", "--keep", "3"), "goes with a stream"),
+        (("trim", "--keep", "3"), "need a stream"),
         (("reset", "b"), "--to is missing"),
         (("reset", "b", "--to", "whenever"), "--to takes earliest, latest, an entry id, or a time"),
         (("ack", "b", "1-0", "--group", "b", "--stream", "s", "--json"), None),
@@ -152,7 +153,7 @@ def test_wrong_words_are_told_in_one_sentence(operated: Verb, arguments: tuple[s
 
 def test_nothing_is_done_to_a_script_that_did_not_say_yes(operated: Verb, redis_client: redis.Redis) -> None:
     refused = operated("claim", "b", "--json", code=2)
-    assert "say --yes" in refused.err
+    assert "confirm with --yes" in refused.err
     assert refused.out == ""
     owners: Any = redis_client.xpending_range("{p}:s", "b", "-", "+", 10)
     assert {owner["consumer"] for owner in owners} == {b"other.1.b.0"}

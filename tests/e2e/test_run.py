@@ -6,7 +6,9 @@ import os
 import random
 import signal
 import subprocess
+import threading
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import redis
 
 from papyra_flow.streams.embedded.watchdog import OFTEN
 from tests.harness import HANGS_SECONDS
-from tests.harness.pipelines import PipelineFolder
+from tests.harness.pipelines import PipelineFolder, line_of
 from tests.harness.servers import eventually, plain_client
 
 
@@ -46,11 +48,11 @@ def test_dead_letters_are_exit_code_3(chain: PipelineFolder) -> None:
     ("arguments", "code", "message"),
     [
         (("run", "nowhere.yml"), 2, "cannot read nowhere.yml: No such file or directory"),
-        (("run", "pipeline.yml", "--stage", "x"), 2, "there is no stage 'x'; there are a, b, c"),
+        (("run", "pipeline.yml", "--stage", "x"), 2, "unknown stage 'x'; the stages are a, b, c"),
         (("run", "pipeline.yml", "--set", "stages.b.consumers=0"), 2, "greater than or equal to 1"),
         (("run", "pipeline.yml", "--set", "stages.a.read.jsonl=gone.jsonl"), 1, "there is no file gone.jsonl"),
         (("run", "pipeline.yml", "--redis", "redis://127.0.0.1:1"), 4, "no server answers"),
-        (("run", "pipeline.yml", "--redis", "http://x"), 2, "is no address of a server"),
+        (("run", "pipeline.yml", "--redis", "http://x"), 2, "is not a server address"),
         (("run", "pipeline.yml", "--set", "stages.c.write.jsonl=in.jsonl/x"), 1, "cannot write"),
         (("run",), 2, "Missing argument"),
         (("rnu", "pipeline.yml"), 2, "No such command"),
@@ -124,8 +126,7 @@ def test_a_second_signal_ends_at_once(endless: PipelineFolder, number: signal.Si
     process = endless.start("run", "pipeline.yml")
     eventually((endless.path / "begun").exists)
     process.send_signal(number)
-    assert process.stderr is not None
-    assert "press Ctrl-C again to exit immediately" in process.stderr.readline()
+    line_of(process, "press Ctrl-C again to exit immediately")
     process.send_signal(number)
     _, err = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == code, err
@@ -139,8 +140,7 @@ def numbers(folder: PipelineFolder, name: str = "out.jsonl") -> Counter[int]:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_killed_again_and_again_every_line_arrives_once(folder: PipelineFolder, seed: int) -> None:
     """A source, a stage and a file sink in one process that is killed at moments of no choosing."""
-    count, dice = 60_000, random.Random(seed)
-    folder.records("in.jsonl", [{"n": n} for n in range(count)])
+    kills, count, dice = 0, 0, random.Random(seed)
     folder.pipeline(
         """\
         pipeline: p
@@ -151,8 +151,16 @@ def test_killed_again_and_again_every_line_arrives_once(folder: PipelineFolder, 
           c: {from: t, write: {jsonl: out.jsonl, fsync: false}}
         """
     )
-    kills = 0
-    out = folder.path / "out.jsonl"
+    while kills < 3:  # as a rule three times as often; a run that is through before it is killed is given more to do
+        with (folder.path / "in.jsonl").open("a") as file:
+            file.writelines(f'{{"n": {n}}}\n' for n in range(count, count + 60_000))
+        count += 60_000
+        kills += killed_until_it_is_through(folder, dice)
+    assert numbers(folder) == Counter(range(count))
+
+
+def killed_until_it_is_through(folder: PipelineFolder, dice: random.Random) -> int:
+    kills, out = 0, folder.path / "out.jsonl"
     while True:
         process = folder.start("run", "pipeline.yml")
         size = out.stat().st_size if out.exists() else 0
@@ -160,12 +168,10 @@ def test_killed_again_and_again_every_line_arrives_once(folder: PipelineFolder, 
         eventually(lambda: process.poll() is not None or (out.exists() and out.stat().st_size >= wanted))  # noqa: B023
         if process.poll() is not None:
             assert process.returncode == 0, process.communicate()[1]
-            break
+            return kills
         process.kill()
         process.communicate()
         kills += 1
-    assert kills >= 3
-    assert numbers(folder) == Counter(range(count))
 
 
 def test_several_processes_share_the_work_and_end_together(folder: PipelineFolder) -> None:
@@ -247,25 +253,35 @@ def test_an_embedded_server_is_found_again_and_stopped_by_the_last(endless: Pipe
 
 def test_an_embedded_server_that_is_killed_is_started_again(folder: PipelineFolder) -> None:
     folder.records("in.jsonl", [{"n": n} for n in range(20_000)])
-    module = folder.steps("import time\ndef slow(record):\n    time.sleep(0.0001)\n    return record\n")
+    module = folder.steps(
+        """\
+        import asyncio, pathlib
+        async def step(record):
+            while record["n"] == 19_999 and not pathlib.Path("killed").exists():
+                await asyncio.sleep(0.01)
+            return record
+        """
+    )
     folder.pipeline(
         f"""\
         pipeline: p
         stages:
           a: {{read: {{jsonl: in.jsonl}}, to: s}}
-          b: {{from: s, process: [{{run: "{module}:slow"}}], write: {{jsonl: out.jsonl}}}}
+          b: {{from: s, process: [{{run: "{module}:step"}}], write: {{jsonl: out.jsonl}}}}
         """
     )
-    process, deaths = folder.start("run", "pipeline.yml", PAPYRA_FLOW_LOG="text"), 0
+    process, killed = folder.start("run", "pipeline.yml", PAPYRA_FLOW_LOG="text"), None
     output = folder.path / "out.jsonl"
     for part in (1, 2):
         eventually(lambda: output.exists() and output.stat().st_size > 50_000 * part, "output")  # noqa: B023
         (socket,) = folder.path.rglob("server.sock")
-        info: Any = plain_client(f"unix://{socket}").info("server")
-        os.kill(info["process_id"], signal.SIGKILL)
-        deaths += process.poll() is None
+        eventually(lambda: _pid_of(socket) not in {None, killed}, "a server")  # noqa: B023
+        killed = _pid_of(socket)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+    (folder.path / "killed").touch()
     _, err = process.communicate(timeout=HANGS_SECONDS)
-    assert (process.returncode, deaths) == (0, 2), err
+    assert process.returncode == 0, err
     assert err.count("the embedded server has ended; starting it again") == 2
     assert numbers(folder) == Counter(range(20_000))
     assert not list(folder.path.rglob("server.sock"))
@@ -275,17 +291,25 @@ def test_an_embedded_server_that_ends_again_and_again_is_left_alone(endless: Pip
     process = endless.start("run", "pipeline.yml", PAPYRA_FLOW_LOG="text")
     eventually((endless.path / "begun").exists)
     (socket,) = endless.path.rglob("server.sock")
-    for _ in range(OFTEN + 1):
-        eventually(lambda: _pid_of(socket) is not None, "a server")
-        pid = _pid_of(socket)
-        assert pid is not None
-        os.kill(pid, signal.SIGKILL)
-        eventually(lambda: _pid_of(socket) != pid, "its end")  # noqa: B023
+    lines: list[str] = []
     assert process.stderr is not None
-    line = next(line for line in process.stderr if "again and again" in line)
-    assert "it is not started any more" in line
-    process.kill()
-    process.communicate()
+    reader = threading.Thread(target=lambda: lines.extend(iter(process.stderr.readline, "")))  # type: ignore[union-attr]
+    reader.start()
+
+    def killed_often() -> bool:
+        """A busy machine may take longer for the first ends than they may lie apart."""
+        if (pid := _pid_of(socket)) is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return any("has ended again and again; it is not started any more" in line for line in lines)
+
+    try:
+        eventually(killed_often, "the last end")
+    finally:
+        process.kill()
+        reader.join()
+        process.communicate()
+    assert sum("starting it again" in line for line in lines) >= OFTEN
 
 
 def _pid_of(socket: Path) -> int | None:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.harness import HANGS_SECONDS
 from tests.harness.browser import open_page
-from tests.harness.pipelines import PipelineFolder
+from tests.harness.pipelines import PipelineFolder, line_of
 from tests.harness.servers import eventually
 
 DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -46,10 +46,8 @@ def served(folder: PipelineFolder, url: str, *options: str) -> Iterator[str]:
     """The page's address, as the command says it."""
     process = folder.start("serve", "pipeline.yml", "--redis", url, "--port", "0", *options)
     try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found is not None, process.communicate()
+        found = re.search(r"http://\S+", line_of(process, "http://", process.stdout))
+        assert found is not None
         yield found[0]
     finally:
         process.terminate()
@@ -89,7 +87,7 @@ def test_the_page_shows_what_goes_on_and_hostile_records_do_nothing(
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
         page.wait_for_selector("#stages tr[data-name=b]")
-        assert page.locator("#stages tr[data-name=b] td").nth(10).inner_text() == "4"
+        expect(page.locator("#stages tr[data-name=b] td").nth(10)).to_have_text("4")
         expect(page.locator('.node[data-id="dead:b"] .badge')).to_have_text("✗ dead 4")
         page.locator("#streams tr[data-name=t] button").click()
         page.wait_for_selector(".entry")
@@ -214,6 +212,17 @@ def test_no_bad_input_is_a_failure_of_the_page(
         assert refused.value.code == status
         assert json.loads(refused.value.read())["error"]
     assert redis_client.xlen("{p}:@dead:b") == 4
+
+
+def test_a_body_that_is_too_long_is_answered_though_it_comes_late(shop: PipelineFolder, url: str) -> None:
+    with served(shop, url, "--allow-actions") as address:
+        host, port = address.removeprefix("http://").rstrip("/").rsplit(":", 1)
+        head = f"POST /api/dead/b/replay HTTP/1.1\r\nHost: {host}\r\nX-Papyra-Flow: 1\r\nConnection: close\r\n"
+        with socket.create_connection((host, int(port)), timeout=HANGS_SECONDS) as asked:
+            asked.sendall(f"{head}Content-Length: 2000000\r\n\r\n".encode())
+            assert ask(address + "healthz")[0] == 200  # by then the page has seen how long it is to be
+            asked.sendall(b"x" * 2_000_000)
+            assert b" 413 " in asked.makefile("rb").readline()
 
 
 def test_an_empty_list_of_ids_replays_nothing(shop: PipelineFolder, url: str, redis_client: redis.Redis) -> None:

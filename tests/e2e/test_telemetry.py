@@ -67,6 +67,9 @@ def collector() -> Iterator[Collector]:
     found.server.server_close()
 
 
+PATIENT: dict[str, Any] = {"NO_PROXY": "127.0.0.1", "OTEL_EXPORTER_OTLP_TIMEOUT": str(HANGS_SECONDS)}
+
+
 def attributes(of: Any) -> dict[str, Any]:
     return {a.key: a.value.string_value or a.value.int_value for a in of.attributes}
 
@@ -90,9 +93,7 @@ def chain(folder: PipelineFolder) -> PipelineFolder:
 def test_a_records_way_can_be_followed_from_batch_to_batch(
     chain: PipelineFolder, url: str, redis_client: redis.Redis, collector: Collector
 ) -> None:
-    chain.cli(
-        "run", "pipeline.yml", "--redis", url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, NO_PROXY="127.0.0.1"
-    )
+    chain.cli("run", "pipeline.yml", "--redis", url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, **PATIENT)
     by_id = {span.span_id: span for span in collector.spans}
     entries: Any = redis_client.xrange("{p}:u")
     assert len(entries) == 29
@@ -118,9 +119,7 @@ def test_a_records_way_can_be_followed_from_batch_to_batch(
 def test_metrics_are_exported_under_the_conventions_names(
     chain: PipelineFolder, url: str, collector: Collector
 ) -> None:
-    chain.cli(
-        "run", "pipeline.yml", "--redis", url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, NO_PROXY="127.0.0.1"
-    )
+    chain.cli("run", "pipeline.yml", "--redis", url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, **PATIENT)
     consumed = {
         attributes(point)["stage"]: point.as_int
         for point in collector.metrics["messaging.client.consumed.messages"].sum.data_points
@@ -139,7 +138,7 @@ def test_what_no_worker_knows_is_exported_by_the_page_that_looks(
     chain.cli("run", "pipeline.yml", "--redis", url)
     serve = chain.start(
         "serve", "pipeline.yml", "--redis", url, "--port", "0",
-        OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, NO_PROXY="127.0.0.1", OTEL_METRIC_EXPORT_INTERVAL="200",
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_METRIC_EXPORT_INTERVAL="200", **PATIENT,
     )  # fmt: skip
     try:
         eventually(lambda: "redis.stream.length" in collector.metrics, "the gauges")

@@ -77,7 +77,7 @@ def test_graph_json_has_the_names_that_scripts_rely_on(chain: PipelineFolder) ->
 
 
 def test_an_unknown_format_is_refused(chain: PipelineFolder) -> None:
-    assert "there is no format 'png'" in chain.cli("graph", "pipeline.yml", "-f", "png", code=2).err
+    assert "unknown format 'png'" in chain.cli("graph", "pipeline.yml", "-f", "png", code=2).err
 
 
 def test_init_writes_a_pipeline_that_runs_and_whose_test_passes(folder: PipelineFolder) -> None:
@@ -91,7 +91,7 @@ def test_init_writes_a_pipeline_that_runs_and_whose_test_passes(folder: Pipeline
         cwd=folder.path / "new", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert tested.returncode == 0, tested.stdout
-    assert "is there already" in folder.cli("init", "new", code=2).err
+    assert "already exists" in folder.cli("init", "new", code=2).err
 
 
 def test_version_and_help(folder: PipelineFolder) -> None:
@@ -126,7 +126,7 @@ def test_plan_apply_plan_destroy(chain: PipelineFolder) -> None:
         ("{p}:s", "b", "0"),
         ("{p}:t", "c", "0"),
     ]
-    assert chain.cli("apply", "pipeline.yml").out == "nothing to create: all is there\n"
+    assert chain.cli("apply", "pipeline.yml").out == "nothing to create: everything exists\n"
     after = chain.cli("plan", "pipeline.yml", "--json").json
     assert after["changes"] == 0
     assert after["unknown_keys"] == []
@@ -202,7 +202,7 @@ def test_add_says_how_many_went_in_before_a_line_that_is_no_record(chain: Pipeli
 
 
 def test_a_stream_that_is_not_there_is_told_with_those_that_are(chain: PipelineFolder) -> None:
-    assert "there is no stream 'x'; there are s, t" in chain.cli("tap", "pipeline.yml", "x", code=2).err
+    assert "unknown stream 'x'; the streams are s, t" in chain.cli("tap", "pipeline.yml", "x", code=2).err
     assert (
         "--from takes earliest, latest, an entry id, or a time"
         in chain.cli("tap", "pipeline.yml", "s", "--from", "soon", code=2).err
@@ -232,7 +232,8 @@ def test_dead_letters_are_listed_shown_replayed_and_dropped(chain: PipelineFolde
 def test_dead_letters_are_not_dropped_without_a_word(chain: PipelineFolder) -> None:
     chain.cli("run", "pipeline.yml", "--set", "stages.b.process=[{filter: m > 0}]", code=3)
     assert (
-        "Delete 100 dead letters for good: say --yes" in chain.cli("dead", "drop", "pipeline.yml", "--json", code=2).err
+        "Delete 100 dead letters for good: confirm with --yes"
+        in chain.cli("dead", "drop", "pipeline.yml", "--json", code=2).err
     )
     chain.cli("dead", "drop", "pipeline.yml", stdin="n\n", code=1)
     assert chain.cli("dead", "drop", "pipeline.yml", "--yes", "--json").json == {"dropped": {"a": 0, "b": 100, "c": 0}}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import eventually
 
@@ -64,7 +65,7 @@ class Watched:
         if self.process.poll() is None:
             self.process.terminate()
         try:
-            self.process.wait(30)
+            self.process.wait(HANGS_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
         self._reader.join()

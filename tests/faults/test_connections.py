@@ -21,10 +21,16 @@ def test_connections_that_break_in_every_way(
     producing = workload.in_background(RECORDS)
     producing.join()
     patiently(lambda: workload.length("in") == RECORDS, "all records")
-    patiently(lambda: sum(proxy.harm.values()) >= 200, "enough harm", 300)
+    kinds = ("cut request", "half request", "half reply", "swallow reply")
+
+    def harmed() -> bool:
+        """How much traffic these records make depends on how busy the machine is: if it was too little, make more."""
+        workload.at_work()
+        return sum(proxy.harm.values()) >= 200 and min(proxy.harm[kind] for kind in kinds) >= 10
+
+    patiently(harmed, "enough harm")
     proxy.calm()
     workload.finish(*workers)
     proxy.close()
     print(f"harm done: {dict(proxy.harm)}")
-    assert min(proxy.harm[kind] for kind in ("cut request", "half request", "half reply", "swallow reply")) >= 10
     workload.verify()

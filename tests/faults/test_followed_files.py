@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import LocalServer, eventually, plain_client
 
@@ -69,8 +70,8 @@ def test_a_followed_log_arrives_once_through_kills_and_rotation(
     log.write(20)
     with plain_client(server.url) as plain:
         for kill in range(KILLS):
-            process = folder.start("run", "pipeline.yml")
             before = plain.xlen("{p}:s")
+            process = folder.start("run", "pipeline.yml")
             try:
                 eventually(lambda: plain.xlen("{p}:s") > before, f"records of run {kill}")  # noqa: B023
                 for _ in range(dice.randrange(1, 4)):
@@ -94,7 +95,7 @@ def test_a_followed_log_arrives_once_through_kills_and_rotation(
             eventually(lambda: plain.xlen("{p}:s") >= log.written, "all lines")
         finally:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=HANGS_SECONDS)
         assert process.returncode == 0
         arrived = Counter(json.loads(fields[b"data"])["n"] for _, fields in plain.xrange("{p}:s"))
     assert arrived == Counter(range(log.written))

@@ -13,6 +13,7 @@ import redis
 
 from papyra_flow.runtime.process.audit import EVERY_SECONDS
 from tests.faults.workload import SEED, patiently, wait
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import FLAVOURS, LocalServer
 
@@ -23,11 +24,25 @@ PIPELINE = """\
     redis: redis://nowhere
     defaults: {batch: {size: 100}, claim_after: 2s}
     stages:
-      first: {from: in, process: [{run: "slow_steps:slowly"}], to: middle}
-      second: {from: middle, process: [{run: "slow_steps:slowly"}], to: out}
+      first: {from: in, process: [{run: "held_steps:first"}], to: middle}
+      second: {from: middle, process: [{run: "held_steps:second"}], to: out}
     streams: {in: {}, out: {retain: all}}
     """
-STEPS = "import time\n\ndef slowly(record):\n    time.sleep(0.0005)\n    return record\n"
+STEPS = """\
+    import asyncio, pathlib, time
+
+    async def held(record, since):
+        while record["n"] >= since and not pathlib.Path("go").exists():
+            await asyncio.sleep(0.01)
+        time.sleep(0.0005)
+        return record
+
+    async def first(record):
+        return await held(record, 4000)
+
+    async def second(record):
+        return await held(record, 2000)
+    """
 IN, MIDDLE, OUT = "{v}:in", "{v}:middle", "{v}:out"
 GROUPS = {IN: "first", MIDDLE: "second"}
 Vandal = Callable[[redis.Redis, str, random.Random], int]
@@ -105,17 +120,18 @@ def server(request: pytest.FixtureRequest, local_server: Callable[..., LocalServ
 
 
 class Run:
-    """A bounded run that is under way on `RECORDS` records."""
+    """A bounded run that is under way on `RECORDS` records: each stage holds its last ones until `go`."""
 
     def __init__(self, folder: PipelineFolder, server: LocalServer, *arguments: str) -> None:
         folder.pipeline(PIPELINE)
-        folder.write("slow_steps.py", STEPS)
+        folder.write("held_steps.py", STEPS)
         self._server = server
         with server.client as plain, plain.pipeline(transaction=False) as pipe:
             for n in range(RECORDS):
                 pipe.xadd(IN, {"data": json.dumps({"n": n})})
             pipe.execute()
         self._process = folder.start("run", "pipeline.yml", "--drain", "--json", "--redis", server.url, *arguments)
+        self.go = folder.path / "go"
         patiently(lambda: self.arrived.total() > 2 * BATCH, "the first records")
 
     @property
@@ -126,7 +142,8 @@ class Run:
 
     def end(self) -> tuple[int, dict[str, Any], str]:
         """The exit code, the document, and what was told."""
-        out, err = self._process.communicate(timeout=200)
+        self.go.touch()
+        out, err = self._process.communicate(timeout=HANGS_SECONDS)
         return self._process.returncode, json.loads(out), err
 
 

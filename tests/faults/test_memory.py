@@ -10,6 +10,7 @@ import redis
 
 from papyra_flow.streams.embedded.server import EmbeddedServer
 from tests.faults.workload import RECORDS, Workload, patiently
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import eventually, plain_client
 
@@ -45,7 +46,7 @@ def peaks(folder: PipelineFolder, form: str, count: int) -> tuple[float, float]:
             return process.poll() is not None
         return process.poll() is not None
 
-    eventually(look, "the end of the run", 600)
+    eventually(look, "the end of the run", 2 * HANGS_SECONDS)
     out, err = process.communicate()
     assert process.returncode == 0, err
     assert json.loads(out)["stages"]["c"]["written"] == count // 1000
@@ -103,10 +104,10 @@ def test_a_slow_last_stage_stops_the_first_within_max_backlog(workload: Workload
     print(f"backlogs at the most while the last stage was stuck: {most}")
     assert most[0] <= 2000 + 500
     assert most[1] <= 3000 + 500
-    (workload.folder.path / "hold").unlink()
     assert fast.runs
+    (workload.folder.path / "hold").unlink()
     with workload.server as server:
-        eventually(lambda: server.xlen("{f}:out") == entries, "all records", 120)
+        eventually(lambda: server.xlen("{f}:out") == entries, "all records")
 
 
 def backlog(server: redis.Redis, stream: str) -> int:

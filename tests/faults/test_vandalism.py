@@ -24,7 +24,7 @@ from tests.harness.servers import LocalServer
 
 def ended(worker: Worker, code: int, message: str) -> None:
     """The run ends by itself, with one sentence."""
-    patiently(lambda: not worker.runs, "the end of the run", 60)
+    patiently(lambda: not worker.runs, "the end of the run")
     out, err = worker.process.communicate()
     assert worker.process.returncode == code, err
     assert re.search(message, err), err
@@ -163,6 +163,7 @@ def test_a_server_out_of_memory_is_waited_for_and_said(workload: Workload) -> No
         server.config_set("maxmemory", 0)
     assert spent < 2000, f"{spent} commands in 3 s: it spins"
     length = workload.length("out")
+    workload.produce(2000)
     patiently(lambda: workload.length("out") > length, "going on")
     worker.process.send_signal(signal.SIGTERM)
     _, err = worker.process.communicate(timeout=HANGS_SECONDS)

@@ -337,7 +337,7 @@ class Workload:
 
         A fresh run that drains after them would take up whatever they had forgotten.
         """
-        patiently(lambda: self.settled() or not all(worker.runs for worker in workers), "the end of the work", 200)
+        patiently(lambda: self.settled() or not all(worker.runs for worker in workers), "the end of the work")
         left = self.pending()
         documents = [worker.stop() for worker in workers]
         assert left == 0

@@ -10,9 +10,11 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import pytest
 
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.errors import InvalidPipelineError, Problem
@@ -33,6 +35,7 @@ class PipelineFolder:
     """A folder that a pipeline lives in; `file` is its YAML."""
 
     path: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def file(self) -> Path:
@@ -95,10 +98,19 @@ class PipelineFolder:
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         """Start the command in this folder and go on."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*COMMAND, *arguments], cwd=self.path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env={**_clean_environment(), **environment},
         )  # fmt: skip
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what was started and still runs, because a test has failed: else it would slow down all that follow."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def output(self, name: str) -> list[dict[str, Any]]:
         """The records that a `jsonl` sink wrote."""
@@ -117,6 +129,23 @@ class Finished:
     def json(self) -> Any:
         """The one document on its stdout."""
         return json.loads(self.out)
+
+
+def line_of(process: subprocess.Popen[str], words: str, stream: IO[str] | None = None) -> str:
+    """The next line with these words on a command's stderr, or another `stream` of its; one that hangs is ended."""
+    lines: list[str] = []
+    hangs = threading.Timer(HANGS_SECONDS, process.kill)
+    hangs.start()
+    found = stream or process.stderr
+    assert found is not None
+    try:
+        for line in iter(found.readline, ""):
+            lines.append(line)
+            if words in line:
+                return line
+    finally:
+        hangs.cancel()
+    pytest.fail(f"it ended without a word of {words!r}, and said {lines}")
 
 
 class Running:

@@ -7,7 +7,9 @@ import logging
 import pytest
 import redis
 
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
+from tests.harness.servers import eventually
 
 FILE = """\
     pipeline: p
@@ -104,11 +106,9 @@ async def test_a_pipeline_that_is_destroyed_under_its_workers_ends_them_with_a_s
     changed(folder)
     worker = folder.start("run", "pipeline.yml", "--redis", url)
     try:
-        from tests.harness.servers import eventually
-
         eventually(lambda: redis_client.hlen("{p}:@workers"))
         folder.cli("destroy", "pipeline.yml", "--yes", "--redis", url)
-        _, err = worker.communicate(timeout=60)
+        _, err = worker.communicate(timeout=HANGS_SECONDS)
     finally:
         worker.kill()
     assert worker.returncode == 1

@@ -42,13 +42,11 @@ async def test_a_worker_reports_while_it_runs_and_takes_it_back_at_the_end(
         await until(lambda: redis_client.hlen("{p}:@workers") == 1)
         send(redis_client, 1, 2, 0)
 
-        async def told() -> Any:
-            (report,) = await read_reports(server.client, "{p}:@workers")
-            return report
-
-        deadline = time.monotonic() + HANGS_SECONDS
-        while (report := await told()).counters.stages["c"].read < 2:
+        deadline, report = time.monotonic() + HANGS_SECONDS, None
+        while report is None or report.counters.stages["c"].read < 2:
             assert time.monotonic() < deadline
+            # None where this process stood still for so long that its report is taken for that of one that is gone.
+            report = next(iter(await read_reports(server.client, "{p}:@workers")), None)
         assert report.counters.stages["a"].dead == 1
         assert report.counters.stages["a"].timings.batch.count >= 1
         assert report.age < HANGS_SECONDS
@@ -79,11 +77,11 @@ async def test_latency_is_known_from_end_to_end_of_a_record_a_second(
         await until(lambda: redis_client.xlen("{p}:v") == 199)
         await until(lambda: running.counters.stages["c"].timings.end_to_end.count >= 1)
         timings = running.counters.stages["c"].timings
-        assert 0 < timings.end_to_end.sum / timings.end_to_end.count < 30
+        assert 0 < timings.end_to_end.sum / timings.end_to_end.count < HANGS_SECONDS
         assert running.counters.stages["b"].timings.end_to_end.count == 0
     entries: Any = redis_client.xrange("{p}:v")
     stamped = [fields for _, fields in entries if b"ts" in fields]
-    assert 1 <= len(stamped) <= 10, "one record a second carries it, not all"
+    assert 1 <= len(stamped) <= 100, "one record a second carries it, not all"
     assert sorted(json.loads(fields[b"data"])["n"] for _, fields in entries) == list(range(1, 200))
 
 
@@ -110,7 +108,7 @@ async def test_a_backlog_without_consumers_and_entries_that_nobody_works_on_are_
     await until(old)
     snapshot = await looked(server, folder)
     assert (snapshot.stages["a"].pending, snapshot.stages["a"].consumers) == (1, 1)
-    assert "nobody works on it" in (alarming(topology.stages["a"], snapshot.stages["a"]) or "")
+    assert "no consumer works on it" in (alarming(topology.stages["a"], snapshot.stages["a"]) or "")
     drawn = picture(topology)
     put_on(drawn, snapshot, topology)
     node = next(node for node in drawn.nodes if node.id == "stage:a")

@@ -188,7 +188,7 @@ async def test_records_as_fields_are_read_and_written(
 
 async def test_an_unknown_stage_is_a_usage_error(folder: PipelineFolder, url: str) -> None:
     folder.pipeline("pipeline: p\nstages:\n  a: {read: stdin, to: s}\n")
-    with pytest.raises(UsageError, match="there is no stage 'x'; there are a"):
+    with pytest.raises(UsageError, match="unknown stage 'x'; the stages are a"):
         await folder.run(url, stages=("x",))
 
 

@@ -16,6 +16,7 @@ from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
 from papyra_flow.streams.groups.reading import GroupReader
 from papyra_flow.testing import drive
 from tests.faults.workload import patiently
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder, Running, until
 
 IN, REPLAY, LATER, OUT, PROBE = "{w}:in", "{w}:s@replay", "{w}:@later:s", "{w}:out", "{w}:@probe"
@@ -56,7 +57,7 @@ def put(plain_client: Any, form: str, *numbers: int) -> None:
 def make_due(plain_client: Any) -> None:
     """As if the time had come."""
     for member in plain_client.zrange(LATER, 0, -1):
-        plain_client.zadd(LATER, {member: 1})
+        plain_client.zadd(LATER, {member: 1}, xx=True)  # one that went on meanwhile must not come twice
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -122,7 +123,7 @@ def test_a_bounded_run_waits_and_says_what_for(folder: PipelineFolder, url: str,
     assert folder.cli("destroy", "pipeline.yml", "--redis", url, "--yes", code=None).code != 0
     assert "@later" not in folder.cli("plan", "pipeline.yml", "--redis", url).out
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=100)
+    out, err = running.communicate(timeout=HANGS_SECONDS)
     assert (running.returncode, json.loads(out)["outcome"]) == (0, "stopped")
     assert "1 record waits for another attempt, due in" in err
     assert "the next run goes on with it" in err
@@ -200,11 +201,11 @@ async def test_records_that_are_alike_all_wait(client: Client) -> None:
         await client.call("XADD", IN, "*", "data", b"{}")
     commit = Commit()
     for found in await read(client, IN):
-        commit.wait(found.id, 10_000_000, fields_to_wait(entry))
+        commit.wait(found.id, 3_600_000_000, fields_to_wait(entry))
     await committer(client).commit(commit)
     (found_,) = await waiting(client, [LATER])
     assert found_.records == 3
-    assert 9_000 < found_.first <= 10_000
+    assert 1000 * (3600 - HANGS_SECONDS) < found_.first <= 3_600_000
     assert await wake(client, [(LATER, REPLAY)]) == [(0, 3)]
 
 

@@ -21,13 +21,14 @@ def acl(
     set_: Set = None,
     json: Json = False,
     user: Annotated[
-        str | None, typer.Option("--user", metavar="NAME", help="The user's name (the pipeline's).", show_default=False)
+        str | None,
+        typer.Option("--user", metavar="NAME", help="The user's name; default: the pipeline's.", show_default=False),
     ] = None,
     operate: Annotated[
-        bool, typer.Option("--operate", help="Allow what the operator's verbs need, too: `status`, `reset`, `destroy`.")
+        bool, typer.Option("--operate", help="Also allow what operators need: `status`, `reset`, `destroy`.")
     ] = False,
 ) -> None:
-    """Print the ACL user that may do what the pipeline needs, and nothing else. No server is needed."""
+    """Print the ACL user that may do what the pipeline needs, and nothing else. Needs no server."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import load
     from papyra_flow.topology.acl import users

@@ -24,12 +24,15 @@ def bench(
     file: File,
     set_: Set = None,
     json: Json = False,
-    records: Annotated[int, typer.Option("--records", "-n", min=1, help="Records of each source.")] = 100_000,
-    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Share the work among so many.")] = 1,
+    records: Annotated[int, typer.Option("--records", "-n", min=1, help="Records to read from each source.")] = 100_000,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Number of worker processes.")] = 1,
     sample: Annotated[
         Path | None,
         typer.Option(
-            "--sample", metavar="FILE", help="JSON lines to repeat, in place of the sources' own.", show_default=False
+            "--sample",
+            metavar="FILE",
+            help="JSON lines to repeat, instead of what the sources read.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:

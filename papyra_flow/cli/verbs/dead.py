@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from papyra_flow.cli.consent import consent
+from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.options import File, Force, Json, OptionalStage, Redis, Set, Yes
 from papyra_flow.errors import UsageError
 from papyra_flow.escapes import visible, visible_lines
@@ -76,9 +76,9 @@ def list_(
 def _say_how_many(letters: list[DeadLetter], total: int, file: Path, *, whole: bool) -> None:
     """How many of how many were shown, and how to see the others."""
     if len(letters) == total:
-        print(f"{total:,} dead letters")
+        print(counted(total, "dead letter"))
         return
-    print(f"{len(letters):,} of {total:,} dead letters{'' if whole else ' match'}")
+    print(f"{len(letters):,} of {counted(total, 'dead letter')}{'' if whole else ' match'}")
     if len({letter.stage for letter in letters}) == 1:
         print(f"older: papyra-flow dead list {file} {letters[-1].stage} --before {letters[-1].id}")
     print(f"by error: papyra-flow dead list {file} --by-error")
@@ -156,7 +156,7 @@ def replay(
     """Put dead letters back into the stage that failed, each once; the next run tries them again."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
-    from papyra_flow.streams.admin.dead_letters import replay as put_back
+    from papyra_flow.operate.stages import replay_dead
 
     for one in id_ or ():
         _check_id(one, "--id")
@@ -167,12 +167,9 @@ def replay(
             ids = _ids(found, spec, id_, match)
             if not ids:
                 continue
-            if spec.replay is None:
-                raise UsageError(f"{spec.name!r} is only a source: its dead letters are input that is no record")
-            target = found.topology.streams[spec.replay].key
 
-            async def ask(server: Server, dead: str = spec.dead_key, to: str = target, ids: list[str] = ids) -> int:
-                return await put_back(server.client, dead, to, ids)
+            async def ask(server: Server, spec: StageSpec = spec, ids: list[str] = ids) -> int:
+                return await replay_dead(server, found.topology, spec, ids)
 
             chosen += len(ids)
             done[spec.name] = found.ask(ask)
@@ -180,10 +177,10 @@ def replay(
     if json:
         print_json({"replayed": done})
     else:
-        print(f"put back {replayed:,} records; `papyra-flow run` processes them")
+        print(f"put back {counted(replayed, 'record')}" + ("; `papyra-flow run` processes them" if replayed else ""))
     if replayed < chosen:
         print(
-            f"{chosen - replayed:,} dead letters were not put back: replayed or dropped meanwhile, "
+            f"not put back: {counted(chosen - replayed, 'dead letter')}, replayed or dropped meanwhile, "
             "not written by papyra-flow, or with more fields than a commit takes",
             file=sys.stderr,
         )
@@ -211,7 +208,7 @@ def drop(
         doomed = {spec.name: _ids(found, spec, id_, match) for spec in _stages(found, stage)}
         total = sum(map(len, doomed.values()))
         if total:
-            consent(f"Delete {total:,} dead letters for good", yes=yes, force=force, json=json)
+            consent(f"Delete {counted(total, 'dead letter')} for good", yes=yes, force=force, json=json)
         for name, ids in doomed.items():
 
             async def ask(server: Server, key: str = found.stage(name).dead_key, ids: list[str] = ids) -> int:
@@ -221,7 +218,7 @@ def drop(
     if json:
         print_json({"dropped": done})
     else:
-        print(f"deleted {sum(done.values()):,} dead letters")
+        print(f"deleted {counted(sum(done.values()), 'dead letter')}")
 
 
 def _stages(found: Session, stage: str | None) -> list[StageSpec]:

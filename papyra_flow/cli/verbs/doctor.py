@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
-    """Say what would go wrong and what to do about it: server, rights, keys, groups, pending entries, files."""
+    """Check for trouble before a run: server, rights, keys, groups, pending entries, files; say what to do about it."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
     from papyra_flow.operate.doctor import examine

@@ -32,18 +32,18 @@ def graph(
     format_: Annotated[str, typer.Option("--format", "-f", help=f"One of {', '.join(FORMATS)}.")] = "mermaid",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="OUT", help="A file instead of stdout.", show_default=False),
+        typer.Option("--output", "-o", metavar="OUT", help="Write to this file instead of stdout.", show_default=False),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
     live: Annotated[
-        bool, typer.Option("--live", help="Put lag, pending, rates and dead letters on it, from the server.")
+        bool, typer.Option("--live", help="Add lag, pending, rates and dead letters, from the server.")
     ] = False,
     template: Annotated[
         Path | None,
-        typer.Option("--template", metavar="FILE", help="A jinja2 template to draw by.", show_default=False),
+        typer.Option("--template", metavar="FILE", help="Draw with this jinja2 template.", show_default=False),
     ] = None,
 ) -> None:
-    """Draw the topology. No server is needed, unless --live asks it."""
+    """Draw the topology. Needs no server, except with --live."""
     import orjson
 
     from papyra_flow.cli.console import write_out
@@ -51,7 +51,7 @@ def graph(
 
     chosen = "json" if json else format_
     if chosen not in FORMATS:
-        raise UsageError(f"there is no format {chosen!r}; there are {', '.join(FORMATS)}")
+        raise UsageError(f"unknown format {chosen!r}; the formats are {', '.join(FORMATS)}")
     drawn = _live(file, redis, set_) if live else _still(file, redis, set_)
     if chosen == "json":
         text = orjson.dumps(drawn.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n"

@@ -1,4 +1,4 @@
-"""`groups`, `consumers` and `pending`: who reads what, how far, and what is in hand (XINFO GROUPS, ...)."""
+"""`groups`, `consumers` and `pending`: who reads what, how far, and what is pending (XINFO GROUPS, ...)."""
 
 from __future__ import annotations
 
@@ -95,10 +95,12 @@ def pending(
     stream: AnyStream = None,
     group: AnyGroup = None,
     consumer: Annotated[
-        str, typer.Option("--consumer", metavar="NAME", help="Only of this consumer.", show_default=False)
+        str, typer.Option("--consumer", metavar="NAME", help="Only entries of this consumer.", show_default=False)
     ] = "",
-    idle: Annotated[str, typer.Option("--idle", metavar="DURATION", help="Only if idle for so long, as 30s.")] = "0",
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="At the most so many.")] = 100,
+    idle: Annotated[
+        str, typer.Option("--idle", metavar="DURATION", help="Only entries idle for at least this long, such as 30s.")
+    ] = "0",
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Maximum entries to show.")] = 100,
 ) -> None:
     """Show pending entries, of a stage or of all: id, consumer, idle time, deliveries, as XPENDING does."""
     from papyra_flow.cli.console import print_json, print_table
@@ -138,7 +140,7 @@ def note_missing(found: Session, members: list[Membership]) -> None:
     for member in found.ask(lambda server: missing_groups(server.client, members), about=(m.key for m in members)):
         stream = found.stream(member.key)
         if stream is None or not stream.replay:  # that one is made together with the stage's own
-            print(f"there is no group {member.group!r} on {member.key}; `run` and `apply` create it", file=sys.stderr)
+            print(f"no group {member.group!r} on {member.key}; `run` and `apply` create it", file=sys.stderr)
 
 
 def members_of(

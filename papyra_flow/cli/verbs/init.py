@@ -54,16 +54,16 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to; made if it is not there.")] = Path(),
-    template: Annotated[str, typer.Option("--template", help=f"What to write: {', '.join(TEMPLATES)}.")] = "orders",
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Target folder; created if missing.")] = Path(),
+    template: Annotated[str, typer.Option("--template", help=f"Which pipeline: {', '.join(TEMPLATES)}.")] = "orders",
 ) -> None:
-    """Write a pipeline that runs. Files that are there already are never overwritten."""
+    """Write a small pipeline that runs. Existing files are never overwritten."""
     if template not in TEMPLATES:
         raise UsageError(f"unknown template {template!r}; the templates are {', '.join(TEMPLATES)}")
     wanted = TEMPLATES[template]
     there = [name for name in wanted.files if (folder / name).exists()]
     if there:
-        raise UsageError(f"{folder / there[0]} is there already; choose an empty folder")
+        raise UsageError(f"{folder / there[0]} already exists; choose an empty folder")
     try:
         for name, source in wanted.files.items():
             target = folder / name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from papyra_flow.cli.consent import consent
+from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
 from papyra_flow.escapes import visible
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
-    """Say what `run` would create, what is there that the file does not know, and what each link promises."""
+    """Show what `run` would create, what exists that the file does not mention, and what each link promises."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
 
@@ -39,7 +39,7 @@ def plan(file: File, redis: Redis = None, set_: Set = None, json: Json = False) 
 
 
 def apply(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
-    """Create every stream and group that is missing, in one round trip; again and again without harm."""
+    """Create missing streams and groups without running; safe to repeat."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
     from papyra_flow.runtime.process.run import apply_topology
@@ -54,7 +54,7 @@ def apply(file: File, redis: Redis = None, set_: Set = None, json: Json = False)
         for spec in created:
             print(f"created group {spec.group} on {spec.key}, starting at {spec.start}")
     else:
-        print("nothing to create: all is there")
+        print("nothing to create: everything exists")
 
 
 def destroy(
@@ -77,13 +77,20 @@ def destroy(
         workers = found.ask(lambda server: read_reports(server.client, keys.workers))
         if there.keys or there.groups:
             losing = _losing(there)
-            doing = f"Remove {len(there.keys)} keys, and {len(there.groups)} groups on streams of others"
+            what = counted(len(there.keys), "key")
+            if there.groups:
+                what += f", and {counted(len(there.groups), 'group')} on streams of others"
+            doing = f"Remove {what}"
             if workers:
-                doing += f" ({len(workers)} running workers will end with an error)"
+                doing += f" ({counted(len(workers), 'running worker')} will end with an error)"
             consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(lambda server: carry_out(server, there, tell=keys.destroyed if workers else ""))
     if json:
         print_json({"keys": there.keys, "groups": [asdict(spec) for spec in there.groups]})
+    elif there.keys or there.groups:
+        print(f"removed {what}; files stay")
+    else:
+        print("nothing to remove: the server has nothing of this pipeline")
 
 
 def _losing(there: There) -> str | None:

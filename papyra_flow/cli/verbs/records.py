@@ -39,7 +39,7 @@ def add(
     set_: Set = None,
     json: Json = False,
 ) -> None:
-    """Put records into a stream. A line that is no JSON object ends it, and says how many went in before."""
+    """Put records into a stream. Stops at the first line that is not a JSON object, and says how many were added."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
 
@@ -70,11 +70,11 @@ def tap(
         typer.Option("--from", metavar="ID|TIME", help="An entry id, or a time such as 2026-01-31T12:00."),
     ] = "0",
     count: Annotated[
-        int | None, typer.Option("--count", "-n", min=1, help="At the most so many.", show_default=False)
+        int | None, typer.Option("--count", "-n", min=1, help="Maximum entries to show.", show_default=False)
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new ones, until interrupted.")] = False,
 ) -> None:
-    """See a stream's records: one JSON line for each entry, with its id; an entry that is a table has `rows`."""
+    """Print a stream's records: one JSON line for each entry, with its id; an entry that is a table has `rows`."""
     from papyra_flow.cli.session import session
     from papyra_flow.cli.stream_position import entry_id
 

@@ -12,13 +12,14 @@ from papyra_flow.cli.options import File, Redis, Set
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="OUT", help="A file instead of stdout.", show_default=False)
+    Path | None,
+    typer.Option("--output", "-o", metavar="OUT", help="Write to this file instead of stdout.", show_default=False),
 ]
 
 
 @app.command()
 def grafana(file: File, redis: Redis = None, set_: Set = None, output: Output = None) -> None:
-    """A Grafana dashboard, as JSON to import: rates, backlogs, dead letters, durations and latencies by stage."""
+    """Print a Grafana dashboard, as JSON to import: rates, backlogs, dead letters, durations and latencies by stage."""
     import orjson
 
     from papyra_flow.cli.console import write_out
@@ -32,7 +33,7 @@ def grafana(file: File, redis: Redis = None, set_: Set = None, output: Output = 
 
 @app.command()
 def alerts(file: File, redis: Redis = None, set_: Set = None, output: Output = None) -> None:
-    """Alert rules for Prometheus, as YAML: dead letters, pending that grows, lag, stages without consumers."""
+    """Print alert rules for Prometheus, as YAML: dead letters, pending that grows, lag, stages without consumers."""
     import yaml
 
     from papyra_flow.cli.console import write_out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from papyra_flow.cli.consent import consent, counted
-from papyra_flow.cli.members import hand_over_all, on_purpose, readers
+from papyra_flow.cli.members import hand_over_all, move, write_off
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, StreamName, Yes
 from papyra_flow.cli.verbs.groups import duration, members_of
 from papyra_flow.errors import UsageError
@@ -37,16 +37,19 @@ def claim(
     stream: AnyStream = None,
     group: AnyGroup = None,
     consumer: Annotated[
-        str, typer.Option("--consumer", metavar="NAME", help="Only what this consumer has.", show_default=False)
+        str,
+        typer.Option("--consumer", metavar="NAME", help="Only entries pending for this consumer.", show_default=False),
     ] = "",
-    idle: Annotated[str, typer.Option("--idle", metavar="DURATION", help="Only what is idle for so long.")] = "0",
+    idle: Annotated[
+        str, typer.Option("--idle", metavar="DURATION", help="Only entries idle for at least this long.")
+    ] = "0",
     to: Annotated[
-        str | None, typer.Option("--to", metavar="NAME", help="Whom to give it to.", show_default=False)
+        str | None, typer.Option("--to", metavar="NAME", help="The consumer to hand them to.", show_default=False)
     ] = None,
     yes: Yes = False,
     force: Force = False,
 ) -> None:
-    """Take pending entries away from their consumers: for whoever claims next, or for one consumer (XCLAIM)."""
+    """Take pending entries from their consumers, for any other consumer or for one (XCLAIM)."""
     from papyra_flow.cli.session import session
 
     least = duration(idle, "--idle")
@@ -81,7 +84,7 @@ def ack(
 
     stage, ids = _shifted(stage, ids, group)
     if not ids:
-        raise UsageError("which entries? Say their ids, as `pending` shows them")
+        raise UsageError("no entry ids given; `pending` lists them")
     with session(file, redis, set_) as found:
         chosen = _chosen(found, members_of(found, stage, stream, group, needs_one=True), ids, "", 0.0)
         total = sum(len(entries) for _, entries in chosen)
@@ -90,12 +93,11 @@ def ack(
             consent(f"Acknowledge {counted(total)}", losing=losing, yes=yes, force=force, json=json)
 
         async def acknowledge_all(server: Server) -> int:
-            return sum(
-                [
-                    await on_purpose(server, found, [m], acknowledge(server.client, m, [entry.id for entry in entries]))
-                    for m, entries in chosen
-                ]
-            )
+            acked = 0
+            for m, entries in chosen:
+                acknowledging = acknowledge(server.client, m, [entry.id for entry in entries])
+                acked += await write_off(server, found, m.key, {m.group: len(entries)}, acknowledging)
+            return acked
 
         acked = found.ask(acknowledge_all, about=(m.key for m, _ in chosen))
     _say({"acked": acked}, f"acknowledged {counted(acked)}", json=json)
@@ -120,10 +122,12 @@ def delete(
         key = found.key_of(stream)
         unacked = found.ask(lambda server: upkeep.unacked_among(server.client, key, ids), about=(key,))
         consent(f"Delete {counted(len(ids))} of {key}", losing=_losing(unacked), yes=yes, force=force, json=json)
-        deleted = found.ask(
-            lambda server: on_purpose(server, found, readers(found, key), upkeep.delete(server.client, key, ids)),
-            about=(key,),
-        )
+
+        async def delete_them(server: Server) -> int:
+            losing = await upkeep.unacked_among(server.client, key, ids)
+            return await write_off(server, found, key, losing, upkeep.delete(server.client, key, ids))
+
+        deleted = found.ask(delete_them, about=(key,))
     _say({"deleted": deleted}, f"deleted {counted(deleted)} of {key}", json=json)
 
 
@@ -137,21 +141,23 @@ def trim(
     json: Json = False,
     before: Annotated[
         str | None,
-        typer.Option("--before", metavar="ID|TIME", help="What is older, acked or not.", show_default=False),
+        typer.Option(
+            "--before", metavar="ID|TIME", help="Trim entries older than this, acked or not.", show_default=False
+        ),
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option("--keep", metavar="N", min=0, help="All but the newest N, acked or not.", show_default=False),
+        typer.Option("--keep", metavar="N", min=0, help="Trim all but the newest N, acked or not.", show_default=False),
     ] = None,
     yes: Yes = False,
     force: Force = False,
 ) -> None:
-    """Trim what every group has acked; with --before or --keep what is older, acked or not (XTRIM)."""
+    """Trim what every group has acked; with --before or --keep, older entries, acked or not (XTRIM)."""
     from papyra_flow.cli.session import session
     from papyra_flow.streams.retention import trim_acked
 
     if (before is not None or keep is not None) and (stream is None or (before is not None and keep is not None)):
-        raise UsageError("--before or --keep, one of them, goes with a stream")
+        raise UsageError("--before and --keep need a stream, and exclude each other")
     with session(file, redis, set_) as found:
         if stream is None:
             keys = [spec.key for spec in found.topology.streams.values() if spec.readers and not spec.external]
@@ -162,7 +168,9 @@ def trim(
             return {key: await trim_acked(server.client, key, exact=True) for key in keys}
 
         if before is None and keep is None:
-            consent(f"Trim what all groups of {len(keys)} streams have acked", yes=yes, force=force, json=json)
+            consent(
+                f"Trim what all groups of {counted(len(keys), 'stream')} have acked", yes=yes, force=force, json=json
+            )
             done = found.ask(trim_all, about=keys)
         else:
             done = _trim_before(found, keys[0], _bound(found, keys[0], before, keep), yes=yes, force=force, json=json)
@@ -176,18 +184,19 @@ def _trim_before(found: Session, key: str, bound: str | None, *, yes: bool, forc
         return {key: 0}
     unacked = found.ask(lambda server: upkeep.unacked_before(server.client, key, bound), about=(key,))
     consent(f"Trim {key} before {bound}", losing=_losing(unacked), yes=yes, force=force, json=json)
-    groups = readers(found, key)
-    trimmed = found.ask(
-        lambda server: on_purpose(server, found, groups, upkeep.trim_before(server.client, key, bound)), about=(key,)
-    )
-    return {key: trimmed}
+
+    async def trim_them(server: Server) -> int:
+        losing = await upkeep.unacked_before(server.client, key, bound)
+        return await write_off(server, found, key, losing, upkeep.trim_before(server.client, key, bound))
+
+    return {key: found.ask(trim_them, about=(key,))}
 
 
 def reset(
     file: File,
     stage: OptionalStage = None,
     to: Annotated[
-        str, typer.Option("--to", metavar="earliest|latest|ID|TIME", help="Where to go on.", show_default=False)
+        str, typer.Option("--to", metavar="earliest|latest|ID|TIME", help="The new position.", show_default=False)
     ] = "",
     redis: Redis = None,
     set_: Set = None,
@@ -197,7 +206,7 @@ def reset(
     yes: Yes = False,
     force: Force = False,
 ) -> None:
-    """Have a stage go on from another place: again what it had, or past what it has not had (XGROUP SETID)."""
+    """Move a group's position: replay earlier entries or skip ahead (XGROUP SETID)."""
     from papyra_flow.cli.session import session
     from papyra_flow.cli.stream_position import entry_id
     from papyra_flow.streams.admin import repair as upkeep
@@ -213,24 +222,23 @@ def reset(
             return [await upkeep.weigh_move(server.client, member, target) for member in members]
 
         async def move_all(server: Server) -> None:
-            for move in moves:
-                moving = upkeep.move(server.client, move.member, move.to)
-                await on_purpose(server, found, [move.member], moving)
+            for one in moves:
+                await move(server, found, one.member, upkeep.move(server.client, one.member, one.to))
 
         moves = found.ask(weigh, about=(m.key for m in members))
-        skipped, again = sum(move.skipped for move in moves), sum(move.again for move in moves)
+        skipped, again = sum(one.skipped for one in moves), sum(one.again for one in moves)
         losing = f"{counted(skipped)} would be skipped and never processed" if skipped else None
-        doing = f"Move {members[0].group!r} to {to}: {counted(again)} come again, {skipped:,} are skipped"
+        doing = f"Move {members[0].group!r} to {to}, which replays {counted(again)} and skips {skipped:,}"
         consent(doing, losing=losing, yes=yes, force=force, json=json)
         found.ask(move_all, about=(m.key for m in members))
     document = [
-        {"stream": move.member.key, "group": move.member.group, "from": move.at, "to": move.to, "again": move.again,
-         "skipped": move.skipped, "pending": move.pending}
-        for move in moves
+        {"stream": one.member.key, "group": one.member.group, "from": one.at, "to": one.to, "again": one.again,
+         "skipped": one.skipped, "pending": one.pending}
+        for one in moves
     ]  # fmt: skip
     _say(
         document,
-        f"{counted(again)} come again, {skipped:,} are skipped; what is pending or waits for another attempt stays so",
+        f"replayed: {counted(again)}, skipped: {skipped:,}; what is pending or waits for another attempt stays so",
         json=json,
     )
 
@@ -259,7 +267,7 @@ def _chosen(
 
 
 def _shifted(stage: str | None, ids: list[str] | None, group: str | None) -> tuple[str | None, list[str] | None]:
-    """With `--group` there is no stage: what stands in its place is the first id."""
+    """With `--group` no stage is given: what stands in its place is the first id."""
     if group is not None and stage is not None:
         return None, [stage, *(ids or [])]
     return stage, ids
@@ -286,7 +294,7 @@ def _checked(ids: list[str]) -> None:
 
     for id_ in ids:
         if "-" not in id_ or not is_entry_id(id_):
-            raise UsageError(f"{id_!r} is no entry id such as 1700000000000-0")
+            raise UsageError(f"{id_!r} is not an entry id such as 1700000000000-0")
 
 
 def _say(document: object, words: str, *, json: bool) -> None:

@@ -36,32 +36,34 @@ def run(
         list[str] | None,
         typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False),
     ] = None,
-    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Share the work among so many.")] = 1,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Number of worker processes.")] = 1,
     drain: Annotated[
         bool | None,
         typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False),
     ] = None,
     consumer_name: Annotated[
         str | None,
-        typer.Option("--consumer-name", metavar="NAME", help="Instead of host and process id.", show_default=False),
+        typer.Option(
+            "--consumer-name", metavar="NAME", help="Consumer name, instead of host and process id.", show_default=False
+        ),
     ] = None,
     rewrite_aof: Annotated[
         str,
         typer.Option(
             "--rewrite-aof",
             metavar="SIZE",
-            help="Memory of a Redis up to which its append-only file is rewritten before the first commit after its "
-            "start; 0 for never.",
+            help="Rewrite a Redis server's append-only file before the first commit after its start if it uses no more "
+            "memory than this; 0 for never.",
         ),
     ] = "1GiB",
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch", help="Run until stopped, and follow edits of the file and of steps: affected stages start again."
+            "--watch", help="Run until stopped; restart affected stages when the file or its step functions change."
         ),
     ] = False,
 ) -> None:
-    """Plan, create what is missing, and run the workers until all is drained, or until stopped."""
+    """Run the pipeline: create what is missing, then work until all is drained, or until stopped."""
     import asyncio
 
     from papyra_flow.cli.session import session

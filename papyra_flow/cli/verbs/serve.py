@@ -27,7 +27,7 @@ def serve(
         str | None,
         typer.Option(
             "--token", envvar="PAPYRA_FLOW_TOKEN", show_default=False,
-            help="What visitors have to know; made up where the address is not this machine's alone.",
+            help="Token that visitors need; generated if the page is reachable from other machines.",
         ),
     ] = None,
     allow_actions: Annotated[

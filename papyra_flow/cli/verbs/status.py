@@ -25,7 +25,7 @@ def status(
     redis: Redis = None,
     set_: Set = None,
     json: Json = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again every second, until interrupted.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every second, until interrupted.")] = False,
 ) -> None:
     """Show each stage's group, backlog and dead letters, and each stream's size."""
     from papyra_flow.cli.console import print_json

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def run_tests(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Pipelines; without any, all with `tests:` here and in pipelines/."),
+        typer.Argument(metavar="[FILE]...", help="Pipeline files; default: all with `tests:` here and in pipelines/."),
     ] = None,
     json: Json = False,
     match: Annotated[
@@ -33,7 +33,7 @@ def run_tests(
         typer.Option("--match", metavar="TEXT", help="Only tests with this in their name.", show_default=False),
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="OUT", help="Write JUnit XML, too.", show_default=False)
+        Path | None, typer.Option("--junit", metavar="OUT", help="Also write JUnit XML.", show_default=False)
     ] = None,
 ) -> None:
     """Run pipelines' own tests: records in, records out, without a server."""

@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def top(file: File, redis: Redis = None, set_: Set = None) -> None:
-    """Watch stages, their backlogs, rates, latencies and errors; tap, pause, resume, claim, replay by a key."""
+    """Watch stages, their backlogs, rates, latencies and errors; keys to tap, pause, resume, claim and replay."""
     from papyra_flow.cli.session import session
     from papyra_flow.streams.connection.server import Server
     from papyra_flow.tui.screen import Top

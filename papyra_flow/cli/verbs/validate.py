@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from papyra_flow.cli.consent import counted
 from papyra_flow.cli.options import File, Json, Redis, Set
 from papyra_flow.errors import InvalidPipelineError
 
@@ -15,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def validate(file: File, redis: Redis = None, set_: Set = None, json: Json = False) -> None:
-    """Check the file: all errors at once, each with its place. No server is needed."""
+    """Check the file: all errors at once, each with its place. Needs no server."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import load
     from papyra_flow.topology.build import build_topology
@@ -32,7 +33,7 @@ def validate(file: File, redis: Redis = None, set_: Set = None, json: Json = Fal
         print_json([])
     else:
         streams = sum(not stream.internal for stream in topology.streams.values())
-        print(f"{file}: valid, {len(topology.stages)} stages and {streams} streams")
+        print(f"{file}: valid, {counted(len(topology.stages), 'stage')} and {counted(streams, 'stream')}")
 
 
 def schema() -> None:

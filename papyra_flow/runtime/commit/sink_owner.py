@@ -37,8 +37,10 @@ class SinkOwner:
 
         The lease comes first: from then on the checkpoint that it tells cannot be moved by anybody else. While we
         wait for the sink's lock somebody newer may have come and gone, so the lease is looked at once more before
-        anything is cut back. Raises FencedError.
+        anything is cut back. One that is still open is closed first: it would keep the lock from us for ever. Raises
+        FencedError.
         """
+        await self.close()
         stage, spec = self._stage, self._stage.spec
         if spec.exclusive:
             self._lease = await self._own()

@@ -86,7 +86,7 @@ class Audit:
         balance = await self._balance()
         self._name = balance.name
         for one, account in zip(self._inputs, balance.accounts, strict=True):
-            one.lost = account.lost - account.missing
+            one.lost = account.lost - account.untold
         self._compare(balance)
         await self._compare_outputs()
 
@@ -117,7 +117,7 @@ class Audit:
         await self._compare_outputs()
 
     async def _balance(self) -> Balance:
-        return await audit(self._client, self._ledger, [one.group for one in self._inputs])
+        return await audit(self._client, self._ledger, [one.group for one in self._inputs], telling=True)
 
     def _compare(self, balance: Balance) -> None:
         forgotten, self._name = balance.name != self._name, balance.name

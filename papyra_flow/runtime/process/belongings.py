@@ -45,7 +45,7 @@ class Belongings:
         """Put back what is not as it was, and say that a step of this stage did it; once for each thing."""
         found = [*self._descriptors(), *self._streams()]
         for number, handler in self._handlers.items():
-            if _handler_of(number) is not handler and handler is not None:
+            if _handler_of(number) != handler and handler is not None:
                 with suppress(ValueError):  # not in the main thread: then no step can have done it
                     signal.signal(number, handler)
                     found.append(f"took the handler of {signal.Signals(number).name}")

@@ -1,8 +1,7 @@
 """`run --watch`: a run that follows its files. What changed is checked, and the stages that it affects start again.
 
 Each stage has a worker of its own, in this process: the others go on meanwhile. A stage that is stopped commits what it
-has in hand and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why. What
-does not live here: how a worker stops and starts (`worker`).
+has in hand and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why.
 """
 
 from __future__ import annotations
@@ -65,6 +64,8 @@ class ReloadingRun:
         self._stopping = asyncio.Event()
         self._quarantining = asyncio.Lock()
         self._running: dict[str, _Running] = {}
+        self._not_taken_up: set[str] = set()
+        """What was changed by edits that were not valid: it is taken up with the first one that is."""
 
     @property
     def topology(self) -> Topology:
@@ -99,6 +100,7 @@ class ReloadingRun:
 
     async def _follow(self, changed: set[str]) -> None:
         """Take up what the files say now, if that can be run."""
+        changed = changed | self._not_taken_up
         try:
             with read_anew(self._topology.folder):
                 topology = await self._checked()
@@ -106,8 +108,9 @@ class ReloadingRun:
         except PapyraFlowError as exc:
             _log.warning("the edit is not taken up: what ran before goes on")
             self._tell(exc)
+            self._not_taken_up = changed
             return
-        self._topology = topology
+        self._topology, self._not_taken_up = topology, set()
         made_of = {stage.name: _made_of(topology, stage) for stage in topology.stages.values()}
         affected = [
             name

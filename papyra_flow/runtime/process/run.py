@@ -108,7 +108,7 @@ async def run_pipeline(
     """
     for name in options.stages or ():
         if name not in topology.stages:
-            raise UsageError(f"there is no stage {name!r}; there are {', '.join(topology.stages)}")
+            raise UsageError(f"unknown stage {name!r}; the stages are {', '.join(topology.stages)}")
     topology = replace(topology, redis=url)
     bind(pipeline=topology.pipeline)
     server = Server(url, key=topology.keys.applied, rewrite_below=options.rewrite_below)

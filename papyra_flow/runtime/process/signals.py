@@ -50,12 +50,14 @@ class Signals:
         self._end = end
         self._count = 0
         self._before: dict[int, object] = {}
-        self._over = threading.Event()
+        self._first, self._over = threading.Event(), threading.Event()
         self._main = threading.get_ident()
+        self._helper = threading.Thread(target=self._help, name="papyra-flow-signals", daemon=True)
         self.ended_by: int | None = None
         """The second signal's number, once it has come."""
 
     def __enter__(self) -> Self:
+        self._helper.start()
         self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
         for number in NUMBERS:
             catch_once(number)
@@ -64,6 +66,8 @@ class Signals:
 
     def __exit__(self, *exc: object) -> None:
         self._over.set()
+        self._first.set()
+        self._helper.join()
         for number, handler in self._before.items():
             if number != self.ended_by:  # that one is to end us, in whatever state we are
                 signal.signal(number, handler)  # type: ignore[arg-type]
@@ -77,8 +81,7 @@ class Signals:
             end_after(GRACE_SECONDS + SLACK_SECONDS, number)
         with suppress(RuntimeError):  # the loop is closed: it has ended already
             if self._count == 1:
-                threading.Thread(target=self._poke, name="papyra-flow-signals", daemon=True).start()
-                _log.warning("stopping: finishing in-flight batches; press Ctrl-C again to exit immediately")
+                self._first.set()
                 self._loop.call_soon_threadsafe(self._stop)
             elif self._count == 2:
                 self.ended_by = number
@@ -87,11 +90,15 @@ class Signals:
                 watchdog.daemon = True
                 watchdog.start()
 
-    def _poke(self) -> None:
-        """Wake the main thread now and then, so that it notices a signal.
+    def _help(self) -> None:
+        """What the handler must not do: it may have interrupted the log, or the start of a thread.
 
-        One that arrives while the handler of the one before returns into a lock is not noticed until the next.
+        And wake the main thread now and then, so that it notices a second signal: one that arrives while the handler
+        of the one before returns into a lock is not noticed until the next.
         """
+        self._first.wait()
+        if self._count:
+            _log.warning("stopping: finishing in-flight batches; press Ctrl-C again to exit immediately")
         while not self._over.wait(POKE_SECONDS):
             signal.pthread_kill(self._main, signal.SIGURG)
 

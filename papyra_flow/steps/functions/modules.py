@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -22,10 +22,18 @@ def modules_of(folder: Path) -> dict[str, ModuleType]:
 
 @contextmanager
 def read_anew(folder: Path) -> Iterator[None]:
-    """Import the folder's modules anew; if that fails, those that were there before are back."""
-    before = modules_of(folder)
-    for name in before:
+    """Import the folder's modules anew; if that fails, those that were there before are back.
+
+    From their source: Python takes compiled code for up to date if the source's size and second of change are the same,
+    which two quick edits may leave as they were.
+    """
+    before, writes_none = modules_of(folder), sys.dont_write_bytecode
+    for name, module in before.items():
         del sys.modules[name]
+        if (compiled := getattr(module, "__cached__", None)) is not None:
+            with suppress(OSError):
+                Path(compiled).unlink()
+    sys.dont_write_bytecode = True
     try:
         yield
     except BaseException:
@@ -33,3 +41,5 @@ def read_anew(folder: Path) -> Iterator[None]:
             del sys.modules[name]
         sys.modules.update(before)
         raise
+    finally:
+        sys.dont_write_bytecode = writes_none

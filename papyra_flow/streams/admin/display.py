@@ -25,7 +25,7 @@ def rows_in(data: bytes | None) -> list[Record] | None:
 
 
 def text_of(value: bytes) -> str:
-    """A field's value as text: a table as JSON, what is no UTF-8 with marks in its place."""
+    """A field's value as text: a table as JSON, bytes that are not UTF-8 with marks in their place."""
     rows = rows_in(value)
     return value.decode(errors="replace") if rows is None else shown_json(rows).decode()
 

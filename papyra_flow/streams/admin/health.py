@@ -1,7 +1,7 @@
 """What a server's settings mean for a pipeline's records: what may be lost there, and what to do about it.
 
 All of it is asked in one round trip. What CONFIG GET may not say (managed servers, a user without the right) is taken
-from INFO, and left out where that does not say it either: a right that is missing is no finding. What does not live
+from INFO, and left out where that does not say it either: a missing right is not a finding. What does not live
 here: whether a pipeline's keys and rights are in order (`papyra_flow.operate.doctor`).
 """
 

@@ -1,7 +1,6 @@
-"""Stages that somebody has paused: a hash `{pipeline}:@paused`, stage by stage, that every worker looks at.
+"""Paused stages: a hash `{pipeline}:@paused`, stage by stage, that every worker looks at.
 
-A paused stage commits what it has in hand and takes nothing more; nothing is lost by it, and its backlog grows. What
-does not live here: stopping to read (`papyra_flow.runtime.services.pauses`).
+A paused stage commits what it is processing and takes nothing more; nothing is lost, and its backlog grows.
 """
 
 from __future__ import annotations

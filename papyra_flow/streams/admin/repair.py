@@ -31,7 +31,7 @@ async def pending_of(
 ) -> list[Pending]:
     """Pending entries in order, of all consumers or one, idle for at least `idle` seconds.
 
-    None where there is no such group.
+    Empty if the group does not exist.
     """
     claimer = Claimer(client, key=member.key, group=member.group, consumer=consumer)
     found: list[Pending] = []
@@ -160,7 +160,7 @@ async def weigh_move(client: Client, member: Membership, to: str) -> Move:
     position = await _stream(client, member.key)
     group = position.groups.get(member.group)
     if group is None:
-        raise CommandRefusedError(f"there is no group {member.group!r} on {member.key}")
+        raise CommandRefusedError(f"group {member.group!r} does not exist on {member.key}")
     at, target = group.last_delivered, await last_generated(client, member.key) if to == "$" else to
     again = skipped = 0
     if parse_id(target) < parse_id(at):

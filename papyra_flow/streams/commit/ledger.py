@@ -2,12 +2,13 @@
 
 Each commit counts what it acks in the hash `{pipeline}:@ledger`. An audit compares that with how far the group is and
 what is pending for it: whatever is in neither was acked, deleted, trimmed or taken by others, and is lost for the
-pipeline. It is counted there once, whoever looks.
+pipeline. It is counted there once, whoever looks, and told by a run. What an operator takes on purpose is written off,
+as if it had been acked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import uuid4
@@ -22,12 +23,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A group's: whether it is there, entries it has still to do, and entries lost, in all and since the last audit."""
+    """A group's: whether it is there, entries still to do, entries lost in all, and those of them not told yet."""
 
     there: bool
     outstanding: int
     lost: int
-    missing: int
+    untold: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +39,44 @@ class Balance:
     accounts: list[Account]
 
 
-async def audit(client: Client, ledger: str, groups: Sequence[GroupSpec]) -> Balance:
-    """Balance these groups, in their order; what is missing is booked as lost."""
+async def audit(client: Client, ledger: str, groups: Sequence[GroupSpec], *, telling: bool) -> Balance:
+    """Balance these groups, in their order; what is missing is booked as lost, and as told if it is `telling`."""
     keys, names = [spec.key for spec in groups], [spec.group for spec in groups]
-    reply = await call_script(client, "audit", [ledger, *keys], [uuid4().hex, *names])
+    reply = await call_script(client, "audit", [ledger, *keys], [uuid4().hex, int(telling), *names])
     if not isinstance(reply, list):
         raise CommandRefusedError(f"the audit script answered {reply!r}")
     name, *accounts = reply
     return Balance(name.decode(), [Account(bool(there), *numbers) for there, *numbers in accounts])
 
 
-async def reopen(client: Client, ledger: str, groups: Iterable[GroupSpec]) -> None:
-    """Begin the balance of these groups again: they were created, or moved on purpose."""
+async def reopen(client: Client, ledger: str, groups: Sequence[GroupSpec]) -> None:
+    """Begin the balance of these groups again, here and now: they were created, or moved on purpose."""
     if fields := [f"base {spec.key} {spec.group}" for spec in groups]:
         await client.call("HDEL", ledger, *fields)
+        await audit(client, ledger, groups, telling=False)
 
 
-async def on_purpose(client: Client, ledger: str, groups: Sequence[GroupSpec], doing: Awaitable[T]) -> T:
-    """What an operator does, and was asked about: no audit finds it lost."""
+async def move(client: Client, ledger: str, groups: Sequence[GroupSpec], moving: Awaitable[T]) -> T:
+    """Have an operator move these groups: no audit finds lost what they skip, and the next one what was lost before."""
     if groups:
-        await audit(client, ledger, groups)
-    done = await doing
+        await audit(client, ledger, groups, telling=False)
+    done = await moving
     await reopen(client, ledger, groups)
     return done
+
+
+async def write_off(client: Client, ledger: str, taken: Mapping[GroupSpec, int], taking: Awaitable[T]) -> T:
+    """Have an operator take so many entries from these groups, who was asked about it: no audit finds them lost.
+
+    They are counted before they are gone, so that no audit in between does. Entries that were not delivered yet show in
+    the balance only when the group has passed them, so that it cannot begin again behind them.
+    """
+    if taken:
+        await audit(client, ledger, list(taken), telling=False)
+    for spec, count in taken.items():
+        if count:
+            await client.call("HINCRBY", ledger, f"acked {spec.key} {spec.group}", count)
+    return await taking
 
 
 async def losses(client: Client, ledger: str) -> dict[tuple[str, str], int]:

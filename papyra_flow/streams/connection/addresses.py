@@ -58,15 +58,15 @@ def redacted(url: str) -> str:
 def pool_of(url: str, key: str) -> ConnectionPool:
     """What makes connections to an address; of a cluster, to whichever node has the slot of `key`.
 
-    Raises UsageError for what is no address.
+    Raises UsageError for what is not one.
     """
     try:
         parts = _split(url)
     except ValueError as exc:
-        raise UsageError(f"{redacted(url)} is no address of a server: {exc}") from None
+        raise UsageError(f"{redacted(url)} is not a server address: {exc}") from None
     if parts.scheme not in SCHEMES:
         known = ", ".join(f"{known}://" for known in SCHEMES)
-        raise UsageError(f"{redacted(url)!r} is no address of a server: expected {known} or embedded")
+        raise UsageError(f"{redacted(url)!r} is not a server address: expected {known} or embedded")
     options: dict[str, Any] = {
         "protocol": 2,  # one shape of replies on every server
         "retry": Retry(NoBackoff(), 0),  # a repeated XADD writes twice
@@ -88,7 +88,7 @@ def pool_of(url: str, key: str) -> ConnectionPool:
             del options["socket_keepalive"]
         return ConnectionPool.from_url(url, **options)
     except (ValueError, TypeError) as exc:
-        raise UsageError(f"{redacted(url)!r} is no address of a server: {exc}") from exc
+        raise UsageError(f"{redacted(url)!r} is not a server address: {exc}") from exc
 
 
 def _split(url: str) -> SplitResult:

@@ -1,4 +1,4 @@
-"""One connection that many callers share, and that is made anew when it is lost.
+"""One connection that many callers share, and that is made again when it is lost.
 
 The connection is redis-py's (TLS, authentication, Sentinel included); packing is hiredis' own, which costs a tenth
 of what redis-py's command layer does. Nothing is ever sent twice here: whoever calls knows whether its command may
@@ -69,7 +69,7 @@ class Client:
     async def call(self, *arguments: Argument, timeout: float | None = None) -> Reply:
         """Send one command and return its raw reply.
 
-        Raises ServerUnreachableError when there is no connection to be had (the command was not sent),
+        Raises ServerUnreachableError when no connection can be made (the command was not sent),
         ConnectionLostError when it broke before the reply, other ServerErrors for error replies.
         """
         link = self._link
@@ -80,7 +80,7 @@ class Client:
         return await reply
 
     def begin(self, receiver: Receiver, *arguments: Argument, timeout: float) -> bool:
-        """Send one command now for somebody who gets its reply; False, and nothing done, if there is no connection."""
+        """Send one command now for a receiver that gets its reply; False, and nothing done, without a connection."""
         link = self._link
         if link is None or link.ended:
             return False
@@ -158,7 +158,7 @@ async def _asked(link: LiveConnection, command: Sequence[Argument], timeout: flo
 
 
 def _not_let_in(exc: Exception, *, again: bool) -> ServerError | OpenFilesError:
-    """Why there is no connection: redis-py wraps what the server answered to AUTH and the like."""
+    """Why no connection could be made: redis-py wraps what the server answered to AUTH and the like."""
     causes = (exc, exc.__cause__, exc.__context__)
     if any(isinstance(e, OSError) and e.errno in {errno.EMFILE, errno.ENFILE} for e in causes):
         return OpenFilesError()

@@ -75,7 +75,7 @@ class Owner:
                 await connection.disconnect(nowait=True)
 
     def _note(self, ranges: object, asked: Address) -> Address | None:
-        """The slot's node, if somebody has it; from now on the nodes that there are now are asked, and the seeds."""
+        """The slot's node, if one has it; from now on the nodes that there are now are asked, and the seeds."""
         owner: Address | None = None
         there: dict[Address, None] = dict.fromkeys(self._seeds)
         for first, last, *nodes in ranges if isinstance(ranges, list) else ():

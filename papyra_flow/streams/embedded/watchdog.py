@@ -18,7 +18,7 @@ from papyra_flow.errors import EmbeddedServerError
 
 OFTEN = 3
 OFTEN_SECONDS = 30.0
-"""A server that ends more than `OFTEN` times in so many seconds would end again: it is left alone."""
+"""A server that ends more than `OFTEN` times in this many seconds would end again: it is left alone."""
 
 LOOK_SECONDS = 1.0
 

@@ -2,7 +2,7 @@
 
 XAUTOCLAIM (https://redis.io/docs/latest/commands/xautoclaim/) looks at 10 x COUNT entries a call, so its cursor
 is carried on. It is called with JUSTID: entries become ours without their delivery count rising; that happens
-when they are really taken in hand (`take`), so that the count says how often an entry was tried, also across
+when they are really taken (`take`), so that the count says how often an entry was tried, also across
 crashes.
 """
 
@@ -44,7 +44,7 @@ class Claimer:
         self._consumer = consumer
         self._cursor: bytes = b"0-0"
         self.deleted = 0
-        """Entries found pending but deleted from the stream by somebody: they are lost, and counted."""
+        """Entries found pending but deleted from the stream by others: they are lost, and counted."""
 
     async def claim(self, idle: float, *, count: int = 100) -> list[bytes]:
         """Make up to `count` entries ours that have been idle for `idle` seconds; returns their ids.
@@ -99,7 +99,7 @@ class Claimer:
         }
 
     async def take(self, ids: Sequence[bytes]) -> list[Entry]:
-        """Take entries in hand: read them and raise their delivery count (XCLAIM).
+        """Take entries: read them and raise their delivery count (XCLAIM).
 
         An entry that is not pending any more, or was deleted, is not among them.
         """
@@ -122,7 +122,7 @@ class Claimer:
         return {reply[0][0]: reply[0][3] for reply in replies if isinstance(reply, list) and reply}
 
     async def refresh(self, ids: Sequence[bytes]) -> None:
-        """Say that these entries are still being worked on: their idle time starts anew, their count stays."""
+        """Say that these entries are still being worked on: their idle time starts again, their count stays."""
         if ids:
             await self._client.call("XCLAIM", self.key, self._group, self._consumer, 0, *ids, "JUSTID")
 

@@ -84,7 +84,7 @@ async def count_slice(client: Client, key: str, after: str, at_most: int) -> tup
 async def counted(client: Client, positions: StreamsSnapshot, *, once: bool = False) -> StreamsSnapshot:
     """The positions with those lags counted that the server does not know, or may be wrong about, in a few slices.
 
-    `once`: this is no look that comes again and again, so that large entries do not keep it from counting.
+    `once`: this look is not repeated every second, so large entries do not keep it from counting.
     """
     doubtful = [s for s in positions.streams.values() if any(group.lag for group in s.groups.values())]
     if not doubtful:

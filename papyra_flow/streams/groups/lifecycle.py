@@ -33,7 +33,7 @@ class ConsumerInfo:
 
 
 async def consumers_of(client: Client, key: str, group: str) -> list[ConsumerInfo]:
-    """XINFO CONSUMERS (https://redis.io/docs/latest/commands/xinfo-consumers/); none where there is no such group."""
+    """XINFO CONSUMERS (https://redis.io/docs/latest/commands/xinfo-consumers/); empty if the group does not exist."""
     try:
         reply = await client.call("XINFO", "CONSUMERS", key, group)
     except CommandRefusedError as exc:
@@ -49,7 +49,7 @@ async def consumers_of(client: Client, key: str, group: str) -> list[ConsumerInf
 async def create_groups(client: Client, groups: Sequence[GroupSpec], *, marker: str) -> list[GroupSpec]:
     """Create what is missing, in one round trip; returns the groups that were not there before.
 
-    `marker` is a key that is set with them: where it is and a group is not, somebody destroyed the group.
+    `marker` is a key that is set with them: where it exists and a group does not, the group was destroyed.
 
     Raises the first ServerError that is not BUSYGROUP, e.g. WrongKeyTypeError, after all have been tried.
     """
@@ -62,7 +62,7 @@ async def create_groups(client: Client, groups: Sequence[GroupSpec], *, marker: 
 
 
 async def destroy_groups(client: Client, groups: Sequence[GroupSpec]) -> None:
-    """Remove groups, in one round trip; one that is not there, or whose stream is not, is no error."""
+    """Remove groups, in one round trip; one that is not there, or whose stream is not, is passed over."""
     replies = await client.call_many([("XGROUP", "DESTROY", spec.key, spec.group) for spec in groups])
     _raise_first(replies, unless="requires the key to exist")
 

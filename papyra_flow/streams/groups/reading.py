@@ -2,7 +2,7 @@
 
 XREADGROUP (https://redis.io/docs/latest/commands/xreadgroup/) blocks on a connection of its own; stopping it
 is CLIENT UNBLOCK (https://redis.io/docs/latest/commands/client-unblock/) from another one, so that no entry is
-delivered to a connection that nobody reads any more.
+delivered to a connection that is read no more.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GroupReader:
         return batches_of(await self._client.call(*self._read(count, block), timeout=block + PATIENCE_SECONDS))
 
     def begin(self, receiver: Receiver, count: int, *, block: float) -> bool:
-        """Send such a read now for somebody who gets its reply; False, and nothing done, if there is no connection."""
+        """Send such a read now for a receiver that gets its reply; False, and nothing done, without a connection."""
         return self._is_known() and self._client.begin(
             receiver, *self._read(count, block), timeout=block + PATIENCE_SECONDS
         )

@@ -2,7 +2,7 @@
 -- Take a lease: become the one owner of a source or sink, and fence off whoever owned it before.
 -- KEYS  1 the lease's hash    ARGV  1 owner   2 'take' or 'wait'   3 seconds after which a silent owner is gone
 --       4 a beat that the caller has seen to stand still for so long by its own clock, or ''
--- Returns {epoch, or 0 if somebody else holds it; checkpoint; commits; done; records; the owner's last beat}.
+-- Returns {epoch, or 0 if another owner holds it; checkpoint; commits; done; records; the owner's last beat}.
 
 local lease, now = KEYS[1], tonumber(redis.call('TIME')[1])
 local held = redis.call('HMGET', lease, 'owner', 'beat', 'checkpoint', 'commits', 'done', 'records')

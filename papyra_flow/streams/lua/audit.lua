@@ -1,8 +1,9 @@
 #!lua
 -- The ledger's balance: what a group was given is acked by commits, pending, or lost.
 -- All of it at one moment: between two commands a commit could move an entry from one side to the other.
--- KEYS  1 the ledger's hash   2... streams, one for each group    ARGV  1 a name for a new ledger   2... groups
--- Returns {the ledger's name, then for each group {found, outstanding, lost so far, lost since the last audit}}.
+-- KEYS  1 the ledger's hash   2... streams, one for each group
+-- ARGV  1 a name for a new ledger   2 '1' if what is found will be told   3... groups
+-- Returns {the ledger's name, then for each group {found, outstanding, lost so far, of that not told yet}}.
 
 local ledger = KEYS[1]
 local name = redis.call('HGET', ledger, 'born')
@@ -42,10 +43,11 @@ end
 
 local result = {name}
 for k = 2, #KEYS do
-  local key, of = KEYS[k], KEYS[k] .. ' ' .. ARGV[k]
-  local group = group_of(key, ARGV[k])
-  local facts = redis.call('HMGET', ledger, 'acked ' .. of, 'base ' .. of, 'lost ' .. of)
-  local missing, outstanding = 0, 0
+  local key, of = KEYS[k], KEYS[k] .. ' ' .. ARGV[k + 1]
+  local group = group_of(key, ARGV[k + 1])
+  local facts = redis.call('HMGET', ledger, 'acked ' .. of, 'base ' .. of, 'lost ' .. of, 'told ' .. of)
+  local lost, missing, outstanding = tonumber(facts[3]) or 0, 0, 0
+  local told = tonumber(facts[4]) or lost -- it is kept only while it is another number
   if group then
     local length, at, all = redis.call('XLEN', key), position(key, group)
     outstanding = group['pending'] + (all and 0 or math.min(group['lag'] or length, length))
@@ -53,13 +55,19 @@ for k = 2, #KEYS do
       local balance = at - group['pending'] - (tonumber(facts[1]) or 0)
       local base = tonumber(facts[2]) or balance
       missing = math.max(0, balance - base)
-      -- Where the group was moved back the balance falls; in the middle of a stream it may be too low for a while.
-      if not facts[2] or missing > 0 or (all and balance < base) then
+      -- Where the group was moved back the balance falls; in the middle of a stream it may be too low for a while, and
+      -- while entries are pending that were written off.
+      if not facts[2] or missing > 0 or (all and group['pending'] == 0 and balance < base) then
         redis.call('HSET', ledger, 'base ' .. of, string.format('%.0f', balance))
       end
       if missing > 0 then redis.call('HINCRBY', ledger, 'lost ' .. of, string.format('%.0f', missing)) end
     end
   end
-  result[#result + 1] = {group and 1 or 0, outstanding, (tonumber(facts[3]) or 0) + missing, missing}
+  if ARGV[2] == '1' then
+    if facts[4] then redis.call('HDEL', ledger, 'told ' .. of) end
+  elseif missing > 0 and not facts[4] then
+    redis.call('HSET', ledger, 'told ' .. of, string.format('%.0f', lost))
+  end
+  result[#result + 1] = {group and 1 or 0, outstanding, lost + missing, lost + missing - told}
 end
 return result

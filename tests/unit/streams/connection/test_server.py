@@ -54,7 +54,7 @@ def test_a_shown_address_has_no_password(url: str, shown: str) -> None:
     ],
 )
 def test_what_is_no_address_is_a_usage_error(url: str) -> None:
-    with pytest.raises(UsageError, match="is no address of a server"):
+    with pytest.raises(UsageError, match="is not a server address"):
         Server(url)
 
 
