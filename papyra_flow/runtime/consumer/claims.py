@@ -1,6 +1,6 @@
 """The feed of entries that lost their consumer: its own after a lost reply, and those of the gone.
 
-Own pending entries that are not in hand were delivered by a reply that never arrived. Consumers that were
+Its own pending entries that it does not hold were delivered by a reply that never arrived. Consumers that were
 processes of this host and do not run any more are known to be gone; of all others the claim time decides.
 """
 
@@ -57,11 +57,11 @@ class Claims:
     # -- as a feed --------------------------------------------------------------------------------------------
 
     def due_at(self, now: float) -> float:
-        """At once while there are suspects, else with the next look for idle entries."""
+        """At once while there are quarantined entries, else with the next look for idle entries."""
         return now if self._quarantine else self._next_look
 
     async def take(self) -> list[Batch]:
-        """The next suspects, when it is our turn; where none were known, after a look for some."""
+        """The next quarantined entries, when it is this consumer's turn; looks for some where none are known."""
         keep_trying, context = self._stage.retry_policy.keep_trying, self._stage.context
         if not self._quarantine:
             await keep_trying(self._look)
@@ -76,7 +76,7 @@ class Claims:
         return []
 
     def forget(self) -> None:
-        """Forget all suspects."""
+        """Forget all quarantined entries."""
         self._quarantine.clear()
 
     async def close(self) -> None:
@@ -87,7 +87,7 @@ class Claims:
         await self._claim_idle(self._stage.spec.settings.claim_after)
 
     async def _next_entries(self) -> list[Entry]:
-        """The next suspects, taken in hand; entries that somebody has acked meanwhile are not among them.
+        """The next quarantined entries, delivered once more; those that were acknowledged meanwhile are not among them.
 
         Raises ServerErrors, and then they wait as before.
         """
@@ -105,10 +105,10 @@ class Claims:
     # -- finding them -----------------------------------------------------------------------------------------
 
     async def adopt_own(self) -> None:
-        """Take up what is pending for this very consumer and not in hand."""
+        """Take up what is pending for this very consumer, and not held by it."""
         start = "-"
         while found := await self._claimer.pending(1000, start=start):
-            self._suspect((p.id, p.deliveries) for p in found if not self._held.has(p.id))
+            self._hold((p.id, p.deliveries) for p in found if not self._held.has(p.id))
             start = "(" + found[-1].id.decode()
 
     async def take_from_gone(self) -> None:
@@ -125,7 +125,7 @@ class Claims:
         first = await self._claimer.first_pending([other.name for other in others if other.pending])
         for name in self._unaging.look(first, asyncio.get_running_loop().time()):
             _log.warning(
-                "%s: entries of %s do not grow older, the server's clock must have gone back; taking them over",
+                "%s: entries of %s do not grow older, the server's clock must have gone back; claiming them",
                 self._stage.name, name,
             )  # fmt: skip
             start = "-"
@@ -174,9 +174,9 @@ class Claims:
         return [(id_, counts[id_]) for id_ in ids if id_ in counts]
 
     def _claimed(self, entries: list[tuple[bytes, int]]) -> None:
-        self._stage.counters.claimed += self._suspect(entries)
+        self._stage.counters.claimed += self._hold(entries)
 
-    def _suspect(self, entries: Iterable[tuple[bytes, int]]) -> int:
+    def _hold(self, entries: Iterable[tuple[bytes, int]]) -> int:
         found = list(entries)
         self._held.add(id_ for id_, _ in found)
         return self._quarantine.add(found)

@@ -44,7 +44,7 @@ class Consumer:
 
     @property
     def at_rest(self) -> bool:
-        """Whether it has nothing in hand, and waits for new entries or stands by."""
+        """Whether it has nothing in flight, and waits for new entries or stands by."""
         waits = self._resting and self._reader.idle and self._commits.idle
         return waits or (self._owner is not None and self._owner.standing_by)
 
@@ -148,7 +148,7 @@ class Consumer:
                 await self._owner.close()
 
     async def stop(self) -> None:
-        """Finish the batch in hand, commit it, and return from `run`."""
+        """Finish the batch in flight, commit it, and return from `run`."""
         self._told_to_stop = True
         self._wakeup.ring()
         await self._reader.stop()

@@ -1,4 +1,4 @@
-"""The feed of new entries: read ahead as far as `max_pending` allows, and in hand until committed."""
+"""The feed of new entries: read ahead as far as `max_pending` allows, and held until committed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Prefetch:
         wakeup: Wakeup,
         lost: Callable[[], Awaitable[None]],
     ) -> None:
-        """`held` is what is in hand, stream by stream; all of it counts as pending."""
+        """`held` is what is in flight, stream by stream; all of it counts as pending."""
         spec, context = stage.spec, stage.context
         self._stage = stage
         self._wakeup = wakeup
@@ -80,13 +80,13 @@ class Prefetch:
         self._reading = False
         if isinstance(arrived, BaseException):
             raise arrived
-        # Fewer than asked for: nothing waits there, and what is in hand should not wait for the next read's way out.
+        # Fewer than asked for: nothing waits there, and these should not wait for the next read to go out.
         if sum(map(len, arrived)) >= self._asked:
             self.read_ahead()
         return arrived
 
     def forget(self) -> None:
-        """What was in hand is not ours any more."""
+        """What was in flight is not this consumer's any more."""
         if self._arrived is not None:
             self._reading, self._arrived = False, None
         for stream in self._stage.outputs:
@@ -150,7 +150,7 @@ class Prefetch:
         self._accept(batches_of(reply))
 
     def set_exception(self, exc: BaseException, /) -> None:
-        """Such a read failed: try again with patience, which finds out what it means."""
+        """Such a read failed: read again under the retry policy, which finds out what it means."""
         if self._stopped:
             self._accept([])
         else:

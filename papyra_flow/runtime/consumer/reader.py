@@ -49,13 +49,13 @@ class Reader(Protocol):
         """Begin a read as soon as what goes out now has gone out, unless there is one; whether it does so."""
 
     def committed(self, batch: Batch, again: Sequence[tuple[Entry, float]]) -> None:
-        """A batch is out of hand, except for entries that are to be tried again after a wait each."""
+        """A batch is done, except for entries that are to be tried again after a wait each."""
 
     def settled(self) -> None:
         """All that was given out with care is committed, or given up."""
 
     def forget(self) -> None:
-        """What was in hand is not this consumer's any more."""
+        """What was in flight is not this consumer's any more."""
 
     async def stop(self) -> None:
         """End the read that is under way; nothing is delivered after that."""

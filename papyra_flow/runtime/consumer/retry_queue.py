@@ -18,7 +18,7 @@ from papyra_flow.streams.groups.claims import Claimer
 
 
 class RetryQueue:
-    """A consumer's retries; their entries stay pending for it, and in hand."""
+    """A consumer's retries; their entries stay pending for it, and held by it."""
 
     def __init__(self, stage: StageRuntime, claimers: Mapping[str, Claimer], held: Mapping[str, Held]) -> None:
         self._stage = stage
@@ -41,7 +41,7 @@ class RetryQueue:
         return self._waiting[0][0] if self._waiting else math.inf
 
     async def take(self) -> list[Batch]:
-        """Those that are due, taken in hand again, which counts the attempt on the server."""
+        """Those that are due, delivered once more, which counts the attempt on the server."""
         entries = await self._stage.retry_policy.keep_trying(self._take_due)
         return apart(entries, self._stage.spec.settings.attempts)
 

@@ -25,7 +25,7 @@ class SharedReader:
     def __init__(
         self, stage: StageRuntime, consumer: str, wakeup: Wakeup, before_look: Callable[[], Awaitable[None]]
     ) -> None:
-        """`wakeup` is rung when entries have come; `before_look` is awaited before each look for idle entries."""
+        """`wakeup` is set off when entries have come; `before_look` is awaited before each look for idle entries."""
         spec, context = stage.spec, stage.context
         self._stage = stage
         self._consumer = consumer
@@ -57,7 +57,7 @@ class SharedReader:
 
     @property
     def careful(self) -> bool:
-        """As `Reader.careful`: whether suspects are in hand."""
+        """As `Reader.careful`: whether a quarantined batch is in flight."""
         return self._turn.ours
 
     async def start(self) -> None:

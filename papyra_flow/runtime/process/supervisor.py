@@ -129,8 +129,8 @@ class Supervisor:
     def _after(self, child: _Child) -> None:
         """A child is gone: done, failed, or dead before its time.
 
-        A record may end its process several times before it is known as a killer (`suspects`), so deaths are borne
-        with patience; but not without an end.
+        A record may end its process several times before it is known as a killer (`quarantine`), so deaths are
+        tolerated; but not without an end.
         """
         child.process.join()
         if child.error is not None:
@@ -185,7 +185,7 @@ class Supervisor:
         self.counters.stages.update(total.stages)
 
     async def _end_all(self) -> None:
-        """End children that still run: politely first, because somebody else may have failed."""
+        """End children that still run: politely first, because another may have failed."""
         self.stop()
         for child in self._children.values():
             await asyncio.to_thread(child.process.join, 5)
@@ -248,7 +248,7 @@ async def _child(
         try:
             pipe.recv()
         except (EOFError, OSError):
-            loop.remove_reader(pipe.fileno())  # the parent is gone: end in an orderly way, nobody will tell us
+            loop.remove_reader(pipe.fileno())  # the parent is gone: end in an orderly way, no one else will say so
         worker.stop()
 
     async def report() -> None:

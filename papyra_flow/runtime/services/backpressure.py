@@ -1,4 +1,4 @@
-"""Backpressure: nobody writes to a stream whose slowest reader is `max_backlog` behind.
+"""Backpressure: no stage writes to a stream whose slowest reader is `max_backlog` behind.
 
 Asking the server before each batch would cost more than it brings: one look grants as many records as half of
 what is free, and only when those are spent is there another look. What was read and is not committed yet counts as
@@ -73,7 +73,7 @@ class Gate:
         self._reserved += records
 
     def spend(self, records: int, reserved: int = 0) -> None:
-        """Records were written, for which so many had been reserved."""
+        """Records were written, for which `reserved` had been set aside."""
         self._granted += reserved - records
         self._reserved -= reserved
         if reserved > records:
@@ -111,7 +111,7 @@ class Gates:
                 gate.reserve(records)
 
     def spend(self, stream: str, records: int, reserved: int = 0) -> None:
-        """Records were written to a stream, for which so many had been reserved."""
+        """Records were written to a stream, for which `reserved` had been set aside."""
         if gate := self._gates.get(stream):
             gate.spend(records, reserved)
 

@@ -206,3 +206,24 @@ async def test_what_was_committed_by_another_is_counted_and_not_forwarded(stage:
         await until(lambda: len(stage.arrived) == 9)
         assert running.counters.stages["a"].stale == 1
     assert stage.memory.do("XLEN", OUT) == 9
+
+
+async def test_what_is_due_comes_before_what_others_left_and_that_before_what_is_new(
+    folder: PipelineFolder, memory: MemoryServer
+) -> None:
+    stage = OneStage(folder, memory, "claim_after: 10s, retry: {backoff: 5s..5s}")
+    async with stage.start() as running:
+        stage.step.bad.add(0)
+        stage.put(0)
+        await until(lambda: running.counters.stages["a"].retried)
+        stage.step.bad.clear()
+        go_on = stage.stop_steps()
+        stage.put(1)
+        await until(lambda: stage.step.batches[-1] == [1])
+        stage.put(2)
+        stage.deliver("elsewhere.7.a.0", 1, idle=100)
+        stage.put(3)
+        await asyncio.sleep(60)
+        go_on.set()
+        await until(lambda: len(stage.arrived) == 4)
+    assert stage.arrived == [1, 0, 2, 3]
