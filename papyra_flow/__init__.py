@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SetupError,
         TransientError,
     )
+    from papyra_flow.pipeline import Pipeline
     from papyra_flow.records.entries import Record
     from papyra_flow.spec.components import SetupContext
     from papyra_flow.steps.context import Context
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from papyra_flow.testing.driver import Driver, drive
 
 __all__ = [  # noqa: RUF022 - grouped by who needs them
+    # pipelines in Python
+    "Pipeline",
     # step functions
     "Context",
     "Dead",
@@ -70,6 +73,7 @@ _PLACES = {
         "ConfigurationError", "ConnectorError", "Dead", "InvalidPipelineError", "PapyraFlowError", "RecordError",
         "RecordsError", "Retry", "SetupError", "TransientError",
     ),
+    "pipeline": ("Pipeline",),
     "records.entries": ("Record",),
     "spec.components": ("SetupContext",),
     "steps.context": ("Context",),

@@ -18,11 +18,14 @@ EXIT_SERVER = 4
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a pipeline file, and where: `line` and `column` count from 1."""
+    """One thing that is wrong with a pipeline, and where: `line` and `column` count from 1.
+
+    Of a pipeline that stands in no file they are None, and `file` names its part: `pipeline 'shop', stage 'price'`.
+    """
 
     file: str
-    line: int
-    column: int
+    line: int | None
+    column: int | None
     code: str
     message: str
     hint: str | None = None
@@ -30,7 +33,17 @@ class Problem:
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+        return f"{self.place}: {self.message}{hint}"
+
+    @property
+    def place(self) -> str:
+        """Where it is: `file:line:column`, or the name of the part."""
+        return self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """What problems are sorted by: their places in the file; without one they stay as they were found."""
+        return ("", 0, 0) if self.line is None else (self.file, self.line, self.column or 0)
 
 
 class PapyraFlowError(Exception):
@@ -51,7 +64,7 @@ class InvalidPipelineError(PapyraFlowError):
     exit_code = EXIT_USAGE
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda p: (p.file, p.line, p.column))
+        self.problems = sorted(problems, key=lambda problem: problem.order)
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -143,6 +156,10 @@ class RecordsError(ConnectorError):
 
 class SetupError(PapyraFlowError):
     """The `setup` of a step failed when its stage started: the run ends at once. Since 0.2."""
+
+
+class OutputError(PapyraFlowError):
+    """What a verb prints cannot be written: standard output is closed, or on a full disk."""
 
 
 class OpenFilesError(PapyraFlowError):

@@ -17,6 +17,7 @@ from types import ModuleType
 
 from papyra_flow.error_text import error_of
 from papyra_flow.spec.components import WORDS, Component, flaw
+from papyra_flow.spec.modules import importing_from
 
 REFERENCE = re.compile(r"^([^:]*\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*$")
 
@@ -33,10 +34,9 @@ def is_reference(text: str) -> bool:
 def load_beside(reference: str, group: str, folder: Path) -> type[Component]:
     """The class; raises NotUsableError with one sentence for what cannot be found, imported or used."""
     place, _, name = reference.rpartition(":")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
     try:
-        module = _file(place, folder) if place.endswith(".py") else _module(place, folder)
+        with importing_from(folder):
+            module = _file(place, folder) if place.endswith(".py") else _module(place, folder)
     except (KeyboardInterrupt, NotUsableError):
         raise
     except BaseException as exc:
@@ -83,7 +83,6 @@ def _file(place: str, folder: Path) -> ModuleType:
 
 
 def _module(place: str, folder: Path) -> ModuleType:
-    importlib.invalidate_caches()
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as exc:

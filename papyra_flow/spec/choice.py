@@ -77,6 +77,9 @@ class OneOf:
         self, raw: object, inner: core_schema.ValidatorFunctionWrapHandler, info: core_schema.ValidationInfo
     ) -> object:
         if isinstance(raw, Component):
+            if raw.kind != WORDS[self.group]:
+                told = f"{type(raw).__name__} is a {raw.kind}, not a {WORDS[self.group]}"
+                raise PydanticCustomError("component_form", "{told}", {"told": told})
             return raw
         if not isinstance(raw, str | Mapping) or (reference := _reference(raw)) is None:
             return inner(self.normalise(raw))
@@ -101,6 +104,8 @@ class OneOf:
         named = [key for key in raw if key in known]
         if not named:
             self._refuse_unknown(str(next(iter(raw))), word)
+        if len(named) > 1:  # `{run: ..., batch: true}` is a `run` with its option `batch`, and not two steps
+            named = [one for one in named if known[one].model_fields.keys() >= set(named) - {one}] or named
         if len(named) > 1:
             raise PydanticCustomError(
                 "component_form", f"one {word} at a time: {' and '.join(named)} need an item each"

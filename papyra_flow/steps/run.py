@@ -9,20 +9,44 @@ starts, set up by its `setup` and torn down by its `teardown`. Step functions ar
 from __future__ import annotations
 
 import importlib
-import sys
+import re
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from papyra_flow.error_text import error_of
 from papyra_flow.spec.components import SetupContext
+from papyra_flow.spec.given import GivenFunction, importable_name
+from papyra_flow.spec.modules import importing_from
 from papyra_flow.spec.units import Duration
 from papyra_flow.steps.base import OfTable, Step, StepConfig
-from papyra_flow.steps.functions import forks
+from papyra_flow.steps.functions import (
+    forks,
+    ways_out,  # noqa: F401 - in force before any code of the user is imported
+)
 from papyra_flow.steps.functions.calls import is_ctrl_c
 from papyra_flow.steps.functions.hosts import Host
 from papyra_flow.steps.functions.step_function import Function, StepFunction, served
+
+_NAME = re.compile(r"^[\w.]+:[\w.]+$")
+
+
+def _named_or_given(value: object) -> str | GivenFunction:
+    """The name that a file says, or the function that Python gave."""
+    if isinstance(value, GivenFunction) or (isinstance(value, str) and _NAME.fullmatch(value)):
+        return value
+    if callable(value):
+        return GivenFunction(value)
+    raise ValueError(f"expected module:function, not {value!r}")
+
+
+def _as_name(value: str | GivenFunction) -> str:
+    """The name under which a file can say it; raises ValueError if there is none."""
+    name = value if isinstance(value, str) else importable_name(value.function)
+    if name is None:
+        raise ValueError(f"{value} has no name that a file could say: define it in a module, outside other functions")
+    return name
 
 
 class Run(StepConfig):
@@ -31,9 +55,12 @@ class Run(StepConfig):
     name: ClassVar[str] = "run"
     main: ClassVar[str] = "function"
 
-    function: str = Field(
-        pattern=r"^[\w.]+:[\w.]+$", description="The function, or a class with a `__call__`, as `module:name`."
-    )
+    function: Annotated[
+        str | GivenFunction | Function,
+        PlainValidator(_named_or_given),
+        PlainSerializer(_as_name, when_used="json"),
+        WithJsonSchema({"type": "string", "pattern": _NAME.pattern}),
+    ] = Field(description="The function, or a class with a `__call__`, as `module:name`.")
     batch: bool = Field(False, description="The function takes a list of records and returns one of equal length.")
     concurrency: int = Field(16, ge=1, le=10_000, description="Calls at a time, of an async or threaded function.")
     thread: bool = Field(False, description="Call a function that blocks in threads, so that it holds up nobody.")
@@ -63,24 +90,24 @@ class Run(StepConfig):
     def _function(self, context: SetupContext) -> StepFunction:
         found = import_function(self.function, context.folder)
         method = served(found)
-        host = Host(self.function, found, "__call__", context) if method is not None else None
+        host = Host(str(self.function), found, "__call__", context) if method is not None else None
         return StepFunction(
-            method or found, self.function, host,
+            method or found, str(self.function), host,
             batch=self.batch, concurrency=self.concurrency, thread=self.thread, timeout=self.timeout,
         )  # fmt: skip
 
 
-def import_function(name: str, folder: Path) -> Function:
-    """The function called `module:function`, with modules of `folder` found first.
+def import_function(name: str | GivenFunction | Function, folder: Path) -> Function:
+    """The function called `module:function`, with modules of `folder` found first; or the one that was given.
 
     Raises ValueError with one sentence: no such module, no such function, or the module's own exception.
     """
+    if not isinstance(name, str):
+        return name.function if isinstance(name, GivenFunction) else name
     module_name, _, attribute = name.partition(":")
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    importlib.invalidate_caches()
     try:
-        found: object = importlib.import_module(module_name)
+        with importing_from(folder):
+            found: object = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
         raise ValueError(f"there is no module {exc.name!r} (looked in {folder.name}/ and what is installed)") from exc
     except BaseException as exc:

@@ -30,6 +30,7 @@ from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.trimming import Trimmer
 from papyra_flow.runtime.stage.stage import StageRuntime, WorkerContext
+from papyra_flow.spec.pipeline import HasSpec
 from papyra_flow.steps.functions import forks
 from papyra_flow.streams.admin.dead_letters import DeadLetter, read_dead_letter
 from papyra_flow.streams.admin.display import rows_in
@@ -262,10 +263,12 @@ def _records(stream: StreamSpec, entry: Entry) -> list[Record]:
     return [CODECS[stream.config.format].decode(entry.fields)]
 
 
-def drive(file: Path | str, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
-    """A driver for a pipeline's file, with `path=value` over it; `environment` in place of the process' own. Since 0.1.
+def drive(source: Path | str | HasSpec, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
+    """A driver for a pipeline's file, or for a `Pipeline`, with `path=value` over it. Since 0.1.
 
-    Raises InvalidPipelineError with all that is wrong with the file.
+    `environment` is what a file's variables are taken from, in place of the process' own. Raises InvalidPipelineError
+    with all that is wrong with the pipeline.
     """
-    loaded = load_pipeline(Path(file), overrides=overrides, environment=environment)
-    return Driver(build_topology(loaded))
+    if not isinstance(source, Path | str):
+        return Driver(build_topology(source.spec(overrides=overrides)))
+    return Driver(build_topology(load_pipeline(Path(source), overrides=overrides, environment=environment)))

@@ -1,4 +1,4 @@
-"""From a validated file to its topology: keys, groups, and who writes and reads which stream.
+"""From a validated pipeline to its topology: keys, groups, and who writes and reads which stream.
 
 A stage that reads a source and also processes gets an implicit stream in between, so that retries, claims and
 dead letters work there as everywhere.
@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
 from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.spec.models import PipelineConfig, StageConfig, StreamConfig
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
 
 
-def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozenset(), code: bool = True) -> Topology:
-    """The topology of a file, checked.
+def build_topology(spec: PipelineSpec, *, existing: frozenset[str] = frozenset(), code: bool = True) -> Topology:
+    """The topology of a pipeline, checked.
 
     `existing` are keys that the server has, for streams that others fill. Without `code` the steps are not built, so
     that no step function is imported and no lookup is read: who only looks at a pipeline need not have them. Raises
     InvalidPipelineError with all problems.
     """
-    topology = assemble(loaded)
-    if problems := check(topology, loaded, existing, code=code):
+    topology = assemble(spec)
+    if problems := check(topology, spec, existing, code=code):
         raise InvalidPipelineError(problems)
     return topology
 
@@ -36,18 +36,18 @@ def unwritten(topology: Topology) -> list[str]:
     return [stream.key for stream in topology.streams.values() if not stream.writers and not stream.declared]
 
 
-def assemble(loaded: LoadedPipeline) -> Topology:
-    """The topology as the file says it, right or wrong."""
-    config = loaded.config
+def assemble(spec: PipelineSpec) -> Topology:
+    """The topology as the pipeline says it, right or wrong."""
+    config = spec.config
     topology = Topology(
         pipeline=config.pipeline,
         description=config.description,
         redis=config.redis,
-        folder=loaded.folder,
+        folder=spec.folder,
         keys=Keyspace(config.pipeline),
         stages={},
         streams={},
-        secrets=loaded.document.secrets,
+        secrets=spec.secrets,
     )
     for name in config.streams:
         _stream(topology, config, name)

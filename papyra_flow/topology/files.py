@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from papyra_flow.config.documents import Path as Place
 from papyra_flow.connectors.files.lock import is_same_file, unfit
+from papyra_flow.spec.positions import Path as Place
 from papyra_flow.topology.model import Topology
 
 Finding: TypeAlias = tuple[Place, str, str, str | None]

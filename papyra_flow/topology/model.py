@@ -12,10 +12,10 @@ from pathlib import Path
 
 import networkx as nx
 
-from papyra_flow.config.secrets import Secrets, without_passwords
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
 from papyra_flow.spec.components import Component, SetupContext
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
+from papyra_flow.spec.secrets import Secrets, without_passwords
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec

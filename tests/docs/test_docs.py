@@ -66,7 +66,7 @@ def place(folder: PipelineFolder) -> PipelineFolder:
     flights = folder.path / "nycflights13"
     shutil.copy(flights / "airports.csv", folder.path)
     shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
-    shutil.copytree(COMPONENTS, folder.path, dirs_exist_ok=True)
+    shutil.copytree(COMPONENTS, folder.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pipeline.yml"))
     return folder
 
 
@@ -103,7 +103,7 @@ def test_components_in_the_docs_are_those_of_the_example(name: str) -> None:
 
 def test_init_writes_exactly_what_the_readme_shows() -> None:
     readme = (ROOT / "README.md").read_text()
-    shown = {match[1]: match[2] for match in FENCE.finditer(readme) if match[1] in {"yaml", "python"}}
+    shown = {match[1]: match[2] for match in reversed(list(FENCE.finditer(readme))) if match[1] in {"yaml", "python"}}
     assert (STARTER / "pipeline.yml").read_text().partition("\n# papyra-flow test")[0] == shown["yaml"]
     assert (STARTER / "steps.py").read_text().endswith(shown["python"])
 

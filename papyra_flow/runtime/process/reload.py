@@ -14,13 +14,13 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError
 from papyra_flow.observe.counters import RunCounters, StageCounters
 from papyra_flow.runtime.process.options import Outcome, RunOptions
 from papyra_flow.runtime.process.run import apply_topology
 from papyra_flow.runtime.process.worker import Worker
-from papyra_flow.steps.functions.modules import read_anew
+from papyra_flow.spec.modules import read_again
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.build import assemble, build_topology, unwritten
@@ -44,7 +44,7 @@ class ReloadingRun:
 
     def __init__(
         self,
-        load: Callable[[], LoadedPipeline],
+        load: Callable[[], PipelineSpec],
         topology: Topology,
         server: Server,
         options: RunOptions,
@@ -99,7 +99,7 @@ class ReloadingRun:
         """Take up what the files say now, if that can be run."""
         changed = changed | self._not_taken_up
         try:
-            with read_anew(self._topology.folder):
+            with read_again(self._topology.folder):
                 topology = await self._checked()
             await apply_topology(self._server, topology)
         except PapyraFlowError as exc:
@@ -132,7 +132,7 @@ class ReloadingRun:
         existing = frozenset(key for key, position in streams if position.kind == "stream")
         topology = replace(build_topology(loaded, existing=existing), redis=self._topology.redis)
         if topology.pipeline != self._topology.pipeline:
-            problem = loaded.document.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
+            problem = loaded.positions.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
             raise InvalidPipelineError([problem])
         return topology
 
