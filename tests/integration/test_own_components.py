@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
 import redis
 
 from papyra_flow.errors import ConfigurationError, ConnectorError, SetupError
+from papyra_flow.observe.status import status
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder, Running, until
 
 NUMBERS = """\
@@ -312,6 +316,19 @@ async def test_errors_of_a_sink_that_waiting_does_not_cure_end_the_run(
     with pytest.raises(error, match=message):
         await sink(folder, fails).run(url)
     assert told(folder).count("write") == tries
+
+
+async def test_status_says_what_a_sink_that_is_away_said(folder: PipelineFolder, url: str) -> None:
+    topology = sink(folder, "forever").topology()
+    async with Running(topology, url) as running:
+        async with asyncio.timeout(HANGS_SECONDS):
+            while True:
+                document: Any = await status(running.server, topology)
+                if "away" in document["stages"]["b"]:
+                    break
+                await asyncio.to_thread(threading.Event().wait, 0.05)
+        assert document["stages"]["b"]["away"] == "503"
+        assert "away" not in document["stages"]["a"]
 
 
 async def test_a_run_whose_sink_is_away_can_be_stopped_and_nothing_is_lost(folder: PipelineFolder, url: str) -> None:

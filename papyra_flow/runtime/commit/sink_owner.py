@@ -51,7 +51,7 @@ class SinkOwner:
                 return None
         context = stage.context.topology.connector_context(spec.name)
         self._sink = self._config.open(replace(context, fence=self._fence, keep=self._keep, lost=self._count_lost))
-        retries = ConnectorRetries(stage.name, spec.settings, stage.context, self._beat_surely)
+        retries = ConnectorRetries(stage.name, spec.settings, stage.context, stage.counters, self._beat_surely)
         await opened(self._start, retries, stage.context.stopping.is_set)
         writer = SinkWriter(self._sink, self._lease, retries, stage.context.stopping.is_set)
         return Delivery(stage, self._consumer, writer)

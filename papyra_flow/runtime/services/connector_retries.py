@@ -11,7 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from papyra_flow.error_text import MAX_DETAIL, message_of
 from papyra_flow.errors import ConfigurationError, ConnectorError, RecordsError, TransientError
+from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.stage.failure import backoff
 from papyra_flow.spec.models import Settings
 
@@ -32,7 +34,7 @@ class Resting(Protocol):
 class ConnectorRetries:
     """The retries of one connector: `wait` before each, and say when it is `fine` again.
 
-    `beat` says meanwhile that the owner is alive.
+    `beat` says meanwhile that the owner is alive; the counters tell `status` what is waited for.
     """
 
     def __init__(
@@ -40,11 +42,13 @@ class ConnectorRetries:
         stage: str,
         settings: Settings,
         context: Resting,
+        counters: StageCounters,
         beat: Callable[[], Awaitable[None]],
     ) -> None:
         self._stage = stage
         self._settings = settings
         self._context = context
+        self._counters = counters
         self._beat = beat
         self._failures = 0
         self._tell_from = 0.0
@@ -53,7 +57,7 @@ class ConnectorRetries:
         """The other side answers."""
         if self._failures:
             _log.info("%s: going on after %d failed attempts", self._stage, self._failures)
-            self._failures = 0
+            self._failures, self._counters.away = 0, ""
 
     async def wait(self, exc: ConnectorError, *, opening: bool = False) -> None:
         """Wait before another attempt; raises the error itself if there is to be none.
@@ -71,6 +75,7 @@ class ConnectorRetries:
         if (now := loop.time()) >= self._tell_from:
             _log.warning("%s: %s; trying again in %.1f s", self._stage, exc, seconds)
             self._tell_from = now + TELL_EVERY
+        self._counters.away = message_of(exc, MAX_DETAIL)
         until = now + seconds
         while (left := until - loop.time()) > 0 and not self._context.stopping.is_set():
             await self._context.rest(min(left, self._settings.claim_after / 3))

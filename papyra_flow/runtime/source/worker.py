@@ -98,7 +98,7 @@ class SourceWorker:
         """Read all, however often the source has to be opened again; raises ConnectorError where that is no use."""
         beat = self._context.leases.beat
         retries = ConnectorRetries(
-            self._spec.name, self._spec.settings, self._context,
+            self._spec.name, self._spec.settings, self._context, self._counters,
             lambda: self._retry_policy.keep_trying(lambda: beat(lease)),
         )  # fmt: skip
         while not self._context.stopping.is_set():
