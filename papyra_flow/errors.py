@@ -158,6 +158,10 @@ class SetupError(PapyraFlowError):
     """The `setup` of a step failed when its stage started: the run ends at once. Since 0.2."""
 
 
+class OutputError(PapyraFlowError):
+    """What a verb prints cannot be written: standard output is closed, or on a full disk."""
+
+
 class OpenFilesError(PapyraFlowError):
     """The process may not open as many files and connections as it needs (`ulimit -n`)."""
 

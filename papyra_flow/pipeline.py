@@ -99,7 +99,7 @@ class Pipeline(Builder):
         if not isinstance(found, PipelineConfig):
             raise InvalidPipelineError(found)
         secrets = self._document.secrets if self._document is not None else Secrets()
-        return PipelineSpec(found, self._folder, positions, secrets, self._file)
+        return PipelineSpec(found, self._folder, positions, secrets, self._file, redis is not None)
 
     def plan(self, *, redis: str | None = None) -> Plan:
         """What a run would create on the server, and what is there; raises ServerErrors."""

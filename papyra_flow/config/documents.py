@@ -122,14 +122,24 @@ def read_document(text: str, file: str, variables: Variables) -> Document:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        message = f"not valid YAML: {exc.problem or exc.context}"
-        document.problems.append(document.problem_at(position, "yaml-syntax", message, None))
+        message, hint = _told(str(exc.problem or exc.context), document.lines, position[0])
+        document.problems.append(document.problem_at(position, "yaml-syntax", f"not valid YAML: {message}", hint))
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         message = f"not valid YAML: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}"
         document.problems.append(document.problem_at((1, 1), "yaml-syntax", message, None))
     else:
         _Builder(document, variables).build_root(node)
     return document
+
+
+def _told(problem: str, lines: list[str], line: int) -> tuple[str, str | None]:
+    """What libyaml says, and a hint, for what it says least clearly."""
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    if "cannot start any token" in problem and "\t" in text[: len(text) - len(text.lstrip())]:
+        return "a tab in the indentation", "indent with spaces"
+    if "another document" in problem:
+        return "a second document starts here", "a file holds one pipeline; remove the line `---`"
+    return problem, None
 
 
 class _Builder:

@@ -15,6 +15,10 @@ def apply_override(tree: object, override: str) -> None:
         raise UsageError(f"--set takes path=value, such as stages.enrich.consumers=4, not {override!r}")
     node = tree
     *parents, last = dotted.split(".")
+    if parents[:1] == ["stages"] and isinstance(node, dict) and isinstance(stages := node.get("stages"), dict):
+        name = [*parents, last][1]
+        if name not in stages:
+            raise UsageError(f"--set {dotted}: unknown stage {name!r}; the stages are {', '.join(map(str, stages))}")
     for name in parents:
         if not isinstance(node, dict):
             break

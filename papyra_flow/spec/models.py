@@ -165,7 +165,8 @@ class StreamConfig(Model):
     max_backlog: int | None = Field(
         None,
         ge=1,
-        description="Backlog of its slowest stage at which writers to this stream pause (100,000 records, 250 tables).",
+        description="Backlog of its slowest stage, records put off included, at which writers to it pause "
+        "(100,000 records, 250 tables).",
     )
     format: Literal["json", "fields", "arrow"] = Field(
         "json",

@@ -27,6 +27,8 @@ class PipelineSpec:
     """What must not be shown of it."""
     file: FolderPath | None = None
     """The file that says it, in YAML or in Python; None where that is not known."""
+    other_server: bool = False
+    """Whether `redis` is not the pipeline's own, but was given for this use of it, as `--redis` does."""
 
     @property
     def name(self) -> str:

@@ -29,7 +29,7 @@ class Secrets:
     def add(self, value: str, *, name: str | None = None) -> None:
         """A value that was substituted; with a variable's name it is secret only if the name says so."""
         if len(value) >= SHORTEST and (name is None or _SECRET_NAME.search(name)):
-            self.values |= {value, repr(value)[1:-1]}  # also as Python quotes it in a message
+            self.values |= {value, repr(value)[1:-1]}  # also as Python quotes it in a message, which JSON quotes again
 
     def hide(self, text: str) -> str:
         """The text with every secret replaced, longer ones first."""
@@ -67,5 +67,4 @@ def _without_option(option: str) -> str:
 
 def _spellings(value: str) -> set[str]:
     """A value as it is, and as `repr`, JSON and addresses write it."""
-    found = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}
-    return {spelling for spelling in found if len(spelling) >= SHORTEST}
+    return {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}

@@ -52,6 +52,8 @@ def _problem(positions: Positions, details: ErrorDetails, folder: Path) -> Probl
         return positions.problem(location, "unknown-key", message, hint, at_key=True)
     if kind == "missing":
         message = f"{_words(location[:-1])} needs the key {str(location[-1])!r}"
+    elif kind == "too_short" and (details.get("ctx") or {}).get("actual_length") == 0:
+        message = f"{_words(location)} is empty"
     elif kind == "string_pattern_mismatch" and "[key]" in location:
         location = location[:-1]
         message = f"{location[-1]!r} is not a name: letters, digits, - and _, starting with a letter"

@@ -21,7 +21,10 @@ from papyra_flow.spec.given import GivenFunction, importable_name
 from papyra_flow.spec.modules import importing_from
 from papyra_flow.spec.units import Duration
 from papyra_flow.steps.base import OfTable, Step, StepConfig
-from papyra_flow.steps.functions import forks
+from papyra_flow.steps.functions import (
+    forks,
+    ways_out,  # noqa: F401 - in force before any code of the user is imported
+)
 from papyra_flow.steps.functions.calls import is_ctrl_c
 from papyra_flow.steps.functions.hosts import Host
 from papyra_flow.steps.functions.step_function import Function, StepFunction, served

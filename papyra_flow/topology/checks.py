@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import networkx as nx
 
@@ -16,6 +17,8 @@ from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.spec.positions import Path
+from papyra_flow.streams.connection.addresses import pool_of
+from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.files import file_findings
@@ -28,6 +31,7 @@ Finding = tuple[Path, str, str, str | None]
 def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
     """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
+        lambda _: _address(spec),
         _cycles,
         lambda topology: _unfed(topology, existing),
         _shared_groups,
@@ -41,7 +45,20 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         *((_steps, mismatches) if code else ()),
     ]
     found = [spec.positions.problem(*finding) for examine in checks for finding in examine(topology)]
+    found = [replace(one, excerpt=None) if one.code == "address" else one for one in found]  # it may hold a password
     return sorted(dict.fromkeys(found), key=lambda problem: (problem.order, problem.code))
+
+
+def _address(spec: PipelineSpec) -> Iterator[Finding]:
+    """Raises UsageError if it was given on the command line, where no line of the file is to blame."""
+    if spec.config.redis == EMBEDDED:
+        return
+    try:
+        pool_of(spec.config.redis, "")
+    except UsageError as exc:
+        if spec.other_server:
+            raise
+        yield ("redis",), "address", str(exc), None
 
 
 def _cycles(topology: Topology) -> Iterator[Finding]:

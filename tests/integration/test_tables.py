@@ -189,6 +189,30 @@ async def test_an_emit_sends_a_table_its_way(folder: PipelineFolder, redis_clien
     assert (found[0][1][b"key"], found[0][1][b"h"]) == (b"k", b"x")
 
 
+async def test_what_an_emit_said_of_a_table_holds_for_its_rows(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    """A later function that is called with the rows adds to it, and takes nothing away."""
+    module = folder.steps(
+        """\
+        import pyarrow as pa
+        from papyra_flow import Emit
+
+        def marked(table: pa.Table):
+            return Emit(table, headers={"h": "x"})
+
+        def sent(record):
+            return Emit(record, to="odd", headers={"g": "y"})
+        """
+    )
+    one_stage(folder, f'{{run: "{module}:marked"}}, {{run: "{module}:sent"}}', to="[odd, even]", more=", match: all")
+    put(redis_client, "{p}:s", numbered(3))
+    await folder.run(url, drain=True)
+    found: Any = redis_client.xrange("{p}:odd")
+    ((_, fields),) = found
+    assert (fields[b"h"], fields[b"g"]) == (b"x", b"y")
+
+
 async def test_match_all_copies_rows_to_every_route_that_fits(
     folder: PipelineFolder, redis_client: redis.Redis, url: str
 ) -> None:

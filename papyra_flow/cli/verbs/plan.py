@@ -108,11 +108,9 @@ def _print(made: Plan) -> None:
     print_table(("", "group", "stream", "at", "pending", "lag"), groups)
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
-    for orphan in made.orphans:
-        print(f"! {orphan}; {orphan.hint}")
-    for former in made.former_groups:
-        print(f"! {former}")
-    for key in made.unknown_keys:
-        print(f"? {visible(key)}: not in the file")
-    for sentence in made.warnings:
-        print(f"! {sentence}")
+    lines = [f"! {orphan}; {orphan.hint}" for orphan in made.orphans]
+    lines += [f"! {former}" for former in made.former_groups]
+    lines += [f"? {key}: not in the file" for key in made.unknown_keys]
+    lines += [f"! {sentence}" for sentence in made.warnings]
+    for line in lines:
+        print(visible(line))

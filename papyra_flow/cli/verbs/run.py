@@ -37,10 +37,8 @@ def run(
         typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Number of worker processes.")] = 1,
-    drain: Annotated[
-        bool | None,
-        typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False),
-    ] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when all is drained, whatever the sources.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Run until stopped, whatever the sources.")] = False,
     consumer_name: Annotated[
         str | None,
         typer.Option(
@@ -73,13 +71,16 @@ def run(
     from papyra_flow.runtime.process.options import RunOptions
     from papyra_flow.runtime.process.run import run_async, run_pipeline
 
+    if drain and follow:
+        raise UsageError("--drain and --follow exclude each other")
     with session(file, redis, set_, code=True) as found:
         topology = found.topology
         prints_records = any(part.uses_stdout for spec in topology.stages.values() for part in spec.components)
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
         limit = size(rewrite_aof, "--rewrite-aof")
-        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name, limit)
+        ends = True if drain else False if follow else None
+        options = RunOptions(tuple(stage) if stage else None, processes, ends, consumer_name, limit)
         followed = _Followed(found.spec.file or file, (file, redis, set_), options, topology) if watch else None
         now = followed.topology if followed is not None else lambda: topology
         progress = Progress(now, sys.stderr)
@@ -172,6 +173,7 @@ def as_json(topology: Topology, result: RunResult) -> dict[str, object]:
 def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
     from papyra_flow.cli.console import print_table
 
+    optional = [name for name in ("claimed", "lost") if any(getattr(c, name) for c in result.counters.stages.values())]
     rows = [
         (
             name,
@@ -181,12 +183,10 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
             counters.dropped or None,
             counters.retried or None,
             counters.dead or None,
-            *([counters.lost or None] if result.counters.lost else []),
+            *(getattr(counters, column) or None for column in optional),
         )
         for name, counters in result.counters.stages.items()
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
-    columns: tuple[str, ...] = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
-    if result.counters.lost:
-        columns = (*columns, "lost")
+    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead", *optional)
     print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)

@@ -66,11 +66,15 @@ def run_tests(
 def _found() -> list[Path]:
     """Files at the usual places that have tests."""
     return [
-        file
-        for place in PLACES
-        for file in sorted(Path().glob(place))
-        if "\ntests:" in file.read_text(errors="replace")
+        file for place in PLACES for file in sorted(Path().glob(place)) if file.is_file() and "\ntests:" in _text(file)
     ]
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
 
 
 def _print(verdict: Verdict) -> None:

@@ -6,7 +6,7 @@ entries that are to be tried again.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import compress
 from time import perf_counter
 
@@ -23,7 +23,7 @@ from papyra_flow.runtime.stage.outcome import Became, Emitted, Outcome
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.commit import NOWHERE, Commit, Committed
 from papyra_flow.streams.commit.committer import Committer
-from papyra_flow.streams.commit.operations import MoveCheckpoint
+from papyra_flow.streams.commit.operations import Change, Forward, MoveCheckpoint
 
 
 class Delivery:
@@ -65,7 +65,7 @@ class Delivery:
         for place, became in list(outcome.became.items()):
             try:
                 if (entry_id := batch.ids[place]) not in gone:
-                    put(commit, entry_id, [*became.emitted, *self._beside(batch, place, became)])
+                    put(commit, entry_id, [*became.emitted, *self._beside(batch, place, became)], became.changes)
             except RecordError as exc:  # more than one commit can carry
                 outcome.fail(place, exc, len(batch))
         done = [entry_id for entry_id in outcome.done if entry_id not in gone] if gone else outcome.done
@@ -166,9 +166,11 @@ class Delivery:
         return halted
 
 
-def put(commit: Commit, entry_id: bytes, records: list[Emitted]) -> None:
+def put(commit: Commit, entry_id: bytes, records: Sequence[Emitted], changes: Sequence[Change] = ()) -> None:
     """What an entry became, in the shortest form that the commit has for it; raises RecordError for too much."""
-    if not records:
+    if changes:
+        commit.add(entry_id, [*(Forward(*record) for record in records), *changes])
+    elif not records:
         commit.ack(entry_id)
     elif len(records) == 1 and len(records[0][1]) == 2 and records[0][1][0] == DATA:
         commit.forward(entry_id, records[0][0], records[0][1][1])

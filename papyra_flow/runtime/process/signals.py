@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from types import FrameType
 from typing import Self
 
 from papyra_flow.runtime.process.last_resort import catch_once, end_after
+from papyra_flow.steps.functions.ways_out import end_process
 
 GRACE_SECONDS = 1.0
 SLACK_SECONDS = 0.5
@@ -50,6 +50,8 @@ class Signals:
         self._end = end
         self._count = 0
         self._before: dict[int, object] = {}
+        self._handler = self._handle
+        """One object for good: whoever looks whether it is still in place compares objects."""
         self._first, self._over = threading.Event(), threading.Event()
         self._main = threading.get_ident()
         self._helper = threading.Thread(target=self._help, name="papyra-flow-signals", daemon=True)
@@ -60,7 +62,7 @@ class Signals:
         if threading.current_thread() is not threading.main_thread():
             return self  # signals are the main thread's, and so is what follows from them
         self._helper.start()
-        self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
+        self._before = {number: signal.signal(number, self._handler) for number in NUMBERS}
         for number in NUMBERS:
             catch_once(number)
         self._before[signal.SIGURG] = signal.signal(signal.SIGURG, lambda *_: None)
@@ -78,7 +80,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
-            signal.signal(number, self._handle)
+            signal.signal(number, self._handler)
             catch_once(number)
         elif self._count == 2:
             end_after(GRACE_SECONDS + SLACK_SECONDS, number)
@@ -113,4 +115,4 @@ class Signals:
             sys.stderr.flush()
         for child in multiprocessing.active_children():
             child.kill()
-        os._exit(code)
+        end_process(code)

@@ -21,6 +21,7 @@ from papyra_flow.streams.commit.lease import Lease
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.topology.model import StageSpec
 
+LOOK_AGAIN_SECONDS = 1.0
 _log = logging.getLogger("papyra_flow.source")
 
 
@@ -60,7 +61,8 @@ class SourceWorker:
                     silence = self._spec.settings.claim_after
                 else:
                     self.at_rest = True
-                    return
+                    self._context.activity.set()
+                    await self._until_forgotten(self._lease)
         except asyncio.CancelledError:
             if not self._context.stopping.is_set():
                 raise
@@ -80,6 +82,17 @@ class SourceWorker:
     async def _take(self, silence: float | None) -> Lease | None:
         leases, key = self._context.leases, self._spec.source_lease
         return await self._retry_policy.keep_trying(lambda: leases.take(key, wait_for=silence))
+
+    async def _until_forgotten(self, lease: Lease) -> None:
+        """Return if the server loses the lease of a source that has ended: it does not know of that end any more.
+
+        Without its word for it no run would ever be drained. What was lost with it is read again.
+        """
+        while not self._context.stopping.is_set():
+            await self._context.rest(LOOK_AGAIN_SECONDS)
+            if not await self._retry_policy.keep_trying(lambda: self._context.leases.is_known(lease)):
+                _log.warning("%s: the server has lost %s: reading the source again", self._spec.name, lease.key)
+                return
 
     async def _read_to_the_end(self, lease: Lease) -> None:
         """Read all, however often the source has to be opened again; raises ConnectorError where that is no use."""

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from papyra_flow.records.entries import DATA
 from papyra_flow.records.rows import Failures
 from papyra_flow.streams.commit.commit import NOWHERE
+from papyra_flow.streams.commit.operations import Change
 
 Emitted: TypeAlias = tuple[int, Sequence[bytes]]
 """A record or table that leaves: the number of its target, and its entry's flat fields."""
@@ -34,6 +35,8 @@ class Became:
     """Rows that failed and were split off from their table: flat fields, and what each met."""
     pieces: Sequence[Sequence[bytes]] = ()
     """Parts of the entry, as flat fields, that are put back to be tried one by one."""
+    changes: Sequence[Change] = ()
+    """State and timers that change with it."""
 
 
 @dataclass(slots=True)

@@ -59,7 +59,7 @@ async def routed(
     commit = Commit()
     commit.extend(outcome.ids, outcome.targets, outcome.data)
     for place, became in outcome.became.items():
-        put(commit, batch.ids[place], list(became.emitted))
+        put(commit, batch.ids[place], became.emitted)
     arguments = [argument for portion in commit.seal() for argument in portion.arguments]
     return Result([left.records[n] for n in range(len(routes))], left.dropped, outcome.failures, arguments)
 
