@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from papyra_flow.config.documents import Document, read_document
@@ -38,7 +39,7 @@ def load_pipeline(
         apply_override(document.tree, override)
     if redis is not None and isinstance(document.tree, dict):
         document.tree["redis"] = redis
-    return spec_of(document, path, other_server=redis is not None)
+    return replace(spec_of(document, path), other_server=redis is not None)
 
 
 def load_document(path: Path, *, environment: Mapping[str, str] | None = None) -> Document:
@@ -47,14 +48,13 @@ def load_document(path: Path, *, environment: Mapping[str, str] | None = None) -
     return read_document(_read(path), str(path), variables)
 
 
-def spec_of(document: Document, path: Path, *, other_server: bool = False) -> PipelineSpec:
+def spec_of(document: Document, path: Path) -> PipelineSpec:
     """The pipeline that a document says; raises InvalidPipelineError with every problem of it."""
     problems = list(document.problems)
     if document.tree is not None or not problems:
         found = validated(document.tree, document, path.resolve().parent)
         if isinstance(found, PipelineConfig) and not problems:
-            file = path.resolve()
-            return PipelineSpec(found, file.parent, document, document.secrets, file, other_server)
+            return PipelineSpec(found, path.resolve().parent, document, document.secrets, path.resolve())
         if not isinstance(found, PipelineConfig):
             placed = {(problem.line, problem.column) for problem in problems}
             problems += [problem for problem in found if (problem.line, problem.column) not in placed]

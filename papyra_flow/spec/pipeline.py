@@ -28,7 +28,7 @@ class PipelineSpec:
     file: FolderPath | None = None
     """The file that says it, in YAML or in Python; None where that is not known."""
     other_server: bool = False
-    """Whether `redis` is not the pipeline's own, but was given for this use of it, as `--redis` does."""
+    """Whether the server was given with `--redis`, in place of the pipeline's own."""
 
     @property
     def name(self) -> str:

@@ -9,8 +9,10 @@ import pytest
 
 from papyra_flow.errors import CommandRefusedError, ServerError
 from papyra_flow.records.entries import Entry
-from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.commit.operations import MoveCheckpoint
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.delayed import fields_to_wait, waiting
@@ -77,16 +79,17 @@ async def test_entries_that_are_one_leave_nothing_where_something_is_refused(cli
     commit.emit(entries[1].id, [(0, (b"data", b"1"))])
     commit.emit(entries[2].id, [(1, (b"data", b"2"))])
     lease = await Leases(client, "me", PROBE).take(LEASE) if exclusive else None
+    moved = MoveCheckpoint(LEASE, lease.epoch, "", "9") if lease else None
     one = committer(client, lease=LEASE if exclusive else None)
     with pytest.raises(CommandRefusedError):
-        await one.commit(commit, together=not exclusive, epoch=lease.epoch if lease else None, checkpoint="9")
+        await one.commit(commit, together=not exclusive, checkpoint=moved)
     assert await contents(client, OUT) == []
     assert (await waiting(client, [LATER]))[0].records == 0
     assert (await pending(client), await acked(client)) == (3, 0)
     assert await client.call("HGET", LEASE, "checkpoint") is None
     await client.call("DEL", FULL)
     commit.waiting = None
-    done = await one.commit(commit, together=not exclusive, epoch=lease.epoch if lease else None, checkpoint="9")
+    done = await one.commit(commit, together=not exclusive, checkpoint=moved)
     assert (done.acked, await pending(client), await acked(client)) == (3, 0, 3)
     assert (await waiting(client, [LATER]))[0].records == 1
 
