@@ -16,7 +16,7 @@ from papyra_flow.spec.units import format_duration
 from papyra_flow.streams.admin.pauses import paused
 from papyra_flow.streams.commit.ledger import losses
 from papyra_flow.streams.connection.server import Server
-from papyra_flow.streams.groups.claims import Claimer
+from papyra_flow.streams.groups.backlog import backlog_of
 from papyra_flow.streams.groups.lag import counted
 from papyra_flow.streams.groups.snapshot import GroupPosition, StreamsSnapshot, look
 from papyra_flow.topology.model import StageSpec, Topology
@@ -124,22 +124,10 @@ class Figures:
     ) -> StageFigures:
         topology, figures = self._topology, StageFigures(counters=counters)
         figures.dead = positions.streams[stage.dead_key].length
-        oldest: list[float] = []
-        for name in stage.inputs:
-            key = topology.streams[name].key
-            group = positions.streams[key].groups.get(stage.group)
-            if group is None:
-                figures.lag += positions.streams[key].length
-                continue
-            figures.groups[key] = group
-            figures.consumers = max(figures.consumers, group.consumers)
-            figures.pending += group.pending
-            figures.lag += group.lag
-            figures.lag_exact &= group.exact
-            if group.pending:
-                claimer = Claimer(self._server.client, key=key, group=stage.group, consumer="")
-                oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
-        figures.oldest_pending = max(oldest, default=None)
+        keys = [topology.streams[name].key for name in stage.inputs]
+        at = await backlog_of(self._server.client, positions, keys, stage.group)
+        figures.groups, figures.consumers, figures.pending = at.groups, at.consumers, at.pending
+        figures.lag, figures.lag_exact, figures.oldest_pending = at.lag, at.exact, at.oldest_pending
         if self._before is not None:
             earlier, before = self._before
             if stage.inputs:

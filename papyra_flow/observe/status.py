@@ -6,7 +6,7 @@ The names are those of `status --json`.
 from __future__ import annotations
 
 from papyra_flow.streams.connection.server import Server
-from papyra_flow.streams.groups.claims import Claimer
+from papyra_flow.streams.groups.backlog import backlog_of
 from papyra_flow.streams.groups.delayed import waiting
 from papyra_flow.streams.groups.ends import ends_of
 from papyra_flow.streams.groups.lag import counted
@@ -48,24 +48,17 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
 
 async def _stage(server: Server, topology: Topology, stage: StageSpec, positions: StreamsSnapshot) -> dict[str, object]:
     keys = [topology.streams[name].key for name in stage.inputs]
-    groups = [found for key in keys if (found := positions.streams[key].groups.get(stage.group))]
-    missing = sum(positions.streams[key].length for key in keys if stage.group not in positions.streams[key].groups)
-    oldest: list[float] = []
-    for key in keys:
-        found = positions.streams[key].groups.get(stage.group)
-        if found and found.pending:
-            claimer = Claimer(server.client, key=key, group=stage.group, consumer="")
-            oldest += [pending.idle for pending in await claimer.pending(1, consumer="")]
+    at = await backlog_of(server.client, positions, keys, stage.group)
     document: dict[str, object] = {
         "stream": ", ".join(name for name in stage.inputs if not topology.streams[name].hidden) or None,
         "group": stage.group if stage.inputs else None,
-        "consumers": max((group.consumers for group in groups), default=0),
-        "pending": sum(group.pending for group in groups),
-        "lag": sum(group.lag for group in groups) + missing,
-        "oldest_pending_ms": int(max(oldest) * 1000) if oldest else None,
+        "consumers": at.consumers,
+        "pending": at.pending,
+        "lag": at.lag,
+        "oldest_pending_ms": None if at.oldest_pending is None else int(at.oldest_pending * 1000),
         "dead": positions.streams[stage.dead_key].length,
     }
-    if not all(group.exact for group in groups):
+    if not at.exact:
         document["lag_exact"] = False  # the most that it can be
     if stage.source is not None:
         lease = positions.leases[stage.source_lease]

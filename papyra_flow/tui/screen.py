@@ -94,18 +94,21 @@ class Top(App[None]):
         self._topology = topology
         self._figures = Figures(server, topology)
         self._names = [stage.name for stage in topology.in_order()]
+        # Kept, not asked for by their ids: a look may come back when the screen has been closed, and they are gone.
+        self._table: DataTable[Text] = DataTable(id="stages", cursor_type="row", zebra_stripes=True)
+        self._trouble = Static(id="trouble")
+        self._details = Static(id="details")
         self.sub_title = topology.pipeline
 
     def compose(self) -> ComposeResult:
         """Table, details, keys."""
         yield Header()
-        table: DataTable[Text] = DataTable(id="stages", cursor_type="row", zebra_stripes=True)
         for name in COLUMNS:
-            table.add_column(Text(name, justify="left" if name in {"stage", "reads", ""} else "right"), key=name)
-        yield table
-        yield Static(id="trouble")
+            self._table.add_column(Text(name, justify="left" if name in {"stage", "reads", ""} else "right"), key=name)
+        yield self._table
+        yield self._trouble
         with VerticalScroll():
-            yield Static(id="details")
+            yield self._details
         yield Footer()
 
     async def on_mount(self) -> None:
@@ -116,8 +119,7 @@ class Top(App[None]):
     @property
     def stage(self) -> StageSpec:
         """The stage that is chosen."""
-        row = self.query_one("#stages", DataTable).cursor_row
-        return self._topology.stages[self._names[max(0, row)]]
+        return self._topology.stages[self._names[max(0, self._table.cursor_row)]]
 
     async def look(self) -> None:
         """Show what is there now; a server that does not answer is said, and asked again."""
@@ -125,14 +127,16 @@ class Top(App[None]):
             snapshot = await self._figures.look()
             details = await look_closely(self._server, self._topology, self.stage)
         except ServerError as exc:
-            self.query_one("#trouble", Static).update(Text(str(exc)))
+            if self._table.is_attached:
+                self._trouble.update(Text(str(exc)))
             return
-        self.query_one("#trouble", Static).update("")
-        self._show(snapshot)
-        self.query_one("#details", Static).update(details_text(details))
+        if self._table.is_attached:
+            self._trouble.update("")
+            self._show(snapshot)
+            self._details.update(details_text(details))
 
     def _show(self, snapshot: Snapshot) -> None:
-        table = self.query_one("#stages", DataTable)
+        table = self._table
         for name in self._names:
             cells = stage_row(self._topology, snapshot, name)
             if name in table.rows:
@@ -143,7 +147,7 @@ class Top(App[None]):
 
     async def on_data_table_row_highlighted(self) -> None:
         """Another stage was chosen."""
-        if self.query_one("#stages", DataTable).row_count:
+        if self._table.row_count:
             await self._details_now()
 
     async def _details_now(self) -> None:
@@ -151,7 +155,8 @@ class Top(App[None]):
             details = await look_closely(self._server, self._topology, self.stage)
         except ServerError:
             return
-        self.query_one("#details", Static).update(details_text(details))
+        if self._details.is_attached:
+            self._details.update(details_text(details))
 
     # -- keys -------------------------------------------------------------------------------------------------
 

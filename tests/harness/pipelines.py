@@ -151,9 +151,9 @@ def line_of(process: subprocess.Popen[str], words: str, stream: IO[str] | None =
 class Running:
     """A worker in this process that a test looks at while it runs."""
 
-    def __init__(self, topology: Topology, url: str, **options: Any) -> None:
+    def __init__(self, topology: Topology, server: str | Server, **options: Any) -> None:
         self.topology = topology
-        self.server = Server(url)
+        self.server = Server(server) if isinstance(server, str) else server
         self.counters = RunCounters.of(list(topology.stages))
         self.worker = Worker(topology, self.server, RunOptions(**options), self.counters, Share())
         self.task: asyncio.Task[str] | None = None

@@ -21,7 +21,7 @@ from papyra_flow.runtime.process.options import RunOptions
 from papyra_flow.runtime.process.run import run_pipeline
 from papyra_flow.runtime.stage.sift import sift
 from tests.harness.pipelines import PipelineFolder
-from tests.integration.test_runtime import dead_letters, ns, numbered
+from tests.harness.records import dead_letters, ns, numbered
 
 STEPS = """\
     import polars as pl

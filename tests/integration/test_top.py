@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import redis
 from textual.pilot import Pilot
 from textual.widgets import DataTable, RichLog, Static
 
+from papyra_flow.observe.figures import Snapshot
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.tui.rows import COLUMNS
 from papyra_flow.tui.screen import Top
@@ -163,3 +165,26 @@ async def test_a_server_that_goes_away_is_said_and_asked_again(folder: PipelineF
 def test_without_a_terminal_it_says_what_to_use(folder: PipelineFolder) -> None:
     folder.pipeline("pipeline: p\nstages: {a: {read: stdin, to: t}}\n")
     assert "top needs a terminal" in folder.cli("top", "pipeline.yml", code=2).err
+
+
+async def test_a_look_that_comes_back_when_the_screen_is_closed_shows_nothing_and_fails_nowhere(
+    shop: PipelineFolder, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server(url)
+    app = Top(server, shop.topology())
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        asked, closed, look = asyncio.Event(), asyncio.Event(), app._figures.look
+
+        async def late() -> Snapshot:
+            found = await look()
+            asked.set()
+            await closed.wait()
+            return found
+
+        monkeypatch.setattr(app._figures, "look", late)
+        looking = asyncio.create_task(app.look())
+        await asked.wait()
+    closed.set()
+    await looking
+    await server.close()

@@ -1,9 +1,10 @@
-"""What a consumer reads and has in hand: new entries, read ahead of the work as far as `max_pending` allows."""
+"""The feed of new entries: read ahead as far as `max_pending` allows, and held until committed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from papyra_flow.errors import ConnectionLostError
 from papyra_flow.records.batch import Batch, joined
@@ -15,23 +16,29 @@ from papyra_flow.streams.groups.reading import GroupReader, batches_of
 
 BLOCK_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+PAUSED_SECONDS = 1.0
+"""Between two looks whether a pause is over."""
 
 
 class Prefetch:
-    """One consumer's reads; `bell` is rung when one is there, `lost` is awaited when a reply was lost."""
+    """One consumer's reads; `wakeup` is rung when one is there, `lost` is awaited when a reply was lost."""
 
-    def __init__(self, stage: StageRuntime, consumer: str, wakeup: Wakeup, lost: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        stage: StageRuntime,
+        consumer: str,
+        held: Mapping[str, Held],
+        wakeup: Wakeup,
+        lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`held` is what is in flight, stream by stream; all of it counts as pending."""
         spec, context = stage.spec, stage.context
         self._stage = stage
         self._wakeup = wakeup
         self._lost = lost
-        self.held = {
-            stream.key: Held(stream.key, spec.group, consumer, spec.settings.claim_after / 3) for stream in stage.inputs
-        }
-        for held in self.held.values():
-            context.keepalive.watch(held)
+        self._held = held
         self._reader = GroupReader(
-            context.server.new_wire(), context.server.client, keys=list(self.held), group=spec.group, consumer=consumer
+            context.server.new_wire(), context.server.client, keys=list(held), group=spec.group, consumer=consumer
         )
         self._reading = False
         self._task: asyncio.Task[list[Batch]] | None = None
@@ -44,7 +51,7 @@ class Prefetch:
     def room(self) -> int:
         """How many entries may be read now, by `max_pending`."""
         settings = self._stage.spec.settings
-        left = settings.max_pending - sum(map(len, self.held.values()))
+        left = settings.max_pending - sum(map(len, self._held.values()))
         return max(0, min(settings.batch_size, left))
 
     @property
@@ -52,60 +59,41 @@ class Prefetch:
         """Whether there is a read under way, or one that has not been taken."""
         return self._reading
 
-    @property
-    def ready(self) -> bool:
-        """Whether new entries are there to be taken."""
-        return self._arrived is not None
+    # -- as a feed --------------------------------------------------------------------------------------------
 
-    def read_ahead(self) -> None:
-        """Begin a read, unless there is one, or no room for it.
+    def due_at(self, now: float) -> float:
+        """At once where entries have come, or a read can begin."""
+        if self._arrived is not None:
+            return now
+        if self._reading or self._stopped:
+            return math.inf
+        if self._paused:
+            return now + PAUSED_SECONDS
+        return now if self.room else math.inf
 
-        Usually there is a connection, and room in the next streams: then it goes out without a task of its own.
-        """
-        stage = self._stage
-        if self._reading or self._stopped or not self.room or stage.context.pauses.holds(stage.name):
-            return
-        self._asked, self._reading = self.room, True
-        straight = not stage.spec.settings.batch_wait and stage.context.gates.open(stage.outputs)
-        if not (straight and self._reader.begin(self, self._asked, block=BLOCK_SECONDS)):
-            self._read_patiently(lost=False)
-
-    def take(self) -> list[Batch]:
-        """The new entries that are there; raises what the read met."""
+    async def take(self) -> list[Batch]:
+        """The new entries that are there; where none are, a read is begun. Raises what the read met."""
         arrived, self._arrived = self._arrived, None
+        if arrived is None:
+            self.read_ahead()
+            return []
         self._reading = False
         if isinstance(arrived, BaseException):
             raise arrived
-        batches = arrived or []
-        # Fewer than asked for: nothing waits there, and what is in hand should not wait for the next read's way out.
-        if sum(map(len, batches)) >= self._asked:
+        # Fewer than asked for: nothing waits there, and these should not wait for the next read to go out.
+        if sum(map(len, arrived)) >= self._asked:
             self.read_ahead()
-        return batches
-
-    def committed(self, batch: Batch, waiting: Iterable[bytes]) -> None:
-        """A batch is out of hand, except for entries that wait for another attempt."""
-        held, kept = self.held[batch.key], set(waiting)
-        held.remove([id_ for id_ in batch.ids if id_ not in kept] if kept else batch.ids)
-        self._reserved -= len(batch) if batch.fresh else 0
+        return arrived
 
     def forget(self) -> None:
-        """What was in hand is not ours any more."""
-        if self.ready:
+        """What was in flight is not this consumer's any more."""
+        if self._arrived is not None:
             self._reading, self._arrived = False, None
         for stream in self._stage.outputs:
             self._stage.context.gates.spend(stream, 0, self._reserved)
         self._reserved = 0
-        for held in self.held.values():
+        for held in self._held.values():
             held.remove(held.ids())
-
-    async def identify(self) -> None:
-        """Learn what is needed to end a read that blocks."""
-        await self._reader.identify()
-
-    async def stop(self) -> None:
-        """End the read that is under way; nothing is delivered after that."""
-        self._stopped = True
-        await self._reader.stop()
 
     async def close(self) -> None:
         """Wait a moment for the read's end, and close the connection."""
@@ -116,6 +104,40 @@ class Prefetch:
         if self._task is not None:
             self._task.cancel()
         await self._reader.close()
+
+    # -- what the reader asks of it ---------------------------------------------------------------------------
+
+    @property
+    def _paused(self) -> bool:
+        return self._stage.context.pauses.holds(self._stage.name)
+
+    def read_ahead(self) -> None:
+        """Begin a read, unless there is one, or no room for it.
+
+        Usually there is a connection, and room in the next streams: then it goes out without a task of its own.
+        """
+        stage = self._stage
+        if self._reading or self._stopped or self._paused or not self.room:
+            return
+        self._asked, self._reading = self.room, True
+        straight = not stage.spec.settings.batch_wait and stage.context.gates.open(stage.outputs)
+        if not (straight and self._reader.begin(self, self._asked, block=BLOCK_SECONDS)):
+            self._read_patiently(lost=False)
+
+    def committed(self, batch: Batch, waiting: Iterable[bytes]) -> None:
+        """A batch is out of hand, except for entries that wait for another attempt."""
+        held, kept = self._held[batch.key], set(waiting)
+        held.remove([id_ for id_ in batch.ids if id_ not in kept] if kept else batch.ids)
+        self._reserved -= len(batch) if batch.fresh else 0
+
+    async def identify(self) -> None:
+        """Learn what is needed to end a read that blocks."""
+        await self._reader.identify()
+
+    async def stop(self) -> None:
+        """End the read that is under way; nothing is delivered after that."""
+        self._stopped = True
+        await self._reader.stop()
 
     # -- one read ---------------------------------------------------------------------------------------------
 
@@ -128,7 +150,7 @@ class Prefetch:
         self._accept(batches_of(reply))
 
     def set_exception(self, exc: BaseException, /) -> None:
-        """Such a read failed: try again with patience, which finds out what it means."""
+        """Such a read failed: read again under the retry policy, which finds out what it means."""
         if self._stopped:
             self._accept([])
         else:
@@ -137,7 +159,7 @@ class Prefetch:
     def _accept(self, arrived: list[Batch] | BaseException) -> None:
         stage = self._stage
         for batch in arrived if isinstance(arrived, list) else ():
-            self.held[batch.key].add(batch.ids)
+            self._held[batch.key].add(batch.ids)
             self._reserved += len(batch)
             stage.context.gates.reserve(stage.outputs, len(batch))
             # What the stage's own source put into its implicit stream was counted when it was read; the rows of

@@ -1,8 +1,8 @@
-"""Entries taken over from a consumer that is gone: tried again with care, because one may be its killer.
+"""Quarantine: entries claimed from a consumer that is gone, retried with care, because one may have killed it.
 
 The more often an entry was delivered, the smaller its batch, down to itself alone; one that still ends
-nowhere after `MAX_DELIVERIES` is dead (invariant I5). The delivery count rises only for entries really taken
-in hand, and of a process one batch of them is in hand at a time, so what lay beside a killer is not blamed for it.
+nowhere after `MAX_DELIVERIES` is dead (invariant I5). The delivery count rises only for entries that are
+really processed, one batch of them at a time in a process, so what lay beside a killer is not blamed for it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Quarantine:
         self._known.clear()
 
     def next_batch(self) -> list[tuple[bytes, int]]:
-        """The entries to take in hand together; whoever cannot adds them again."""
+        """The entries to deliver together; a caller that fails to adds them again."""
         if not self._in_order:
             self._waiting = deque(sorted(self._waiting, key=lambda entry: parse_id(entry[0])))
             self._in_order = True
@@ -73,25 +73,25 @@ class Quarantine:
 
 
 class Turn:
-    """One consumer's turn at suspects: of all the consumers of a process, whatever their stage, one has it.
+    """One consumer's turn at quarantined entries: of all consumers of a process, whatever their stage, one has it.
 
-    It is held from before a batch of suspects is taken in hand, which counts as a delivery, until it is committed.
-    Were two batches in hand at once, the death of the process would be counted against both, again and again.
+    It is held from before a quarantined batch is delivered once more, which is counted, until it is committed.
+    Were two batches in flight at once, the death of the process would be counted against both, again and again.
     """
 
-    def __init__(self, shared: asyncio.Lock, retry_policy: float) -> None:
+    def __init__(self, shared: asyncio.Lock, longest: float) -> None:
         self._shared = shared
-        self._retry_policy = retry_policy
+        self._longest = longest
         self._ours = False
 
     async def begin(self, stopping: asyncio.Event) -> None:
         """Wait for the turn, or until all is to stop.
 
-        For `patience` seconds at the most: a step of hours elsewhere holds nobody up for ever.
+        For `longest` seconds at most: a step of hours elsewhere does not hold up all others.
         """
         turn, end = asyncio.create_task(self._shared.acquire()), asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait({turn, end}, timeout=self._retry_policy, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({turn, end}, timeout=self._longest, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (turn, end):
                 task.cancel()
@@ -106,7 +106,7 @@ class Turn:
 
     @property
     def ours(self) -> bool:
-        """Whether a batch of suspects is in hand."""
+        """Whether a quarantined batch is in flight."""
         return self._ours
 
 

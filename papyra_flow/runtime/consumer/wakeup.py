@@ -1,6 +1,6 @@
-"""A bell: what one coroutine waits for until somebody rings, or a moment has come.
+"""What one coroutine waits for until it is woken, or a moment has come.
 
-It costs a future a wait; the timer is set anew only when it goes off too late, because most waits end long before.
+It costs a future a wait; the timer is set again only when it goes off too late, because most waits end long before.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Wakeup:
             self._waiter.set_result(None)
 
     async def wait(self, until: float) -> None:
-        """Return when the bell was rung since the last wait, or at `until` on the loop's clock, or a little early."""
+        """Return when it was rung since the last wait, or at `until` on the loop's clock, or a little early."""
         if not self._rung and self._loop.time() < until:
             if self._timer is None or self._timer.when() > until:
                 self._set_timer(until)

@@ -6,6 +6,8 @@ import os
 import socket
 from collections.abc import Iterable
 
+from papyra_flow.processes import is_alive
+
 
 def process_name() -> str:
     """This process: host and process id."""
@@ -20,7 +22,7 @@ def consumer_name(process: str, stage: str, number: int) -> str:
 def gone(names: Iterable[str]) -> list[str]:
     """Those of the consumers that were processes of this host and are not there any more."""
     host = socket.gethostname()
-    return [name for name in names if (pid := _pid_on(host, name)) is not None and not _runs(pid)]
+    return [name for name in names if (pid := _pid_on(host, name)) is not None and not is_alive(pid)]
 
 
 def _pid_on(host: str, name: str) -> int | None:
@@ -28,13 +30,3 @@ def _pid_on(host: str, name: str) -> int | None:
     if len(parts) == 4 and parts[0] == host and parts[1].isdigit() and parts[3].isdigit():
         return int(parts[1])
     return None
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -49,7 +49,7 @@ def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: StreamsS
 
 
 class Drain:
-    """Waits for the end; `at_rest` says whether this process has nothing in hand."""
+    """Waits for the end; `at_rest` says whether this process has nothing in flight."""
 
     def __init__(
         self,

@@ -11,12 +11,12 @@ import logging
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from papyra_flow.errors import PapyraFlowError, PipelineFailedError
 from papyra_flow.leaving import leave
@@ -43,10 +43,31 @@ Message: TypeAlias = RunCounters | str | PapyraFlowError
 _log = logging.getLogger("papyra_flow.supervisor")
 
 
+class Process(Protocol):
+    """What is used of a process."""
+
+    @property
+    def exitcode(self) -> int | None:
+        """None while it runs."""
+
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+Spawn: TypeAlias = Callable[[Share], tuple[Process, Connection]]
+"""Starts the process of a share; returns it, and our end of its pipe."""
+
+
 @dataclass(slots=True)
 class _Child:
     share: Share
-    process: BaseProcess
+    process: Process
     pipe: Connection
     counters: RunCounters
     deaths: int
@@ -60,11 +81,12 @@ class _Child:
 class Supervisor:
     """Runs a pipeline in `options.processes` processes; the same face as `Worker`."""
 
-    def __init__(self, topology: Topology, url: str, options: RunOptions, counters: RunCounters) -> None:
-        self._topology = topology
-        self._url = url
+    def __init__(
+        self, topology: Topology, url: str, options: RunOptions, counters: RunCounters, *, spawn: Spawn | None = None
+    ) -> None:
+        self._spawn = spawn or (lambda share: _spawn(topology, url, options, share))
         self._options = options
-        self._counters = counters
+        self.counters = counters
         self._finished = RunCounters.of(list(counters.stages))
         self._children: dict[int, _Child] = {}
         self._coming: set[int] = set()
@@ -107,8 +129,8 @@ class Supervisor:
     def _after(self, child: _Child) -> None:
         """A child is gone: done, failed, or dead before its time.
 
-        A record may end its process several times before it is known as a killer (`suspects`), so deaths are borne
-        with patience; but not without an end.
+        A record may end its process several times before it is known as a killer (`quarantine`), so deaths are
+        tolerated; but not without an end.
         """
         child.process.join()
         if child.error is not None:
@@ -132,20 +154,8 @@ class Supervisor:
         if self._stopping:
             self._changed.set()
             return
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
         share = Share(index, self._options.processes)
-        arguments = (self._topology, self._url, self._options, share, theirs, os.getpid())
-        process = context.Process(target=_child_main, args=arguments, name=f"papyra-flow-{index}", daemon=True)
-        # It begins with these signals blocked, so that a Ctrl-C while it imports is not its own either; the tracker,
-        # which multiprocessing starts with the first child, would unblock them.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        process, ours = self._spawn(share)
         child = _Child(share, process, ours, RunCounters({}), deaths)
         self._children[index] = child
         asyncio.get_running_loop().add_reader(ours.fileno(), self._receive, child)
@@ -168,20 +178,37 @@ class Supervisor:
         self._changed.set()
 
     def _sum_up(self) -> None:
-        total = RunCounters.of(list(self._counters.stages))
+        total = RunCounters.of(list(self.counters.stages))
         total.add(self._finished)
         for child in self._children.values():
             total.add(child.counters)
-        self._counters.stages.update(total.stages)
+        self.counters.stages.update(total.stages)
 
     async def _end_all(self) -> None:
-        """End children that still run: politely first, because somebody else may have failed."""
+        """End children that still run: politely first, because another may have failed."""
         self.stop()
         for child in self._children.values():
             await asyncio.to_thread(child.process.join, 5)
             if child.process.is_alive():
                 child.process.kill()
                 await asyncio.to_thread(child.process.join)
+
+
+def _spawn(topology: Topology, url: str, options: RunOptions, share: Share) -> tuple[Process, Connection]:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    arguments = (topology, url, options, share, theirs, os.getpid())
+    process = context.Process(target=_child_main, args=arguments, name=f"papyra-flow-{share.index}", daemon=True)
+    # It begins with these signals blocked, so that a Ctrl-C while it imports is not its own either; the tracker,
+    # which multiprocessing starts with the first child, would unblock them.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    theirs.close()
+    return process, ours
 
 
 def _child_main(topology: Topology, url: str, options: RunOptions, share: Share, pipe: Connection, parent: int) -> None:
@@ -221,7 +248,7 @@ async def _child(
         try:
             pipe.recv()
         except (EOFError, OSError):
-            loop.remove_reader(pipe.fileno())  # the parent is gone: end in an orderly way, nobody will tell us
+            loop.remove_reader(pipe.fileno())  # the parent is gone: end in an orderly way, no one else will say so
         worker.stop()
 
     async def report() -> None:

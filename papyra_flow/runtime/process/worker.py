@@ -49,7 +49,7 @@ class Worker:
         part: str = "",
         quarantining: asyncio.Lock | None = None,
     ) -> None:
-        """`part` tells its report from those of other workers in this process, `suspecting` is what they share."""
+        """`part` tells its report from those of other workers in this process; they share the lock `quarantining`."""
         self._topology = topology
         self._server = server
         self._options = options
@@ -70,7 +70,7 @@ class Worker:
             server=server,
             process=process,
             gates=Gates(),
-            keepalive=Keepalive(server.url),
+            keepalive=Keepalive(server.url, server.apart),
             trimmer=Trimmer(server.client, keep),
             leases=Leases(server.client, process, topology.keys.probe, topology.keys.ledger),
             pauses=Pauses(server.client, topology.keys.paused),
@@ -90,11 +90,11 @@ class Worker:
 
     @property
     def at_rest(self) -> bool:
-        """Whether sources have ended and consumers have nothing in hand, as far as they are ours."""
+        """Whether sources have ended and consumers have nothing in flight, as far as they are this process'."""
         return all(part.at_rest for part in self._parts)
 
     def stop(self) -> None:
-        """Ask the run to end: batches in hand are committed, the rest is given back."""
+        """Ask the run to end: in-flight batches are committed, the rest is given back."""
         self._context.stopping.set()
 
     async def run(self) -> Outcome:

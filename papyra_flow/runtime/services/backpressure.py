@@ -1,4 +1,4 @@
-"""Backpressure: nobody writes to a stream whose slowest reader is `max_backlog` behind.
+"""Backpressure: no stage writes to a stream whose slowest reader is `max_backlog` behind.
 
 What a reader has put off (`Retry(after=1h)`) waits on the server like its backlog, and counts as such: else a reader
 that puts off everything would fill the server's memory.
@@ -90,7 +90,7 @@ class Gate:
         self._reserved += records
 
     def spend(self, records: int, reserved: int = 0) -> None:
-        """Records were written, for which so many had been reserved."""
+        """Records were written, for which `reserved` had been set aside."""
         self._granted += reserved - records
         self._reserved -= reserved
         if reserved > records:
@@ -128,7 +128,7 @@ class Gates:
                 gate.reserve(records)
 
     def spend(self, stream: str, records: int, reserved: int = 0) -> None:
-        """Records were written to a stream, for which so many had been reserved."""
+        """Records were written to a stream, for which `reserved` had been set aside."""
         if gate := self._gates.get(stream):
             gate.spend(records, reserved)
 

@@ -1,4 +1,4 @@
-"""Keeping entries in hand from being claimed away while their step takes long.
+"""Keepalive: entries in flight are not claimed away while their step takes long.
 
 A thread with a connection of its own, because a step may block the event loop: entries held for longer than a
 third of the claim time have their idle time reset (XCLAIM ... JUSTID, which leaves the delivery count alone).
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.streams.connection.retry_policy import TELL_EVERY
@@ -22,7 +22,7 @@ _log = logging.getLogger("papyra_flow.keepalive")
 
 
 class Held:
-    """The entries that one consumer has in hand on one stream, and since when."""
+    """The entries that one consumer has in flight on one stream, and since when."""
 
     def __init__(self, key: str, group: str, consumer: str, period: float) -> None:
         self.key = key
@@ -35,7 +35,7 @@ class Held:
         return len(self._since)
 
     def add(self, ids: Iterable[bytes]) -> None:
-        """Entries were taken in hand."""
+        """Entries were delivered."""
         now = time.monotonic()
         self._since.update(dict.fromkeys(ids, now))
 
@@ -45,15 +45,15 @@ class Held:
             self._since.pop(id_, None)
 
     def has(self, id_: bytes) -> bool:
-        """Whether an entry is in hand."""
+        """Whether an entry is in flight."""
         return id_ in self._since
 
     def ids(self) -> list[bytes]:
-        """All entries in hand."""
+        """All entries in flight."""
         return list(self._since)
 
     def overdue(self) -> list[bytes]:
-        """Entries whose idle time should start anew."""
+        """Entries whose idle time is to start again."""
         before = time.monotonic() - self.period
         return [id_ for id_, since in list(self._since.items()) if since < before]
 
@@ -61,8 +61,9 @@ class Held:
 class Keepalive:
     """The thread; `watch` what consumers hold, `start` it, `stop` it."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, apart: Callable[[str], Server] | None = None) -> None:
+        """`apart` makes the thread's own connections to the server that has a key; without it they go to `url`."""
+        self._apart = apart or (lambda key: Server(url, key=key))
         self._held: list[Held] = []
         self._stopped = threading.Event()
         self._tell_from = 0.0
@@ -93,11 +94,11 @@ class Keepalive:
 
     def _tell(self, exc: Exception) -> None:
         if (now := time.monotonic()) >= self._tell_from:
-            _log.warning("entries in hand could not be refreshed: %s", exc)
+            _log.warning("in-flight entries could not be refreshed: %s", exc)
             self._tell_from = now + TELL_EVERY
 
     async def _refresh(self, due: list[tuple[Held, list[bytes]]]) -> None:
-        server = Server(self._url, key=due[0][0].key)
+        server = self._apart(due[0][0].key)
         try:
             for held, ids in due:
                 claimer = Claimer(server.client, key=held.key, group=held.group, consumer=held.consumer)

@@ -1,4 +1,4 @@
-"""Retention at work: streams that somebody has acked on are trimmed, now and then, and exactly at the end."""
+"""Retention at work: streams on which entries were acknowledged are trimmed, now and then, and exactly at the end."""
 
 from __future__ import annotations
 

@@ -11,10 +11,9 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
 from papyra_flow.errors import (
@@ -24,10 +23,10 @@ from papyra_flow.errors import (
     ServerError,
     ServerUnreachableError,
 )
-from papyra_flow.streams.connection.connection import LiveConnection, Receiver, Reply
+from papyra_flow.streams.connection.connection import LiveConnection, Made, Receiver, Reply
 from papyra_flow.streams.connection.server_errors import refusal, reply_text
 
-__all__ = ["Argument", "Client", "Receiver", "Reply"]
+__all__ = ["Argument", "Client", "Pool", "Receiver", "Reply"]
 
 _CLOSED = "Connection closed by server"
 TRIES = 3
@@ -38,15 +37,25 @@ Greet: TypeAlias = Callable[[Callable[..., Awaitable[Reply]]], Awaitable[None]]
 """What is done first on a new connection, with a function that sends a command on it."""
 
 
+class Pool(Protocol):
+    """What makes connections: redis-py's pools, or what speaks the same protocol without a network."""
+
+    def make_connection(self) -> Made:
+        """A connection that is still to be opened."""
+
+    async def disconnect(self) -> None:
+        """Close what it has kept."""
+
+
 class Client:
     """A shared, self-reconnecting connection; `timeout` is how many seconds a reply may take."""
 
-    def __init__(self, pool: ConnectionPool, *, timeout: float = 30.0, greet: Greet | None = None) -> None:
+    def __init__(self, pool: Pool, *, timeout: float = 30.0, greet: Greet | None = None) -> None:
         """`greet` is awaited with every new connection, before its first caller."""
         self._pool = pool
         self._greet = greet
         self._timeout = timeout
-        self._connection: AbstractConnection | None = None
+        self._connection: Made | None = None
         self._link: LiveConnection | None = None
         self._connecting = asyncio.Lock()
         self.connections = 0
@@ -116,7 +125,7 @@ class Client:
                 return self._link
             await self.close()
             connection = await self._made()
-            link = LiveConnection(connection)  # type: ignore[arg-type]
+            link = LiveConnection(connection)
             if self._greet is not None:
                 try:
                     await self._greet(lambda *command: _asked(link, command, self._timeout))
@@ -127,13 +136,13 @@ class Client:
             self.connections += 1
             return link
 
-    async def _made(self) -> AbstractConnection:
+    async def _made(self) -> Made:
         """A connection that redis-py has introduced; one that broke in the middle of that is tried again."""
         tries = TRIES
         while True:
-            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            connection = self._pool.make_connection()
             try:
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.connect()
             except (RedisError, OSError) as exc:
                 tries -= 1
                 if not tries or _CLOSED not in str(exc):

@@ -37,13 +37,21 @@ class Receiver(Protocol):
 
 
 class _Writer(Protocol):
-    transport: asyncio.Transport
+    @property
+    def transport(self) -> asyncio.Transport: ...
 
 
 class Made(Protocol):
     """What is used of a connection that redis-py has made."""
 
-    _writer: _Writer
+    @property
+    def _writer(self) -> _Writer: ...
+
+    async def connect(self) -> None:
+        """Open it, and introduce ourselves."""
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        """Close it."""
 
 
 class _ErrorReply(Exception):  # noqa: N818 - an error only once it has been looked at

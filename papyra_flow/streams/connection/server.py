@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from papyra_flow.errors import ServerTooOldError, UsageError
 from papyra_flow.streams.commit.append_only import AppendOnlyGuard
 from papyra_flow.streams.connection.addresses import names_cluster, pool_of, redacted
-from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.connection.client import Client, Pool
 
 MINIMUM = {"redis": (7, 0), "valkey": (7, 2)}
 
@@ -33,10 +33,11 @@ class Server:
     `key` is any of the keys that are spoken of: a cluster's address leads to the node that has its slot.
     """
 
-    def __init__(self, url: str, *, key: str = "", rewrite_below: int | None = None) -> None:
-        """`rewrite_below` is for whoever commits: see `append_only`."""
+    def __init__(self, url: str, *, key: str = "", rewrite_below: int | None = None, pool: Pool | None = None) -> None:
+        """`rewrite_below` is for whoever commits: see `append_only`; `pool` makes connections in place of the usual."""
         self.url = url
-        self._pool = pool_of(url, key)
+        self._given = pool
+        self._pool: Pool = pool or pool_of(url, key)
         self._guard = AppendOnlyGuard(rewrite_below) if rewrite_below is not None else None
         self.client = self.new_wire()
 
@@ -48,6 +49,10 @@ class Server:
     def new_wire(self) -> Client:
         """A connection of one's own, for reads that block."""
         return Client(self._pool, greet=self._guard)
+
+    def apart(self, key: str) -> Server:
+        """The same server over connections of its own, as a thread with another event loop needs them."""
+        return Server(self.url, key=key, pool=self._given)
 
     async def check(self) -> Capabilities:
         """What the server is able to do.

@@ -27,6 +27,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from papyra_flow.errors import EmbeddedServerError
+from papyra_flow.processes import is_alive
 from papyra_flow.streams.embedded import keeper
 from papyra_flow.streams.embedded.watchdog import Watchdog
 
@@ -256,10 +257,4 @@ def _identity(folder: Path) -> tuple[int, int] | None:
 def _alive(pid: int) -> bool:
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # if it is our child, do not leave a zombie behind
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return is_alive(pid)

@@ -64,7 +64,7 @@ class MemorySink:
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         return json_line(record, raw)
 
-    async def write(self, payloads: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, payloads: Sequence[tuple[bytes, bytes]], origins: object = None) -> str:
         self.written.append([payload for _, payload in payloads])
         return str(len(self.kept) + len(payloads))
 

@@ -27,7 +27,7 @@ async def test_one_has_the_turn_and_the_next_gets_it_when_it_ends(shared: asynci
     assert shared.locked(), "ending what is not ours changes nothing"
 
 
-async def test_nobody_waits_longer_than_patience_allows(shared: asyncio.Lock) -> None:
+async def test_no_turn_is_waited_for_longer_than_allowed(shared: asyncio.Lock) -> None:
     stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 0.01)
     await one.begin(stopping)
     await other.begin(stopping)
@@ -37,7 +37,7 @@ async def test_nobody_waits_longer_than_patience_allows(shared: asyncio.Lock) ->
     assert shared.locked()
 
 
-async def test_nobody_waits_beyond_the_end_and_a_turn_that_is_given_up_is_free(shared: asyncio.Lock) -> None:
+async def test_no_turn_is_waited_for_beyond_the_end_and_a_turn_that_is_given_up_is_free(shared: asyncio.Lock) -> None:
     stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 3600)
     await one.begin(stopping)
     waiting = asyncio.create_task(other.begin(stopping))

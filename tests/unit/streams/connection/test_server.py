@@ -15,7 +15,7 @@ from papyra_flow.errors import (
     UsageError,
     WrongKeyTypeError,
 )
-from papyra_flow.streams.connection.addresses import redacted
+from papyra_flow.streams.connection.addresses import pool_of, redacted
 from papyra_flow.streams.connection.server import Server, parse_capabilities
 from papyra_flow.streams.connection.server_errors import refusal
 
@@ -78,8 +78,8 @@ def test_no_piece_of_a_password_is_shown_whatever_is_in_it(password: str, scheme
 
 @given(PASSWORDS)
 def test_an_encoded_password_is_taken_whole(password: str) -> None:
-    server = Server(f"redis://ada:{quote(password, safe='')}@host:6379/0")
-    assert server._pool.connection_kwargs["password"] == password
+    pool = pool_of(f"redis://ada:{quote(password, safe='')}@host:6379/0", "")
+    assert pool.connection_kwargs["password"] == password
 
 
 @pytest.mark.parametrize("mark", ["@", "/", "?", "#"])

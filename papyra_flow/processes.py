@@ -1,0 +1,16 @@
+"""Processes of this machine."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process with this id, whoever runs it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
