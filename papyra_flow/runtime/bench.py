@@ -11,7 +11,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from papyra_flow.connectors.base import BadRecord, SourceItem
+from papyra_flow.connectors.base import BadRecord, SourceItem, fields_of
 from papyra_flow.connectors.load import ForgetfulSink, SampleSource
 from papyra_flow.errors import UsageError
 from papyra_flow.records.entries import DATA, entries_of_records
@@ -102,7 +102,8 @@ def _as_json(item: SourceItem) -> bytes | None:
         return item
     if isinstance(item, BadRecord):
         return None
-    return item[item.index(DATA) + 1] if DATA in item[::2] else None
+    fields = fields_of(item)
+    return fields[fields.index(DATA) + 1] if DATA in fields[::2] else None
 
 
 async def _filled(

@@ -10,19 +10,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
-from papyra_flow.records.entries import Record
-from papyra_flow.spec.components import Component
-
-
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """What a step may need to be built: the pipeline's folder, and the server's address."""
-
-    folder: Path
-    redis: str
+from papyra_flow.spec.components import Component, SetupContext
 
 
 async def nothing() -> None:
@@ -45,6 +35,10 @@ class Each:
     explain: Callable[[Exception], Exception] | None = None
     needs_headers: bool = False
     """Whether `apply` and `over` take pairs of a record and its entry's headers in place of records."""
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes pairs of a record and its `Context`."""
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,9 @@ class Whole:
     Each item says what the record at its place became, as for `Each`, or is the exception that it met.
     """
 
-    apply: Callable[[Sequence[Record]], Awaitable[Sequence[object]]]
+    apply: Callable[[Sequence[Any]], Awaitable[Sequence[object]]]
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes pairs of a record and its `Context`."""
     start: Callable[[], Awaitable[None]] = nothing
     close: Callable[[], Awaitable[None]] = nothing
 
@@ -74,6 +70,10 @@ class OfTable:
     drops: bool = False
     needs_headers: bool = False
     """Whether `apply` takes the headers of the table's entry as well."""
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes a `Context` as well."""
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,13 @@ class Merge:
 class StepConfig(Component):
     """Base of every step's model."""
 
+    kind: ClassVar[str] = "step"
+
     @abstractmethod
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step, ready to run; raises ValueError or ConnectorError with one sentence if it cannot be."""
 
-    def build_table(self, context: StepContext) -> OfTable | None:
+    def build_table(self, context: SetupContext) -> OfTable | None:
         """The step for tables; None if it has no form for them: then it gets their rows, as records.
 
         Raises ValueError with one sentence if it cannot be built.
@@ -103,11 +105,11 @@ class StepConfig(Component):
         """How the records of a batch become one table before the step, where it works on nothing else; else None."""
         return None
 
-    def accepts(self, context: StepContext) -> type | None:
+    def accepts(self, context: SetupContext) -> type | None:
         """The model that records must fit, where the step declares one."""
         return None
 
-    def returns(self, context: StepContext) -> type | None:
+    def returns(self, context: SetupContext) -> type | None:
         """The model that the step's records fit, where it declares one."""
         return None
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from papyra_flow.errors import RecordError
-from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 
 if TYPE_CHECKING:
     import duckdb
@@ -35,11 +36,11 @@ class Sql(StepConfig):
         """A query is over a table."""
         return Merge()
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """Refused: no record comes here."""
         raise ValueError("`sql` works on tables")
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The query, on a database of its own that holds nothing."""
         import duckdb
         import pyarrow as pa

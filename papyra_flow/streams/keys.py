@@ -18,6 +18,11 @@ def slot_of(key: str) -> int:
     return slot
 
 
+def parts_of(lease: str) -> str:
+    """The hash of the states of a source's parts, beside its lease."""
+    return f"{lease}:parts"
+
+
 @dataclass(frozen=True, slots=True)
 class Keyspace:
     """The keys under one hash tag."""
@@ -50,7 +55,7 @@ class Keyspace:
 
     def parts(self, stage: str) -> str:
         """The states of the parts of a stage's source, beside its lease (`streams.lease`)."""
-        return f"{self.source(stage)}:parts"
+        return parts_of(self.source(stage))
 
     def sink(self, stage: str) -> str:
         """The lease of a stage's sink."""

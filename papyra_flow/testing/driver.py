@@ -30,8 +30,8 @@ from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.trimming import Trimmer
 from papyra_flow.runtime.stage.stage import StageRuntime, WorkerContext
+from papyra_flow.spec.pipeline import HasSpec
 from papyra_flow.steps.functions import forks
-from papyra_flow.steps.lookup import Lookup
 from papyra_flow.streams.admin.dead_letters import DeadLetter, read_dead_letter
 from papyra_flow.streams.admin.display import rows_in
 from papyra_flow.streams.commit.lease import Leases
@@ -61,7 +61,7 @@ class _Stage:
 
 
 class Driver:
-    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`.
+    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`. Since 0.1.
 
     Everything that can happen to a record has happened when `put` returns. A step that fails is tried again at once, as
     often as the stage says. Raises UsageError for names that are not there, and for steps that need a server.
@@ -79,8 +79,9 @@ class Driver:
         self._number = 0
         for stage in topology.stages.values():
             for step in stage.steps:
-                if isinstance(step, Lookup) and step.hash is not None:
-                    raise UsageError(f"{stage.name!r} looks up in the Redis hash {step.hash!r}: that needs a server")
+                for used in step.redis_keys(topology.pipeline, stage.name):
+                    raise UsageError(f"the step `{step.describe()}` of {stage.name!r} uses the key {used.key!r}: that "
+                                     "needs a server")  # fmt: skip
 
     def put(self, name: str, *records: Mapping[str, object]) -> Driver:
         """Put records into a stream, or into a stage as if its source had read them; returns the driver."""
@@ -262,10 +263,12 @@ def _records(stream: StreamSpec, entry: Entry) -> list[Record]:
     return [CODECS[stream.config.format].decode(entry.fields)]
 
 
-def drive(file: Path | str, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
-    """A driver for a pipeline's file, with `path=value` over it; `environment` in place of the process' own.
+def drive(source: Path | str | HasSpec, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
+    """A driver for a pipeline's file, or for a `Pipeline`, with `path=value` over it. Since 0.1.
 
-    Raises InvalidPipelineError with all that is wrong with the file.
+    `environment` is what a file's variables are taken from, in place of the process' own. Raises InvalidPipelineError
+    with all that is wrong with the pipeline.
     """
-    loaded = load_pipeline(Path(file), overrides=overrides, environment=environment)
-    return Driver(build_topology(loaded))
+    if not isinstance(source, Path | str):
+        return Driver(build_topology(source.spec(overrides=overrides)))
+    return Driver(build_topology(load_pipeline(Path(source), overrides=overrides, environment=environment)))

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import networkx as nx
 
-from papyra_flow.config.secrets import Secrets, without_passwords
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec.components import Component, SetupContext
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
-from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.secrets import Secrets, without_passwords
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
@@ -111,7 +112,7 @@ class StageSpec:
     source_lease: str
     sink_lease: str
 
-    def build_step(self, number: int, context: StepContext) -> Step | OfTable | None:
+    def build_step(self, number: int, context: SetupContext) -> Step | OfTable | None:
         """A step ready to run, in the form that it has at its place; None for the `batch` that is just a border.
 
         Raises ValueError, ConnectorError or UsageError with one sentence if it cannot be.
@@ -127,6 +128,12 @@ class StageSpec:
     def exclusive(self) -> bool:
         """Whether only one consumer may be at work, because of its sink."""
         return self.sink is not None and self.sink.exclusive
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Its source, its steps and its sink."""
+        ends = (self.source, *self.steps, self.sink)
+        return tuple(component for component in ends if component is not None)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -202,9 +209,9 @@ class Topology:
         """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
         return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
-    def step_context(self) -> StepContext:
-        """What steps are built with."""
-        return StepContext(self.folder, self.redis)
+    def step_context(self, stage: str = "") -> SetupContext:
+        """What a stage's steps are built with."""
+        return SetupContext(self.folder, self.pipeline, stage, self.redis)
 
     def connector_context(self, stage: str) -> ConnectorContext:
         """What a stage's connectors are opened with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from papyra_flow.config.documents import Path
+from papyra_flow.spec.positions import Path
 from papyra_flow.topology.model import StageSpec, Topology
 
 Finding = tuple[Path, str, str, str | None]

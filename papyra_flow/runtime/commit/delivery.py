@@ -83,7 +83,7 @@ class Delivery:
         reserved = len(prepared.batch) if prepared.batch.fresh else 0
         while True:
             # 1. Write outside, where the stage has a sink.
-            moved = await self._write(prepared, gone)
+            moved, prepared = await self._write(prepared, gone)
             # 2. Acknowledge, and forward or move the sink's checkpoint, in one step.
             committed = await self._send(prepared, moved)
             if not committed.missing:
@@ -99,13 +99,17 @@ class Delivery:
             raise self._halted(*prepared.fate.halted)
         return prepared.fate.again
 
-    async def _write(self, prepared: Prepared, gone: Collection[bytes]) -> MoveCheckpoint | None:
+    async def _write(self, prepared: Prepared, gone: Collection[bytes]) -> tuple[MoveCheckpoint | None, Prepared]:
+        """Write outside; records that are refused fail, and all others are written and go into the commit."""
         if self._sink is None:
-            return None
-        ids = prepared.batch.ids
-        return await self._sink.write([
-            (ids[place], payload) for place, payload in prepared.outcome.for_sink() if ids[place] not in gone
-        ])  # fmt: skip
+            return None, prepared
+        batch, outcome = prepared.batch, prepared.outcome
+        payloads = [(place, payload) for place, payload in outcome.for_sink() if batch.ids[place] not in gone]
+        moved, refused = await self._sink.write(batch, [(batch.ids[place], payload) for place, payload in payloads])
+        if refused:
+            outcome.refuse([(*payloads[number], exc) for number, exc in refused.items()], batch.ids)
+            prepared = self.prepare(batch, outcome, gone)
+        return moved, prepared
 
     async def _send(self, prepared: Prepared, moved: MoveCheckpoint | None) -> Committed:
         """Send the commit until there is a reply; what it did before a reply was lost was done by us all the same."""

@@ -7,10 +7,11 @@ live here: reading the source, and the commit (`source_worker`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem
+from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem, fields_of
+from papyra_flow.error_text import MAX_MESSAGE, shown
 from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import CODECS, DATA, TABLE_MAGIC, Record, decode_json, refuse_large
 from papyra_flow.runtime.stage.targets import Targets
@@ -60,7 +61,7 @@ class Ingest:
         """Take an item; raises RecordError, with nothing taken, for what is no record or too large for one."""
         if isinstance(item, BadRecord):
             raise RecordError(item.error)
-        fields = _fields_of(item)
+        fields = fields_of(item)
         refuse_large(sum(map(len, fields)) if len(fields) > 2 else len(fields[1]), self._most)
         refuse_wide(fields)
         if self._tables:
@@ -70,7 +71,7 @@ class Ingest:
                 packed.append((item, decode_json(fields)))
                 found.good -= 1  # counted when its table is made
         for number, target in self._rows:
-            if target.config.format != "json" and isinstance(item, bytes):
+            if target.config.format != "json" and isinstance(item, bytes | Mapping):
                 found.entries.append((number, CODECS[target.config.format].encode(decode_json(fields))))
             else:
                 found.entries.append((number, fields))
@@ -100,7 +101,10 @@ class Ingest:
 
     def _bury(self, item: SourceItem, exc: RecordError, portion: Portion, found: Ingested) -> None:
         origin, place = self._config.describe(), portion.checkpoint
-        fields: Sequence[bytes] = (DATA, item.raw) if isinstance(item, BadRecord) else _fields_of(item)
+        try:
+            fields = fields_of(item)
+        except RecordError:  # which is what it is dead of
+            fields = (DATA, shown(item, MAX_MESSAGE).encode())
         if isinstance(item, BadRecord):
             origin, place = item.origin, item.place
         letter = dead_letter(
@@ -108,7 +112,3 @@ class Ingest:
         )
         found.dead += 1
         found.entries.append((self._dead, letter))
-
-
-def _fields_of(item: bytes | Sequence[bytes]) -> Sequence[bytes]:
-    return (DATA, item) if isinstance(item, bytes) else item

@@ -78,7 +78,8 @@ class MergingProgram:
         types = self._types_of(rows)
 
         async def attempt(places: Sequence[int]) -> Became:
-            parts, dropped = await self._steps.run(table_of([rows.records[place] for place in places], types), {})
+            table = table_of([rows.records[place] for place in places], types)
+            parts, dropped = await self._steps.run(table, {}, batch.entry(rows.origins[0]))
             return self._router.route(parts, {}, encode, dropped)
 
         try:

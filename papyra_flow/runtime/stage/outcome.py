@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from papyra_flow.records.entries import DATA
 from papyra_flow.records.rows import Failures
 from papyra_flow.streams.commit.commit import NOWHERE
 from papyra_flow.streams.commit.operations import Change
@@ -77,6 +78,25 @@ class Outcome:
         else:
             del self.became[place]
             self.failures = {**self.failures, place: exc}
+
+    def refuse(self, refused: Sequence[tuple[int, bytes, Exception]], ids: Sequence[bytes]) -> None:
+        """A sink was refused these payloads of entries: what all others became stands.
+
+        An entry that is a record fails with any record that was made of it; of a table only the row is dead.
+        """
+        failed: Failures = {}
+        for place, payload, exc in refused:
+            if (became := self.became.get(place)) is None:
+                failed[place] = exc
+            else:
+                kept = list(became.payloads)
+                kept.remove(payload)
+                self.became[place] = replace(became, payloads=kept, bad=[*became.bad, ((DATA, payload), exc)])
+        if failed:
+            gone = {ids[place] for place in failed}
+            self.payloads = [pair for pair in self.payloads if pair[0] not in failed]
+            self.done = [entry_id for entry_id in self.done if entry_id not in gone]
+            self.failures = {**self.failures, **failed}
 
     def for_sink(self) -> Iterator[tuple[int, bytes]]:
         """All that a sink is to write, with the places of the entries, in order."""

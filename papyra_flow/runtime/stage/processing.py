@@ -11,13 +11,15 @@ from typing import Any
 
 from papyra_flow.errors import ExpressionError, RecordError, ServerError
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import Record
+from papyra_flow.records.entries import Entry
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Failures, Rows
 from papyra_flow.records.values import refuse_non_finite
 from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.results import NO_STREAMS, refuse_notes, sorted_out
-from papyra_flow.steps.base import Each, Step, Whole
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, OfTable, Step, Whole
+from papyra_flow.steps.context import Context, contexts_of
 from papyra_flow.steps.functions import forks
 from papyra_flow.steps.functions.calls import failure_of
 
@@ -63,7 +65,7 @@ class Processor:
         for number, step in enumerate(self._steps, start=1):
             if not rows:
                 break
-            rows = await stepped(step, rows, failures, self._decoder.headers(batch))
+            rows = await stepped(step, rows, failures, self._decoder.headers(batch), batch.entry)
             if number < len(self._steps) and not (isinstance(step, Each) and step.unchanged):
                 rows = _finite(rows, failures)
         if self._sink and rows.notes is not None:
@@ -71,27 +73,60 @@ class Processor:
         return Processed(rows, failures, raw=self._raw)
 
 
-async def start_steps(steps: Iterable[object]) -> None:
-    """Start those steps that have something to start."""
-    for step in steps:
-        if isinstance(step, Whole):
+async def start_steps(steps: Iterable[Step | OfTable]) -> None:
+    """Start those steps that have something to start; if one cannot be, those that were are closed again."""
+    started: list[Step | OfTable] = []
+    try:
+        for step in steps:
             await step.start()
+            started.append(step)
+    except BaseException:
+        await close_steps(started)
+        raise
 
 
-async def close_steps(steps: Iterable[object]) -> None:
+async def close_steps(steps: Iterable[Step | OfTable]) -> None:
     """Close what they opened."""
     for step in steps:
-        if isinstance(step, Whole):
-            await step.close()
+        await step.close()
 
 
-async def stepped(step: Step, rows: Rows, failures: Failures, headers: Callable[[int], Headers]) -> Rows:
-    """The rows after a step; `failures` gets what it could not process; `headers` of an entry, by its place."""
-    if isinstance(step, Each):
-        outcomes = _of_each(step, rows.with_headers(headers) if step.needs_headers else rows.records)
+async def stepped(
+    step: Step,
+    rows: Rows,
+    failures: Failures,
+    headers: Callable[[int], Headers],
+    entry: Callable[[int], Entry] | None = None,
+    *,
+    numbered: bool = True,
+) -> Rows:
+    """The rows after a step; `failures` gets what it could not process.
+
+    An entry and its headers are told by its place; the entries only concern steps that want a context, as does whether
+    the rows of an entry come in the same number and order whenever they come.
+    """
+    if step.context is not None:
+        given: Sequence[Any] = list(
+            zip(rows.records, _contexts(step.context, rows, headers, entry, numbered), strict=True)
+        )
+    elif isinstance(step, Each) and step.needs_headers:
+        given = rows.with_headers(headers)
     else:
-        outcomes = await _of_whole(step, rows.records)
+        given = rows.records
+    outcomes = _of_each(step, given) if isinstance(step, Each) else await _of_whole(step, given)
     return sorted_out(rows, outcomes, failures, apart=isinstance(step, Each) and step.over is not None)
+
+
+def _contexts(
+    setup: SetupContext,
+    rows: Rows,
+    headers: Callable[[int], Headers],
+    entry: Callable[[int], Entry] | None,
+    numbered: bool,
+) -> list[Context]:
+    if entry is None:
+        raise RuntimeError("a step wants a context, and was not told its entries")
+    return contexts_of(setup, rows, entry, headers, numbered=numbered)
 
 
 def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
@@ -121,7 +156,7 @@ def _explained(step: Each, exc: Exception) -> Exception:
         return exc
 
 
-async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
+async def _of_whole(step: Whole, records: Sequence[Any]) -> Sequence[object]:
     try:
         return await step.apply(records)
     except ServerError:

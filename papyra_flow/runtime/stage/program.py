@@ -56,7 +56,7 @@ def program_of(spec: StageSpec, topology: Topology, policy: FailurePolicy) -> St
 
 
 def _of_records(spec: StageSpec, topology: Topology) -> StageProgram:
-    context, inputs, most = topology.step_context(), topology.inputs(spec), spec.settings.max_record
+    context, inputs, most = topology.step_context(spec.name), topology.inputs(spec), spec.settings.max_record
     source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
     steps = [step.build(context) for step in spec.steps]
@@ -70,7 +70,7 @@ def _of_records_and_tables(spec: StageSpec, topology: Topology, policy: FailureP
     from papyra_flow.records.columns import TYPES
     from papyra_flow.runtime.stage.merging import MergingProgram
 
-    context, decoder = topology.step_context(), Decoder(topology.inputs(spec), spec.settings.max_record)
+    context, decoder = topology.step_context(spec.name), Decoder(topology.inputs(spec), spec.settings.max_record)
     records = Processor([step.build(context) for step in spec.steps[: spec.first_on_tables]], decoder)
     types = {name: TYPES[word] for name, word in merge.types.items()}
     return MergingProgram(records, types, *_over_tables(spec, topology), policy)
@@ -80,7 +80,7 @@ def _over_tables(spec: StageSpec, topology: Topology) -> tuple[TableSteps, Table
     from papyra_flow.runtime.stage.table_router import TableRouter
     from papyra_flow.runtime.stage.table_steps import TableSteps
 
-    context, first = topology.step_context(), spec.first_on_tables or 0
+    context, first = topology.step_context(spec.name), spec.first_on_tables or 0
     built = [spec.build_step(number, context) for number in range(first, len(spec.steps))]
     router = TableRouter(spec.routes, spec.config.match, topology.outputs(spec), spec.settings.max_record)
     return TableSteps([step for step in built if step is not None]), router

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
+from papyra_flow.records.entries import Entry
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Failures, Note, Rows
 from papyra_flow.records.table_rows import Fitness, records_of
@@ -17,6 +19,7 @@ from papyra_flow.records.tables import table_of
 from papyra_flow.runtime.stage.processing import close_steps, start_steps, stepped
 from papyra_flow.runtime.stage.results import note_of
 from papyra_flow.steps.base import OfTable, Step
+from papyra_flow.steps.context import Context
 from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.functions.calls import bounded, contained, settled
 from papyra_flow.steps.functions.table_functions import as_arrow
@@ -44,14 +47,14 @@ class TableSteps:
         """Close what the steps opened."""
         await close_steps(self._steps)
 
-    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes]) -> tuple[list[Part], int]:
-        """What a table whose entry has these headers became, and how many rows were dropped; raises what a step met."""
+    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes], entry: Entry) -> tuple[list[Part], int]:
+        """What an entry's table became, with these headers, and how many rows were dropped; raises what a step met."""
         self._fitness.require(table)
         parts, dropped = [Part(table)], 0
         for step in self._steps:
             before, parts = parts, []
             for part in before:
-                made = await _made_of(step, part, headers)
+                made = await _made_of(step, part, headers, entry)
                 if not made or (isinstance(step, OfTable) and step.drops):
                     dropped += part.table.num_rows - sum(one.table.num_rows for one in made)
                 if not (isinstance(step, OfTable) and step.drops):
@@ -61,9 +64,11 @@ class TableSteps:
         return parts, dropped
 
 
-async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes]) -> list[Part]:
+async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes], entry: Entry) -> list[Part]:
     if isinstance(step, OfTable):
-        more = (_headers(part, headers),) if step.needs_headers else ()
+        more: tuple[object, ...] = (_headers(part, headers),) if step.needs_headers else ()
+        if step.context is not None:
+            more = (*more, Context(step.context, entry, partial(_headers, part, headers)))
         outcome = contained(step.apply, part.table, *more)
         if inspect.isawaitable(outcome):
             outcome = await settled(outcome)
@@ -71,7 +76,14 @@ async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, byt
     failures: Failures = {}
     records = records_of(part.table)
     notes = [part.note] * len(records) if part.note is not None else None
-    rows = await stepped(step, Rows(records, range(len(records)), notes), failures, lambda _: Headers.of(headers))
+    rows = await stepped(
+        step,
+        Rows(records, range(len(records)), notes),
+        failures,
+        lambda _: Headers.of(headers),
+        lambda _: entry,
+        numbered=False,
+    )
     for exc in failures.values():
         raise exc
     return _as_tables(rows)

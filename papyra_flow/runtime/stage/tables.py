@@ -74,7 +74,7 @@ class TableProgram:
         headers = headers_of(entry.fields)
 
         async def attempt(rows: Sequence[int]) -> Became:
-            parts, dropped = await self._steps.run(_taken(table, rows), headers)
+            parts, dropped = await self._steps.run(_taken(table, rows), headers, entry)
             return self._router.route(parts, headers, encode, dropped)
 
         try:

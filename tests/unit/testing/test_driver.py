@@ -103,7 +103,7 @@ def test_names_that_are_not_there_and_what_needs_a_server_are_refused(folder: Pi
     folder.pipeline(
         "pipeline: p\nstages: {a: {from: s, process: [{lookup: {hash: h, on: k, as: v}}], to: t}}\nstreams: {s: {}}\n"
     )
-    with pytest.raises(UsageError, match="looks up in the Redis hash 'h': that needs a server"):
+    with pytest.raises(UsageError, match="uses the key 'h': that needs a server"):
         drive(folder.file)
 
 

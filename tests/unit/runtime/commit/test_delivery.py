@@ -17,6 +17,7 @@ from papyra_flow.records.entries import Record
 from papyra_flow.runtime.commit.delivery import Delivery
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.services.backpressure import Gates
+from papyra_flow.runtime.services.connector_retries import ConnectorRetries
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.trimming import Trimmer
@@ -95,6 +96,10 @@ class Made:
         return self.stage.counters
 
 
+async def _nothing() -> None:
+    """No lease to keep."""
+
+
 @pytest.fixture
 def made(folder: PipelineFolder) -> Callable[..., Made]:
     def make(stage: str, *answers: Answer, lease: Lease | None = None) -> Made:
@@ -106,7 +111,10 @@ def made(folder: PipelineFolder) -> Callable[..., Made]:
         )  # fmt: skip
         runtime = StageRuntime(topology.stages["a"], context, StageCounters())
         sink, script = MemorySink(), Script(list(answers))
-        writer = SinkWriter(sink, lease) if runtime.spec.sink is not None else None  # type: ignore[arg-type]
+        writer = None
+        if runtime.spec.sink is not None:
+            retries = ConnectorRetries("a", runtime.spec.settings, context, _nothing)
+            writer = SinkWriter(sink, lease, retries, context.stopping.is_set)  # type: ignore[arg-type]
         delivery = Delivery(runtime, "c", writer)
         delivery._committers = dict.fromkeys(delivery._committers, script)  # type: ignore[arg-type]
         return Made(runtime, delivery, script, sink)
