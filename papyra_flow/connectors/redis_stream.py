@@ -35,9 +35,9 @@ from papyra_flow.errors import (
 )
 from papyra_flow.records.entries import Record
 from papyra_flow.spec.components import RedisKey
-from papyra_flow.streams.commit.append_only import REWRITE_BELOW
 from papyra_flow.streams.commit.lease import Lease, Leases
 from papyra_flow.streams.connection.addresses import redacted
+from papyra_flow.streams.connection.append_only import REWRITE_BELOW
 from papyra_flow.streams.connection.client import Argument, Reply
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.streams.connection.server import Server

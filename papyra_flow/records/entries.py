@@ -140,15 +140,6 @@ CODECS: Mapping[Format, Codec] = {
 """For the formats whose entries are records; those of tables are in `tables`."""
 
 
-def entries_of_records(records: Sequence[Mapping[str, object]], form: Format) -> list[list[bytes]]:
-    """Records as entries' flat fields: one each, or one for all of them where the stream holds tables."""
-    if form != "arrow":
-        return [CODECS[form].encode(record) for record in records]
-    from papyra_flow.records.tables import table_entry, table_of  # only where there are tables: it needs pyarrow
-
-    return [table_entry(table_of(records), {})] if records else []
-
-
 def refuse_large(size: int, most: int) -> None:
     """Raise RecordError for a record of more bytes than `max_record` allows."""
     if size > most:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from papyra_flow.connectors.base import BadRecord, SourceItem, fields_of
 from papyra_flow.connectors.load import ForgetfulSink, SampleSource
 from papyra_flow.errors import UsageError
-from papyra_flow.records.entries import DATA, entries_of_records
+from papyra_flow.records.entries import DATA
+from papyra_flow.records.formats import entries_of_records
 from papyra_flow.records.json_codec import read_json
 from papyra_flow.runtime.process.options import RunOptions, RunResult
 from papyra_flow.runtime.process.run import apply_topology, run_async, run_pipeline

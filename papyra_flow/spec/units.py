@@ -6,6 +6,7 @@ because nobody can tell whether `wait: 20` means milliseconds or seconds.
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass
 from typing import Annotated
@@ -67,6 +68,11 @@ class Backoff:
 
     def __str__(self) -> str:
         return f"{format_duration(self.first)}..{format_duration(self.longest)}"
+
+    def wait(self, attempts: int) -> float:
+        """Seconds before the next attempt, with full jitter above half of them: failures do not return as one wave."""
+        longest = min(self.longest, self.first * 2.0 ** min(attempts - 1, 32))
+        return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
 
 
 def parse_backoff(value: object) -> Backoff:

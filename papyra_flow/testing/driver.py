@@ -20,7 +20,8 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.errors import PipelineFailedError, UsageError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import CODECS, Entry, Record, decode_json, encode_json, entries_of_records, headers_of
+from papyra_flow.records.entries import CODECS, Entry, Record, decode_json, encode_json, headers_of
+from papyra_flow.records.formats import entries_of_records
 from papyra_flow.records.json_codec import read_json
 from papyra_flow.runtime.commit.delivery import Delivery, delivery_of
 from papyra_flow.runtime.commit.prepared import Prepared

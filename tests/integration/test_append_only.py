@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from papyra_flow.errors import ServerUnreachableError
-from papyra_flow.streams.commit import append_only
-from papyra_flow.streams.commit.append_only import AppendOnlyGuard, is_affected
+from papyra_flow.streams.connection import append_only
+from papyra_flow.streams.connection.append_only import AppendOnlyGuard, is_affected
 from papyra_flow.streams.connection.server import Server
 from tests.harness.append_only import cut, log_of, places
 from tests.harness.pipelines import PipelineFolder

@@ -11,7 +11,7 @@ from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
 from papyra_flow.runtime.commit.delivery import Delivery
 from papyra_flow.runtime.commit.prepared import Prepared
-from papyra_flow.runtime.consumer.quarantine import is_killer
+from papyra_flow.runtime.stage.failure import is_killer
 from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.groups.delayed import opened

@@ -15,8 +15,8 @@ from papyra_flow.errors import ServerError
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
 from papyra_flow.runtime.consumer.clock_skew import Unaging
+from papyra_flow.runtime.consumer.consumer_names import gone
 from papyra_flow.runtime.consumer.quarantine import Quarantine, Turn, apart
-from papyra_flow.runtime.process.consumer_names import gone
 from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.groups.claims import Claimer

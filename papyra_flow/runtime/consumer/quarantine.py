@@ -15,9 +15,9 @@ from itertools import groupby
 
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry, parse_id
+from papyra_flow.runtime.stage.failure import is_killer
 
 ALONE_FROM = 3
-MAX_DELIVERIES = 5
 
 
 class Quarantine:
@@ -108,11 +108,6 @@ class Turn:
     def ours(self) -> bool:
         """Whether a quarantined batch is in flight."""
         return self._ours
-
-
-def is_killer(entry: Entry, attempts: int) -> bool:
-    """Whether an entry was delivered so often, without an end, that it must be what ends its workers."""
-    return entry.deliveries > max(attempts, MAX_DELIVERIES)
 
 
 def apart(entries: Sequence[Entry], attempts: int) -> list[Batch]:

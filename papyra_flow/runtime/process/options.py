@@ -8,7 +8,7 @@ from typing import Literal
 
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.observe.counters import RunCounters
-from papyra_flow.streams.commit.append_only import REWRITE_BELOW
+from papyra_flow.streams.connection.append_only import REWRITE_BELOW
 
 Outcome = Literal["drained", "stopped", "failed"]
 

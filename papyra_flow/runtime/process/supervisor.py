@@ -212,7 +212,7 @@ def _spawn(topology: Topology, url: str, options: RunOptions, share: Share) -> t
 
 
 def _child_main(topology: Topology, url: str, options: RunOptions, share: Share, pipe: Connection, parent: int) -> None:
-    from papyra_flow.runtime.process.run import run_async
+    from papyra_flow.runtime.process.event_loop import run_async
 
     end_with_parent(parent)
     for number in OURS:

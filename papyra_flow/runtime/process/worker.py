@@ -11,15 +11,15 @@ from papyra_flow.connectors.base import SourceConfig
 from papyra_flow.errors import FencedError, PapyraFlowError, ServerError, UsageError
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.telemetry import configured, open_telemetry
+from papyra_flow.runtime.consumer.consumer_names import consumer_name, process_name
 from papyra_flow.runtime.consumer.loop import Consumer
-from papyra_flow.runtime.process.belongings import Belongings
-from papyra_flow.runtime.process.consumer_names import consumer_name, process_name
 from papyra_flow.runtime.process.drain import Drain
 from papyra_flow.runtime.process.gc_tuning import tuned_gc
 from papyra_flow.runtime.process.heartbeat import Heartbeat
 from papyra_flow.runtime.process.open_files import ensure_open_files
 from papyra_flow.runtime.process.options import Outcome, RunOptions, Share
 from papyra_flow.runtime.services.backpressure import Gate, Gates
+from papyra_flow.runtime.services.belongings import Belongings
 from papyra_flow.runtime.services.delayed_retries import Waits
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses

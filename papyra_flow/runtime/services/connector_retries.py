@@ -14,7 +14,6 @@ from typing import Protocol
 from papyra_flow.error_text import MAX_DETAIL, message_of
 from papyra_flow.errors import ConfigurationError, ConnectorError, RecordsError, TransientError
 from papyra_flow.observe.counters import StageCounters
-from papyra_flow.runtime.stage.failure import backoff
 from papyra_flow.spec.models import Settings
 
 TELL_EVERY = 10.0
@@ -70,7 +69,7 @@ class ConnectorRetries:
         if not (opening or isinstance(exc, TransientError)) and self._failures >= self._settings.attempts:
             raise exc
         asked = exc.retry_after if isinstance(exc, TransientError) else None
-        seconds = asked if asked is not None else backoff(self._settings, self._failures)
+        seconds = asked if asked is not None else self._settings.backoff.wait(self._failures)
         loop = asyncio.get_running_loop()
         if (now := loop.time()) >= self._tell_from:
             _log.warning("%s: %s; trying again in %.1f s", self._stage, exc, seconds)

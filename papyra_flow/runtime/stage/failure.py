@@ -5,7 +5,6 @@ Attempts are the entry's delivery count on the server, so that a crash does not 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +14,9 @@ from papyra_flow.errors import Dead, RecordError, Retry
 from papyra_flow.records.entries import Entry
 from papyra_flow.spec.models import Settings
 from papyra_flow.streams.admin.dead_letters import dead_letter
+
+MAX_DELIVERIES = 5
+"""After which an entry that never came to an end is a killer, where a stage allows fewer attempts."""
 
 KEPT_FROM_SECONDS = 1.0
 """A step's own wait that is longer is kept by the server: it outlives this process, and holds up nothing here."""
@@ -43,7 +45,7 @@ class FailurePolicy:
         if self._may_retry(exc) and entry.deliveries < settings.attempts:
             if isinstance(exc, Retry) and exc.after is not None:
                 return Verdict("retry", exc.after, kept=exc.after > KEPT_FROM_SECONDS)
-            return Verdict("retry", backoff(settings, entry.deliveries))
+            return Verdict("retry", settings.backoff.wait(entry.deliveries))
         return Verdict(settings.on_error)
 
     def _may_retry(self, exc: Exception) -> bool:
@@ -58,10 +60,9 @@ class FailurePolicy:
         return not isinstance(exc, RecordError)
 
 
-def backoff(settings: Settings, attempts: int) -> float:
-    """Exponential backoff with full jitter above its half, so that failures do not come back as one wave."""
-    longest = min(settings.backoff.longest, settings.backoff.first * 2.0 ** min(attempts - 1, 32))
-    return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
+def is_killer(entry: Entry, attempts: int) -> bool:
+    """Whether an entry was delivered so often, without an end, that it must be what ends its workers (I5)."""
+    return entry.deliveries > max(attempts, MAX_DELIVERIES)
 
 
 def describe_failure(exc: Exception, hide: Callable[[str], str] = str) -> tuple[str, str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.telemetry import Telemetry
-from papyra_flow.runtime.process.belongings import Belongings
 from papyra_flow.runtime.services.backpressure import Gates
+from papyra_flow.runtime.services.belongings import Belongings
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.timing import ServerClock, StageTiming

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from papyra_flow.errors import ServerTooOldError, UsageError
-from papyra_flow.streams.commit.append_only import AppendOnlyGuard
 from papyra_flow.streams.connection.addresses import names_cluster, pool_of, redacted
+from papyra_flow.streams.connection.append_only import AppendOnlyGuard
 from papyra_flow.streams.connection.client import Client, Pool
 
 MINIMUM = {"redis": (7, 0), "valkey": (7, 2)}

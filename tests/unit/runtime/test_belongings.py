@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from papyra_flow.runtime.process.belongings import Belongings
+from papyra_flow.runtime.services.belongings import Belongings
 
 
 def test_threads_can_be_started_after_a_step_removed_the_excepthook(

@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
+from papyra_flow.runtime.consumer import consumer_names
 from papyra_flow.runtime.consumer.quarantine import Quarantine
-from papyra_flow.runtime.process import consumer_names
 from tests.harness.memory import MemoryServer
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.stages import OneStage

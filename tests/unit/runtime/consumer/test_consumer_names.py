@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-from papyra_flow.runtime.process.consumer_names import consumer_name, gone, process_name
+from papyra_flow.runtime.consumer.consumer_names import consumer_name, gone, process_name
 
 
 def test_a_name_says_host_process_stage_and_number() -> None:
