@@ -26,10 +26,10 @@ if TYPE_CHECKING:
         TransientError,
     )
     from papyra_flow.pipeline import Pipeline
+    from papyra_flow.records.emit import Emit
     from papyra_flow.records.entries import Record
     from papyra_flow.spec.components import SetupContext
     from papyra_flow.steps.context import Context
-    from papyra_flow.steps.emit import Emit
     from papyra_flow.steps.step import Step
     from papyra_flow.testing.driver import Driver, drive
 
@@ -77,7 +77,7 @@ _PLACES = {
     "records.entries": ("Record",),
     "spec.components": ("SetupContext",),
     "steps.context": ("Context",),
-    "steps.emit": ("Emit",),
+    "records.emit": ("Emit",),
     "steps.step": ("Step",),
     "testing.driver": ("Driver", "drive"),
 }  # fmt: skip

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 from papyra_flow.errors import RecordError
+from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import DATA, Record, encode_json
 from papyra_flow.spec.components import Component, SetupContext
-from papyra_flow.steps.emit import Emit
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
 

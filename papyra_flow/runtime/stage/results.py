@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
+from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import Record
 from papyra_flow.records.rows import Failures, Note, Rows
-from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.functions.calls import bounded, contained
 
 NO_STREAMS = "Emit: `to`, `key` and `headers` are for streams, and this stage writes to a sink"

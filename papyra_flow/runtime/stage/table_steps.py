@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
+from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import Entry
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Failures, Note, Rows
@@ -20,7 +21,6 @@ from papyra_flow.runtime.stage.processing import close_steps, start_steps, stepp
 from papyra_flow.runtime.stage.results import note_of
 from papyra_flow.steps.base import OfTable, Step
 from papyra_flow.steps.context import Context
-from papyra_flow.steps.emit import Emit
 from papyra_flow.steps.functions.calls import bounded, contained, settled
 from papyra_flow.steps.functions.table_functions import as_arrow
 

@@ -113,7 +113,7 @@ def made(folder: PipelineFolder) -> Callable[..., Made]:
         sink, script = MemorySink(), Script(list(answers))
         writer = None
         if runtime.spec.sink is not None:
-            retries = ConnectorRetries("a", runtime.spec.settings, context, _nothing)
+            retries = ConnectorRetries("a", runtime.spec.settings, context, runtime.counters, _nothing)
             writer = SinkWriter(sink, lease, retries, context.stopping.is_set)  # type: ignore[arg-type]
         delivery = Delivery(runtime, "c", writer)
         delivery._committers = dict.fromkeys(delivery._committers, script)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import pytest
 
 from papyra_flow.errors import UnknownTargetError
 from papyra_flow.records.batch import Batch
+from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import Entry, decode_fields
 from papyra_flow.records.rows import Rows
 from papyra_flow.runtime.commit.delivery import put
@@ -19,7 +20,6 @@ from papyra_flow.runtime.stage.records import RecordProgram
 from papyra_flow.runtime.stage.router import Router
 from papyra_flow.spec.models import StreamConfig
 from papyra_flow.steps.base import Each
-from papyra_flow.steps.emit import Emit
 from papyra_flow.streams.commit.commit import Commit
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
