@@ -35,7 +35,7 @@ Format = Literal["mermaid", "dot", "svg", "html", "ascii", "json"]
 
 
 class Pipeline(Builder):
-    """A pipeline made in Python: stages are added one by one, then it is planned, drawn, tested or run.
+    """A pipeline made in Python: stages are added one by one, then it is planned, drawn, tested or run. Since 0.2.
 
     Relative paths start from `folder`, which is that of the calling module unless it is given. What is wrong is told
     by InvalidPipelineError, all of it at once, when the pipeline is used.
