@@ -14,6 +14,7 @@ import os
 import sys
 import sysconfig
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,8 +47,8 @@ class _Turns:
     lock = threading.RLock()
     folders: dict[Path, _Folder] = {}  # noqa: RUF012 - see above
     current: _Folder | None = None
-    owners: dict[int, _Folder] = {}  # noqa: RUF012
-    """Folders by the `id` of their modules' globals."""
+    owners: dict[int, tuple[weakref.ref[ModuleType], _Folder]] = {}  # noqa: RUF012
+    """Modules and their folders by the `id` of the modules' globals, which may be another's once a module is gone."""
 
 
 @contextmanager
@@ -145,7 +146,15 @@ def _own_modules(folder: _Folder) -> dict[str, ModuleType]:
 
 
 def _own(folder: _Folder, modules: Mapping[str, ModuleType]) -> None:
-    _Turns.owners.update((id(vars(module)), folder) for module in modules.values())
+    _Turns.owners.update((id(vars(module)), (weakref.ref(module), folder)) for module in modules.values())
+
+
+def _owner_of(globals_: Mapping[str, object] | None) -> _Folder | None:
+    """The folder whose module's globals these are."""
+    if (found := _Turns.owners.get(id(globals_))) is None:
+        return None
+    module, folder = found[0](), found[1]
+    return folder if module is not None and vars(module) is globals_ else None
 
 
 class _Original:
@@ -160,7 +169,7 @@ def _import(
     level: int = 0,
 ) -> ModuleType:
     """`import`, which finds for a pipeline's module what that pipeline's folder has."""
-    owner = _Turns.owners.get(id(globals))
+    owner = _owner_of(globals)
     if owner is None:
         return _Original.function(name, globals, locals, fromlist, level)
     with _Turns.lock:

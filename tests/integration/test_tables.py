@@ -14,6 +14,7 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from papyra_flow.errors import ConnectorError
 from papyra_flow.records.entries import TABLE_MAGIC
 from papyra_flow.records.table_rows import records_of
 from papyra_flow.records.tables import decode_table, encode_table
@@ -402,6 +403,25 @@ async def test_records_that_somebody_else_committed_meanwhile_are_in_no_file(
     assert (folder.path / "out.csv").read_text().split() == ["n", *"0156789"]
     counters = result.counters.stages["a"]
     assert (counters.written, counters.stale, counters.lost) == (7, 3, 3)
+
+
+async def test_a_file_that_no_row_fits_ends_the_run_and_buries_none(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    folder.write("o.csv", "other\n1\n")
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages: {a: {from: s, process: [{sql: SELECT n FROM batch}], write: {csv: o.csv}}}
+        streams: {s: {}}
+        """
+    )
+    for n in range(3):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"n": n})})
+    with pytest.raises(ConnectorError, match="has the columns other; the first record has n"):
+        await folder.run(url, drain=True)
+    pending: Any = redis_client.xpending("{p}:s", "a")
+    assert (pending["pending"], redis_client.exists("{p}:@dead:a")) == (3, 0)
 
 
 async def test_a_row_that_a_sink_refuses_is_dead_alone(

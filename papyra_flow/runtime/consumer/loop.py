@@ -82,12 +82,17 @@ class Consumer:
         loop, feeds = asyncio.get_running_loop(), self._reader.feeds
         while not self._stopping:
             now = loop.time()
-            for feed in feeds:
-                if feed.due_at(now) <= now and (batches := await feed.take()):
+            for place, feed in enumerate(feeds):
+                if feed.due_at(now) > now:
+                    continue
+                if batches := await feed.take():
                     return batches
-            now = loop.time()
-            if (due := min(feed.due_at(now) for feed in feeds)) > now:
-                await self._rest(due)
+                if any(before.due_at(now) <= now for before in feeds[:place]):
+                    break  # while this one looked, something came that goes before what is behind it
+            else:
+                now = loop.time()
+                if (due := min(feed.due_at(now) for feed in feeds)) > now:
+                    await self._rest(due)
         return []
 
     async def _send(self, prepared: Prepared) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from papyra_flow.errors import ConnectorError, ServerError
+from papyra_flow.errors import ServerError
+from papyra_flow.runtime.stage.sink_encoding import SinkStoppedError
 
 T = TypeVar("T")
-NOT_OF_A_ROW = (ServerError, ConnectorError)
-"""A server that a step needs is away, or a sink cannot go on: no row is at fault."""
+NOT_OF_A_ROW = (ServerError, SinkStoppedError)
+"""A server that a step needs is away, or the sink cannot go on: no row is at fault."""
 
 
 async def sift(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from papyra_flow.connectors.base import Encode
 from papyra_flow.error_text import error_of
-from papyra_flow.errors import RecordError
+from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Record
 from papyra_flow.records.rows import Rows
@@ -23,9 +23,16 @@ def encoded(encode: Encode, record: Record, raw: bytes | None = None) -> bytes:
         raise RecordError(f"the record cannot be written: {error_of(exc)}") from exc
 
 
+class SinkStoppedError(ConnectorError):
+    """The sink cannot go on: what a step raises is its record's failure, this is not."""
+
+
 def all_encoded(encode: Encode, records: Iterable[Record]) -> list[bytes]:
-    """Records as the sink writes them; raises RecordError for one that it cannot write."""
-    return [encoded(encode, record) for record in records]
+    """Records as the sink writes them; raises RecordError for one that it cannot write, and SinkStoppedError."""
+    try:
+        return [encoded(encode, record) for record in records]
+    except ConnectorError as exc:
+        raise SinkStoppedError(str(exc)) from exc
 
 
 def to_sink(batch: Batch, processed: Processed, encode: Encode) -> Outcome:

@@ -28,6 +28,8 @@ class Fault:
     how: Literal["lose reply", "lose command", "refuse", "hold"]
     times: int = 1
     text: str = ""
+    about: bytes = b""
+    """Only for those that have this argument."""
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it has happened."""
     released: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,9 +120,9 @@ class MemoryServer:
         """The connection breaks before the next such command is done."""
         return self._order(Fault(name, "lose command", times))
 
-    def refuse(self, name: str, text: str, times: int = 1) -> Fault:
-        """The next such command gets this error."""
-        return self._order(Fault(name, "refuse", times, text))
+    def refuse(self, name: str, text: str, times: int = 1, about: str = "") -> Fault:
+        """The next such command gets this error; `about` is an argument that it has."""
+        return self._order(Fault(name, "refuse", times, text, about.encode()))
 
     def hold(self, name: str) -> Fault:
         """The next such command is not done until it is released; other connections go on."""
@@ -136,6 +138,11 @@ class MemoryServer:
         for connection in list(self._connections.values()):
             connection.cut()
 
+    def cut_reads(self) -> None:
+        """The connections break on which a read waits, which the server has not noticed: what comes is lost on them."""
+        for blocked in self._blocked:
+            blocked.connection.cut()
+
     def _order(self, fault: Fault) -> Fault:
         self._faults.append(fault)
         return fault
@@ -146,7 +153,7 @@ class MemoryServer:
         """A command's reply, once there is one; raises ConnectionResetError where the connection is to break."""
         name = self._name(command)
         self.arrived[name] += 1
-        fault = next((fault for fault in self._faults if fault.name == name), None)
+        fault = next((f for f in self._faults if f.name == name and (not f.about or f.about in command)), None)
         if fault is not None:
             fault.times -= 1
             if not fault.times:

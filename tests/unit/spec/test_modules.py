@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Iterator
@@ -114,6 +115,19 @@ def test_modules_that_cannot_be_read_again_are_as_before(folders: tuple[Path, Pa
     with pytest.raises(ValueError, match="cannot be imported"), read_again(folders[0]):
         import_function("steps_here:name", folders[0])
     assert import_function("steps_here:name", folders[0]) is first
+
+
+def test_modules_that_are_gone_are_not_taken_for_new_ones(tmp_path: Path) -> None:
+    """A new module's globals may be where those of an old one were."""
+    for number in range(60):
+        folder = tmp_path / str(number % 2)
+        folder.mkdir(exist_ok=True)
+        (folder / "helper_here.py").write_text(f"NUMBER = {number % 2}\n")
+        (folder / "user_here.py").write_text("import helper_here\n\ndef number():\n    return helper_here.NUMBER\n")
+        with read_again(folder):
+            assert import_function("user_here:number", folder)() == number % 2
+        if number % 2:
+            gc.collect()
 
 
 def test_what_is_installed_belongs_to_no_pipeline() -> None:

@@ -227,3 +227,18 @@ async def test_what_is_due_comes_before_what_others_left_and_that_before_what_is
         go_on.set()
         await until(lambda: len(stage.arrived) == 4)
     assert stage.arrived == [1, 0, 2, 3]
+
+
+async def test_what_was_lost_comes_before_what_is_new_also_when_it_is_found_during_a_look_elsewhere(
+    stage: OneStage,
+) -> None:
+    async with stage.start():
+        await until(lambda: stage.memory.arrived["XREADGROUP"])
+        refused = stage.memory.refuse("XAUTOCLAIM", "LOADING the dataset", times=10, about="{p}:a@replay")
+        await refused.arrived.wait()
+        stage.memory.cut_reads()
+        stage.put(*range(20))
+        await until(lambda: len(stage.pending) == 20)
+        assert refused.times > 0, "it still looks"
+        await until(lambda: len(stage.arrived) == 20)
+    assert stage.arrived == list(range(20))
