@@ -77,7 +77,7 @@ _PLACES = {
     "records.entries": ("Record",),
     "spec.components": ("SetupContext",),
     "steps.context": ("Context",),
-    "steps.emit": ("Emit",),
+    "records.emit": ("Emit",),
     "steps.step": ("Step",),
     "testing.driver": ("Driver", "drive"),
 }  # fmt: skip

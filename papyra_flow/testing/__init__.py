@@ -1,6 +1,6 @@
 """Testing pipelines: `drive` takes records through a pipeline in a test, without a server.
 
-    from papyra_flow.testing import drive
+    from papyra_flow import drive
 
     with drive("pipeline.yml") as pipeline:
         pipeline.put("orders", {"order": 1, "quantity": 2, "price": 50.0})
