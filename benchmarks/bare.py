@@ -51,7 +51,7 @@ class Bare:
     def commit_head(self, source: str, target: str, group: str) -> tuple[Argument, ...]:
         """The beginning of a commit from stream to stream; how many entries, and they, come behind it."""
         keys = (source, "{b}:@probe", "{b}:@probe", target, "{b}:@probe", "{b}:@ledger")
-        return ("EVALSHA", self._sha, len(keys), *keys, group, "c", "", "", "", "")
+        return ("EVALSHA", self._sha, len(keys), *keys, group, "c", "", "", "", "", 0, 0)
 
 
 def hop(path: str, source: str, target: str, group: str, records: int, step: Callable[[Record], Record]) -> None:

@@ -12,12 +12,13 @@ from benchmarks.rig import Figures, Line, Rounds, Row, Way, Work, at_most, media
 from papyra_flow.records.batch import Batch
 from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.processing import Processor
-from papyra_flow.steps.base import Each, Step, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, Step
 from papyra_flow.steps.filter import Filter
 from papyra_flow.steps.map import MapFields
 
 BATCH = 500
-CONTEXT = StepContext(Path(), "")
+CONTEXT = SetupContext(Path(), redis="")
 FILTER = Filter(expression="arr_delay is not None and arr_delay > 15 and dest in ('SEA', 'PDX', 'SFO')")
 MAP = MapFields(
     fields={"flight": "carrier + flight", "late": "arr_delay > 60", "hours": "air_time / 60", "dest": "dest"}

@@ -7,7 +7,7 @@ file, 4 the server cannot be reached or refuses us.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 EXIT_FAILED = 1
@@ -18,11 +18,14 @@ EXIT_SERVER = 4
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a pipeline file, and where: `line` and `column` count from 1."""
+    """One thing that is wrong with a pipeline, and where: `line` and `column` count from 1.
+
+    Of a pipeline that stands in no file they are None, and `file` names its part: `pipeline 'shop', stage 'price'`.
+    """
 
     file: str
-    line: int
-    column: int
+    line: int | None
+    column: int | None
     code: str
     message: str
     hint: str | None = None
@@ -30,11 +33,21 @@ class Problem:
 
     def __str__(self) -> str:
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+        return f"{self.place}: {self.message}{hint}"
+
+    @property
+    def place(self) -> str:
+        """Where it is: `file:line:column`, or the name of the part."""
+        return self.file if self.line is None else f"{self.file}:{self.line}:{self.column}"
+
+    @property
+    def order(self) -> tuple[str, int, int]:
+        """What problems are sorted by: their places in the file; without one they stay as they were found."""
+        return ("", 0, 0) if self.line is None else (self.file, self.line, self.column or 0)
 
 
 class PapyraFlowError(Exception):
-    """Base of all errors that are shown as one clear sentence; never raised itself."""
+    """Base of all errors that are shown as one clear sentence; never raised itself. Since 0.1."""
 
     exit_code = EXIT_FAILED
 
@@ -46,12 +59,12 @@ class UsageError(PapyraFlowError):
 
 
 class InvalidPipelineError(PapyraFlowError):
-    """A pipeline file has problems; all of them are in `problems`, in the order of the file."""
+    """A pipeline file has problems; all of them are in `problems`, in the order of the file. Since 0.1."""
 
     exit_code = EXIT_USAGE
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda p: (p.file, p.line, p.column))
+        self.problems = sorted(problems, key=lambda problem: problem.order)
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -98,7 +111,55 @@ class FencedError(PapyraFlowError):
 
 
 class ConnectorError(PapyraFlowError):
-    """A source cannot be read or a sink cannot be written: a missing file, a full disk, a bad header."""
+    """A source cannot be read or a sink cannot be written, and which kind of trouble it is was not said. Since 0.1.
+
+    While a stage is at work it is tried again as often as `retry.attempts` says, and then ends the run; when a stage
+    starts it ends the run at once. A connector that knows better raises one of the three kinds below.
+    """
+
+
+class TransientError(ConnectorError):
+    """The other side is away or refuses for now: a lost connection, 429, 503, a deadlock. Since 0.2.
+
+    It is waited for with backoff, or for `retry_after` seconds where the other side says so, and never ends the run.
+    """
+
+    def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class ConfigurationError(ConnectorError):
+    """No waiting will cure it: no such table, a wrong password, a bucket that is not there. Since 0.2.
+
+    The run ends at once, with this sentence.
+    """
+
+
+class RecordsError(ConnectorError):
+    """A sink's `write` was refused some of its records: a constraint, too large, a 400. Since 0.2.
+
+    `failures` says why, by each one's place among those that were given; they become dead letters. All the others
+    were written, and `checkpoint` is the one after them, for a sink that has checkpoints.
+    """
+
+    def __init__(self, failures: Mapping[int, str | Exception], checkpoint: str = "") -> None:
+        count = len(failures)
+        first = next(iter(failures.values()), "no reason")
+        super().__init__(f"{count} record{'s' if count != 1 else ''} refused: {first}")
+        self.failures = failures
+        self.checkpoint = checkpoint
+
+    def __reduce__(self) -> tuple[type[RecordsError], tuple[Mapping[int, str | Exception], str]]:
+        return RecordsError, (self.failures, self.checkpoint)
+
+
+class SetupError(PapyraFlowError):
+    """The `setup` of a step failed when its stage started: the run ends at once. Since 0.2."""
+
+
+class OutputError(PapyraFlowError):
+    """What a verb prints cannot be written: standard output is closed, or on a full disk."""
 
 
 class OpenFilesError(PapyraFlowError):
@@ -125,7 +186,7 @@ class RefusedError(PapyraFlowError):
 
 
 class RecordError(PapyraFlowError):
-    """A record cannot be processed and trying again will not help: it goes to the dead letters at once."""
+    """A record cannot be processed and trying again will not help: it goes to the dead letters at once. Since 0.1."""
 
 
 class ExpressionError(RecordError):
@@ -145,11 +206,11 @@ class UnknownTargetError(RecordError):
 
 
 class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("no such customer")`
-    """Raised by a step function: this record goes to the dead letters now, without another try."""
+    """Raised by a step function: this record goes to the dead letters now, without another try. Since 0.1."""
 
 
 class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`
-    """Raised by a step function: try this record again, after `after` seconds if given.
+    """Raised by a step function: try this record again, after `after` seconds if given. Since 0.1.
 
     It counts as an attempt: after `retry.attempts` of them the record goes to the dead letters. A wait of more than a
     second is kept by the server, up to a year: it outlives the process, and nothing else waits for it.

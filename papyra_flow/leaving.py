@@ -24,6 +24,11 @@ def leave(code: int) -> NoReturn:
         sys.stderr.write(
             f"papyra-flow: {len(left)} threads that steps have started do not end ({names}): left behind\n"
         )
+    leave_at_once(code)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Exit with this code, without what Python does at its end: that may take seconds on a busy machine."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()

@@ -257,7 +257,8 @@ def pipeline_page() -> str:
         model = next(part for part in annotation.__args__ if isinstance(part, type) and issubclass(part, BaseModel))
         tables.append((f"`{name}`", inspect.getdoc(model), list(rows(model))))
     links = [f"[{name}]({folder}/{name}.md)" for folder, group in GROUPS.items() for name in components(group)]
-    text = "All that a pipeline file may say. Its steps, sources and sinks: " + ", ".join(links) + "."
+    text = "All that a pipeline file may say; in Python, [a `Pipeline`](../how-to/python.md) says the same. "
+    text += f"Its steps, sources and sinks: {', '.join(links)}."
     return TEMPLATE.render(title="The pipeline file", text=text, tables=tables)
 
 

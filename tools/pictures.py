@@ -70,7 +70,7 @@ def main() -> None:
 def flights(page: Page, place: Path) -> None:
     """The flights pipeline, as an SVG and as a page with a stage chosen."""
     loaded = load_pipeline(ROOT / "pipelines" / "flights.yml", environment={})
-    drawn = picture(build_topology(loaded), loaded.document)
+    drawn = picture(build_topology(loaded), loaded.positions)
     (IMAGES / "flights.svg").write_text(render(drawn, "svg"))
     file = place / "flights.html"
     file.write_text(render(drawn, "html"))

@@ -62,7 +62,7 @@ PAGES = (
         ("consumers shop.yml price",),
     ),
     Page(
-        "pending", "What is in hand, and with whom",
+        "pending", "What is delivered and not acknowledged, and to whom",
         "As [XPENDING](https://redis.io/docs/latest/commands/xpending/): id, consumer, idle time and deliveries. "
         "`--consumer` and `--idle` choose, `--count` bounds.",
         ("pending shop.yml price --count 3",),
@@ -71,7 +71,7 @@ PAGES = (
         "claim", "Take entries away from a consumer",
         "As [XCLAIM](https://redis.io/docs/latest/commands/xclaim/): all pending entries of a stage, or those with the ids "
         "given, become free for whoever claims next, without waiting for the claim time; `--to NAME` gives them to one "
-        "consumer. Delivery counts stay. Nothing is lost by it: if the owner is still at them, whoever commits first wins.",
+        "consumer. Delivery counts stay. Nothing is lost: if the owner is still working on them, the first commit wins, and the other is discarded.",
         ("claim shop.yml price --consumer other.1.price.0", "claim shop.yml price --consumer other.1.price.0 --yes"),
     ),
     Page(
@@ -87,21 +87,21 @@ PAGES = (
         ("delete shop.yml orders {pending}", "delete shop.yml orders {pending} --force"),
     ),
     Page(
-        "trim", "Make a stream shorter",
+        "trim", "Trim streams",
         "As [XTRIM](https://redis.io/docs/latest/commands/xtrim/). By itself it takes what every group has acknowledged. "
         "`--keep N` and `--before ID|TIME` take more, and are refused without `--force` if that would lose something.",
         ("trim shop.yml --yes", "trim shop.yml orders --keep 2", "trim shop.yml orders --keep 2 --force"),
     ),
     Page(
-        "reset", "Have a stage go on from another place",
+        "reset", "Move a group's position",
         "As [XGROUP SETID](https://redis.io/docs/latest/commands/xgroup-setid/): `earliest`, `latest`, an entry id, or a time. "
-        "Going back plays entries again, as far as they are still there (see `retain`); going forward skips entries, which is "
+        "Going back replays entries that are still there (see `retain`); going forward skips entries, which is "
         "refused without `--force`. What is pending stays pending.",
         ("reset shop.yml price --to latest", "reset shop.yml price --to latest --force"),
     ),
     Page(
         "tap", "See records without a group",
-        "One JSON line a record: the entry's id, the record, its headers. `--from ID|TIME`, `--count N`, `--follow`. "
+        "One JSON line for each record: the entry's id, the record, its headers. `--from ID|TIME`, `--count N`, `--follow`. "
         "`dead:STAGE` names a stage's dead letters, and a key with a colon is used as it is.",
         ("tap shop.yml orders --count 2",),
     ),
@@ -125,7 +125,7 @@ PAGES = (
         "As [XGROUP DELCONSUMER](https://redis.io/docs/latest/commands/xgroup-delconsumer/), which throws away what is pending: "
         "so that is taken from it first, with its delivery counts, and is free for whichever consumer claims next; `--to NAME` "
         "gives it to one. Workers remove consumers that are gone by themselves: this is for one that they cannot know to be.",
-        ("drop-consumer shop.yml price other.1.price.0", "drop-consumer shop.yml price other.1.price.0 --force"),
+        ("drop-consumer shop.yml price other.2.price.0", "drop-consumer shop.yml price other.2.price.0 --force"),
     ),
     Page(
         "drop-group", "Remove a group",
@@ -166,13 +166,15 @@ def main() -> None:
 
 
 def prepare(folder: Path, url: str) -> None:
-    """Eight orders processed, two of them dead; four more, of which a worker elsewhere holds three and is silent."""
+    """Nine orders processed, three dead; five more, of which two silent workers hold four; a group nobody reads with."""
+    with redis.Redis.from_url(url) as server:
+        server.xgroup_create("{shop}:priced", "audit", "0", mkstream=True)
     call(folder, "run shop.yml")
     orders = [json.dumps({"order": n, "price": 10 * n, "quantity": 2}) for n in range(12, 17)]
     call(folder, "add shop.yml orders", *orders)
     with redis.Redis.from_url(url) as server:
         server.xreadgroup("price", "other.1.price.0", {"{shop}:orders": ">"}, count=3)
-        server.xgroup_create("{shop}:priced", "audit", "0")
+        server.xreadgroup("price", "other.2.price.0", {"{shop}:orders": ">"}, count=1)
 
 
 def written(page: Page, folder: Path, url: str) -> str:

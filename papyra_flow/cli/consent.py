@@ -12,7 +12,7 @@ from papyra_flow.errors import RefusedError
 
 def counted(count: int, noun: str = "entry") -> str:
     """A number of entries, or of what the noun says, in words."""
-    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    many = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
     return f"{count:,} {noun if count == 1 else many}"
 
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem, UsageError
+from papyra_flow.errors import InvalidPipelineError, OutputError, PapyraFlowError, Problem, UsageError
 from papyra_flow.escapes import visible, visible_json, visible_lines
 from papyra_flow.observe.logs import set_up_logging
-from papyra_flow.stdout import write_whole
+from papyra_flow.stdout import forget_stdout, write_whole
 
 
 @dataclass(slots=True)
@@ -49,7 +49,13 @@ def print_json(document: object) -> None:
     import orjson
 
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS, default=str)
-    write_whole(visible_json(text) + b"\n")
+    try:
+        write_whole(visible_json(text) + b"\n")
+    except BrokenPipeError:
+        raise
+    except OSError as exc:
+        forget_stdout()
+        raise OutputError(f"cannot write to standard output: {exc.strerror}") from exc
 
 
 def write_out(text: str, output: Path | None) -> None:
@@ -107,9 +113,8 @@ def print_error(error: PapyraFlowError) -> None:
 def format_problem(problem: Problem, *, colour: bool = False) -> str:
     """A problem as compilers show it: place and sentence, the line, a caret below it, and a hint."""
     red, bold, reset = ("\033[31m", "\033[1m", "\033[0m") if colour else ("", "", "")
-    place = f"{problem.file}:{problem.line}:{problem.column}"
-    lines = [f"{bold}{visible(place)}:{reset} {red}{visible(problem.message)}{reset} [{problem.code}]"]
-    if problem.excerpt is not None:
+    lines = [f"{bold}{visible(problem.place)}:{reset} {red}{visible(problem.message)}{reset} [{problem.code}]"]
+    if problem.excerpt is not None and problem.column is not None:
         excerpt = visible(problem.excerpt.replace("\t", " "))
         start = max(0, problem.column - 60)
         number = f"{problem.line} | "

@@ -7,7 +7,6 @@ A verb raises; here the error becomes one sentence on stderr and an exit code. N
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -36,8 +35,8 @@ from papyra_flow.cli.verbs import (
 )
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
-from papyra_flow.leaving import leave
-from papyra_flow.stdout import mend_stdout
+from papyra_flow.leaving import leave, leave_at_once
+from papyra_flow.stdout import forget_stdout, mend_stdout, why_unwritable
 
 app = typer.Typer(
     name="papyra-flow",
@@ -110,7 +109,7 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader is gone; do not fail again at exit
+        forget_stdout()
         code = EXIT_FAILED
     except Exception as exc:
         if verbosity.debug:
@@ -118,17 +117,32 @@ def main() -> NoReturn:
         if isinstance(exc, OSError) and exc.errno in {errno.EMFILE, errno.ENFILE}:
             print_error(OpenFilesError())
             sys.exit(EXIT_FAILED)
-        print(
-            f"papyra-flow: internal error: {type(exc).__name__}: {visible(str(exc)[:1000])} "
-            "(rerun with --debug for the traceback)",
-            file=sys.stderr,
-        )
+        if not (isinstance(exc, OSError) and _stdout_failed()):
+            print(
+                f"papyra-flow: internal error: {type(exc).__name__}: {visible(str(exc)[:1000])} "
+                "(rerun with --debug for the traceback)",
+                file=sys.stderr,
+            )
         code = EXIT_FAILED
     except BaseException as exc:
         code = getattr(exc, "exit_code", None)
         if code is None:
             raise
-    leave(code if isinstance(code, int) else EXIT_FAILED if code else 0)
+        leave_at_once(code)  # a second signal, which sees to it that the process ends soon
+    status = code if isinstance(code, int) else EXIT_FAILED if code else 0
+    leave((status or EXIT_FAILED) if _stdout_failed() else status)
+
+
+def _stdout_failed() -> bool:
+    """Whether what was printed cannot be written, which is said."""
+    try:
+        why = why_unwritable()
+    except BrokenPipeError:
+        forget_stdout()
+        return True
+    if why is not None:
+        print(f"papyra-flow: cannot write to standard output: {why}", file=sys.stderr)
+    return why is not None
 
 
 def _take_out(arguments: list[str]) -> tuple[Verbosity, list[str]]:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline's YAML file.", show_default=False)]
+File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="The pipeline's YAML file, or one in Python: MODULE:PIPELINE or FILE.py:PIPELINE.",
+        show_default=False,
+    ),
+]
 Redis = Annotated[
     str | None,
     typer.Option("--redis", metavar="URL", help="Server address, instead of the file's own.", show_default=False),

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from papyra_flow.config.secrets import Secrets
 from papyra_flow.config.variables import VariableError, Variables
 from papyra_flow.errors import Problem
+from papyra_flow.spec.positions import Path, Place, Spot
+from papyra_flow.spec.secrets import Secrets
 
-Path = tuple[str | int, ...]
 MAX_NODES = 200_000
 MAX_DEPTH = 64
 
@@ -30,14 +30,6 @@ _WORDS: dict[str, object] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a key and its value stand; lines and columns count from 1."""
-
-    key: tuple[int, int]
-    value: tuple[int, int]
-
-
 @dataclass(slots=True)
 class Document:
     """The data of one file (`tree`), the place of each part of it, and what was wrong with its text."""
@@ -46,11 +38,38 @@ class Document:
     lines: list[str]
     tree: object = None
     places: dict[Path, Place] = field(default_factory=dict)
+    references: dict[Path, str] = field(default_factory=dict)
+    """Values with `${...}` in them, as the file has them."""
     problems: list[Problem] = field(default_factory=list)
     secrets: Secrets = field(default_factory=Secrets)
 
-    def problem(self, path: Path, code: str, message: str, hint: str | None = None, *, at_key: bool = False) -> Problem:
+    def where(self, path: Path) -> Place | None:
+        """The place of a part that the file has."""
+        return self.places.get(path)
+
+    def written(self, path: Path) -> list[tuple[int, str]]:
+        """The lines of a part: from its key on, as far as they are further in."""
+        if (place := self.places.get(path)) is None:
+            return []
+        number, column = place.key
+        end = number
+        while end < len(self.lines) and (not self.lines[end].strip() or _indent(self.lines[end]) >= column):
+            end += 1
+        return [(at, self.lines[at - 1]) for at in range(number, end + 1)]
+
+    def problem(
+        self,
+        path: Path,
+        code: str,
+        message: str,
+        hint: str | None = None,
+        *,
+        at_key: bool = False,
+        spot: Spot | None = None,
+    ) -> Problem:
         """A problem at the deepest part of `path` that the file really has."""
+        if spot is not None and (position := self.inside(path, spot.text, spot.line, spot.column)) is not None:
+            return self.problem_at(position, code, message, hint)
         place = self.places.get(self.nearest(path), Place((1, 1), (1, 1)))
         return self.problem_at(place.key if at_key else place.value, code, message, hint)
 
@@ -103,14 +122,24 @@ def read_document(text: str, file: str, variables: Variables) -> Document:
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         position = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        message = f"not valid YAML: {exc.problem or exc.context}"
-        document.problems.append(document.problem_at(position, "yaml-syntax", message, None))
+        message, hint = _told(str(exc.problem or exc.context), document.lines, position[0])
+        document.problems.append(document.problem_at(position, "yaml-syntax", f"not valid YAML: {message}", hint))
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         message = f"not valid YAML: {str(exc).splitlines()[0] if str(exc) else 'nested too deeply'}"
         document.problems.append(document.problem_at((1, 1), "yaml-syntax", message, None))
     else:
         _Builder(document, variables).build_root(node)
     return document
+
+
+def _told(problem: str, lines: list[str], line: int) -> tuple[str, str | None]:
+    """What libyaml says, and a hint, for what it says least clearly."""
+    text = lines[line - 1] if 0 < line <= len(lines) else ""
+    if "cannot start any token" in problem and "\t" in text[: len(text) - len(text.lstrip())]:
+        return "a tab in the indentation", "indent with spaces"
+    if "another document" in problem:
+        return "a second document starts here", "a file holds one pipeline; remove the line `---`"
+    return problem, None
 
 
 class _Builder:
@@ -145,7 +174,7 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
             return self.sequence(node, path, (*parents, id(node)))
         if isinstance(node, yaml.ScalarNode) and node.tag.startswith("tag:yaml.org,2002:"):
-            return self.scalar(node)
+            return self.scalar(node, path)
         self.refuse(node, "yaml-tag", f"the tag {node.tag} is not allowed in a pipeline file")
         return None
 
@@ -176,14 +205,15 @@ class _Builder:
             if not isinstance(source, yaml.MappingNode) or id(source) in parents:
                 self.refuse(source, "yaml-merge", "`<<` must name a mapping, or a list of mappings")
                 continue
-            places = self.document.places
-            self.document.places = {}
+            places, references = self.document.places, self.document.references
+            self.document.places, self.document.references = {}, {}
             merged = self.mapping(source, path, (*parents, id(source)))
             for key in merged.keys() - data.keys():
                 data[key] = merged[key]
                 within = (*path, key)
                 places |= {p: at for p, at in self.document.places.items() if p[: len(within)] == within}
-            self.document.places = places
+                references |= {p: at for p, at in self.document.references.items() if p[: len(within)] == within}
+            self.document.places, self.document.references = places, references
 
     def sequence(self, node: yaml.SequenceNode, path: Path, parents: tuple[int, ...]) -> list[object]:
         items = []
@@ -192,8 +222,9 @@ class _Builder:
             items.append(self.build(item, (*path, index), parents))
         return items
 
-    def scalar(self, node: yaml.ScalarNode) -> object:
+    def scalar(self, node: yaml.ScalarNode, path: Path) -> object:
         if "${" in node.value:
+            self.document.references[path] = node.value
             return self.filled(node)
         return resolve_scalar(node.value) if not node.style else node.value
 
@@ -225,3 +256,7 @@ def resolve_scalar(text: str) -> object:
 
 def _start(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

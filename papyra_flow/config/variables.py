@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from papyra_flow.config.secrets import Secrets
 from papyra_flow.expressions.template import Reference, Template
+from papyra_flow.spec.secrets import Secrets
 
 MAX_FILE_BYTES = 1024**2
 """Of a file that `${file:...}` reads: a secret or a few words, not data."""

@@ -10,13 +10,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from papyra_flow.records.entries import Record
-from papyra_flow.spec.components import Component
+from papyra_flow.errors import RecordError
+from papyra_flow.records.entries import DATA, Record, encode_json
+from papyra_flow.spec.components import Component, SetupContext
+from papyra_flow.steps.emit import Emit
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
+
+
+Encode: TypeAlias = Callable[[Record, bytes | None], bytes]
+"""A record as a sink writes it; the bytes are its JSON where it is unchanged. Raises RecordError."""
 
 
 async def _unfenced() -> None:
@@ -32,16 +37,12 @@ def _ignored(_records: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectorContext:
-    """What a connector may need: the pipeline's folder and name, the stage's name, the server's address.
+class ConnectorContext(SetupContext):
+    """Where a connector is used, and what the runtime does for it.
 
     `max_record` is how many bytes a record may have: a source need not keep more of one than that.
     """
 
-    folder: Path
-    pipeline: str
-    stage: str
-    redis: str
     max_record: int = 8 * 1024**2
     fence: Callable[[], Awaitable[None]] = _unfenced
     """For a sink that waited for something: raises FencedError if another process owns it by now."""
@@ -53,7 +54,7 @@ class ConnectorContext:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """Input that is no record: what it was, what is wrong with it, and where it stood."""
+    """Input that is no record: what it was, what is wrong with it, and where it stood. Since 0.2."""
 
     raw: bytes
     error: str
@@ -61,13 +62,32 @@ class BadRecord:
     place: str
 
 
-SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord
-"""A record as JSON, an entry's flat fields as they are, or input that is no record."""
+SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord | Mapping[str, object] | Emit
+"""A record, one with headers, one as JSON already, an entry's flat fields as they are, or input that is no record."""
+
+
+def fields_of(item: SourceItem) -> Sequence[bytes]:
+    """An item as an entry's flat fields; raises RecordError for what cannot be one."""
+    if isinstance(item, bytes):
+        return DATA, item
+    if isinstance(item, BadRecord):
+        return DATA, item.raw
+    if isinstance(item, Mapping):
+        return DATA, encode_json(item)
+    if isinstance(item, Emit):
+        item.check()
+        if item.to is not None:
+            raise RecordError("Emit: a source's records go where the stage says, so that `to` has no meaning here")
+        if not isinstance(item.record, Mapping):
+            raise RecordError("Emit: a source's record has to be a dict")
+        headers = (part for pair in (item.all_headers() or {}).items() for part in pair)
+        return DATA, encode_json(item.record), *headers
+    return item
 
 
 @dataclass(slots=True)
 class Portion:
-    """What a source read: items, the checkpoint after them, whether it has ended, and which parts moved.
+    """What a source read: records, the checkpoint after them, whether it has ended, and which parts moved. Since 0.2.
 
     `parts` are the new states of those parts of the source (the files of a glob) that moved; '' for one to forget.
     """
@@ -78,7 +98,7 @@ class Portion:
     parts: Mapping[str, str] = field(default_factory=dict)
 
 
-class Source(Protocol):
+class OpenSource(Protocol):
     """An opened source; one owner reads it, in order."""
 
     async def start(self, checkpoint: str) -> str:
@@ -95,6 +115,14 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class AcknowledgedSource(Protocol):
+    """A source that wants to hear which checkpoint is committed, such as a queue that forgets what it delivered."""
+
+    async def committed(self, checkpoint: str) -> None:
+        """All up to there is in the pipeline's streams; `start` says the same after a crash."""
+
+
+@runtime_checkable
 class SourceOfParts(Protocol):
     """A source of many parts, each with a state of its own that is kept beside the checkpoint."""
 
@@ -102,7 +130,7 @@ class SourceOfParts(Protocol):
         """Be told the states of all parts by their names; called before `start`."""
 
 
-class Sink(Protocol):
+class OpenSink(Protocol):
     """An opened sink: it is locked, started, and then written to."""
 
     async def lock(self) -> None:
@@ -118,8 +146,13 @@ class Sink(Protocol):
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """A record as the sink writes it; `raw` is its JSON where it is unchanged. Raises RecordError."""
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
-        """Make encoded records durable, each with its entry's id; returns the checkpoint after them."""
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
+        """Make encoded records durable, each with its entry's id; returns the checkpoint after them.
+
+        `origin` says for an id in which stream the entry was first and under which id, which a replay does not change.
+        A write that is repeated, because this one raised or was not committed, takes back what was left of it, or its
+        records are told from others by their origin. Raises ConnectorErrors, each kind with its own consequence.
+        """
 
     def committed(self) -> None:
         """What was written last is committed; without this call the next write takes it back, where it can."""
@@ -131,6 +164,7 @@ class Sink(Protocol):
 class SourceConfig(Component):
     """Base of every source's model."""
 
+    kind: ClassVar[str] = "source"
     promise: ClassVar[Promise] = "exactly-once"
     because: ClassVar[str]
     """Why the promise holds, as `plan` says it."""
@@ -145,18 +179,38 @@ class SourceConfig(Component):
         return self if self.bounded else None
 
     @abstractmethod
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source, not yet started."""
 
 
 class SinkConfig(Component):
     """Base of every sink's model."""
 
+    kind: ClassVar[str] = "sink"
     promise: ClassVar[Promise] = "exactly-once"
     because: ClassVar[str]
     exclusive: ClassVar[bool] = True
     """Whether only one consumer may write: what it wrote is then committed with its acks, all or nothing."""
 
+    def stream_key(self) -> str | None:
+        """The key of a stream on the pipeline's own server, where adding records to it is all that the sink does.
+
+        Such a sink need not be opened: the commit forwards to the stream.
+        """
+        return None
+
     @abstractmethod
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink, not yet started."""
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """How the sink encodes records, with nothing opened and nothing looked at: for tests of a pipeline.
+
+        JSON, unless the sink says something else.
+        """
+        return json_encoded
+
+
+def json_encoded(record: Record, raw: bytes | None) -> bytes:
+    """A record as JSON; one that is unchanged is not encoded again."""
+    return raw if raw is not None else encode_json(record)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Portion, Source, SourceConfig, SourceItem
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, OpenSource, Portion, SourceConfig, SourceItem
 from papyra_flow.expressions.compiled import compile_expression, compile_fields, explain
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.entries import Record, encode_json
@@ -51,7 +51,7 @@ class GenerateSource(SourceConfig):
         """Whether it has a count."""
         return self.count is not None
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         return _Generator(self, compile_fields(self.fields, keep=False).one)
 

@@ -5,13 +5,22 @@ They are put in place of a pipeline's own by `bench`, and cannot be named in a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Portion, Sink, SinkConfig, Source, SourceConfig, SourceItem
-from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.connectors.base import (
+    ConnectorContext,
+    OpenSink,
+    OpenSource,
+    Portion,
+    SinkConfig,
+    SourceConfig,
+    SourceItem,
+    json_encoded,
+)
+from papyra_flow.records.entries import Record
 
 
 class SampleSource(SourceConfig):
@@ -23,7 +32,7 @@ class SampleSource(SourceConfig):
     sample: list[bytes] = Field(min_length=1, description="The records, as JSON.")
     count: int = Field(ge=0, description="Records in all.")
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         return _Sample(self)
 
@@ -56,7 +65,7 @@ class ForgetfulSink(SinkConfig):
     because: ClassVar[str] = "nothing is kept"
     exclusive: ClassVar[bool] = False
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return _Nowhere()
 
@@ -71,9 +80,9 @@ class _Nowhere:
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """As a sink of JSON lines does."""
-        return raw if raw is not None else encode_json(record)
+        return json_encoded(record, raw)
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Forget them."""
         return ""
 

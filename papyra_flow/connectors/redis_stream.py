@@ -9,7 +9,7 @@ waited for, as the pipeline's own is. One that is not there when they start ends
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import orjson
@@ -17,15 +17,24 @@ from pydantic import Field
 
 from papyra_flow.connectors.base import (
     ConnectorContext,
+    OpenSink,
+    OpenSource,
     Portion,
-    Sink,
     SinkConfig,
-    Source,
     SourceConfig,
     SourceItem,
+    json_encoded,
 )
-from papyra_flow.errors import ConnectorError, ServerError
-from papyra_flow.records.entries import Record, encode_json
+from papyra_flow.errors import (
+    ConfigurationError,
+    ConnectorError,
+    ServerError,
+    ServerUnreachableError,
+    TransientError,
+    TryAgainError,
+)
+from papyra_flow.records.entries import Record
+from papyra_flow.spec.components import RedisKey
 from papyra_flow.streams.commit.append_only import REWRITE_BELOW
 from papyra_flow.streams.commit.lease import Lease, Leases
 from papyra_flow.streams.connection.addresses import redacted
@@ -57,11 +66,15 @@ class StreamSource(SourceConfig):
         """Whether it does not follow."""
         return not self.follow
 
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The stream."""
+        return (RedisKey(self.key, "stream", self.redis),)
+
     def ending(self) -> StreamSource:
         """To the entries that are there at the start."""
         return self.model_copy(update={"follow": False})
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         return _Reader(self, Server(self.redis or context.redis, key=self.key))
 
@@ -85,9 +98,12 @@ class _Reader:
         return self._cursor
 
     async def _last_id(self) -> str:
-        reply = await self._ask(
-            RetryPolicy("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
-        )
+        try:
+            reply = await self._ask(
+                RetryPolicy("starting", also_unreachable=False), "XREVRANGE", self._config.key, "+", "-", "COUNT", 1
+            )
+        except TransientError as exc:  # where it never was, its address may be wrong
+            raise ConnectorError(str(exc)) from exc
         if isinstance(reply, list) and reply:
             entry = reply[0]
             return entry[0].decode() if isinstance(entry, list) and isinstance(entry[0], bytes) else "0-0"
@@ -115,11 +131,16 @@ class _Reader:
         try:
             return await retry_policy.keep_trying(lambda: self._server.client.call(*command, timeout=timeout))
         except ServerError as exc:
-            raise ConnectorError(f"cannot read the stream {self._config.key}: {exc}") from exc
+            raise _told(exc)(f"cannot read the stream {self._config.key}: {exc}") from exc
 
     async def close(self) -> None:
         """Close the connection."""
         await self._server.close()
+
+
+def _told(exc: ServerError) -> type[TransientError | ConfigurationError]:
+    """What kind of trouble it is for a stage: a server that is away may come back."""
+    return TransientError if isinstance(exc, ServerUnreachableError | TryAgainError) else ConfigurationError
 
 
 class StreamSink(SinkConfig):
@@ -132,20 +153,29 @@ class StreamSink(SinkConfig):
     key: str = Field(min_length=1, description="The stream's key.")
     redis: str | None = Field(None, description="Its server, if it is not the pipeline's.")
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         server = Server(self.redis or context.redis, key=self.key, rewrite_below=REWRITE_BELOW)
-        return _Writer(self.keys(context), server, _owner(context))
+        owner = f"{context.pipeline}:{context.stage}"
+        return _Writer(self._keys(owner), server, owner)
 
-    def keys(self, context: ConnectorContext) -> list[str]:
+    def stream_key(self) -> str | None:
+        """The stream, where it is on the pipeline's own server."""
+        return self.key if self.redis is None else None
+
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The stream, and what is kept beside it."""
+        stream, *beside = self._keys(f"{pipeline}:{stage}")
+        return (
+            RedisKey(stream, "stream", self.redis, writes=True),
+            *(RedisKey(key, None, self.redis, writes=True) for key in beside),
+        )
+
+    def _keys(self, owner: str) -> list[str]:
         """The keys over there, all in one slot: the stream, the lease, the ids seen, and one that never exists."""
         tagged = re.search(r"\{([^{}]+)\}", self.key)
-        lease = f"{{{tagged[1] if tagged else self.key}}}:@relay:{_owner(context)}"
+        lease = f"{{{tagged[1] if tagged else self.key}}}:@relay:{owner}"
         return [self.key, lease, f"{lease}:seen", f"{lease}:@probe"]
-
-
-def _owner(context: ConnectorContext) -> str:
-    return f"{context.pipeline}:{context.stage}"
 
 
 class _Writer:
@@ -175,9 +205,9 @@ class _Writer:
 
     def encode(self, record: Record, raw: bytes | None) -> bytes:
         """The record as JSON."""
-        return raw if raw is not None else encode_json(record)
+        return json_encoded(record, raw)
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Add what is not there yet."""
         if self._lease is None:
             raise ConnectorError("the stream sink was not started")
@@ -189,7 +219,7 @@ class _Writer:
                 lambda: call_script(self._server.client, "relay", self._keys, arguments)
             )
         except ServerError as exc:
-            raise ConnectorError(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
+            raise _told(exc)(f"cannot write to {redacted(self._server.url)}: {exc}") from exc
         self._batch = list(dict.fromkeys(entry_id.decode() for entry_id, _ in chunks))
         return orjson.dumps(self._batch).decode()
 

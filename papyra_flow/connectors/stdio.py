@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 from pydantic import Field
@@ -16,11 +16,12 @@ from pydantic import Field
 from papyra_flow.connectors.base import (
     BadRecord,
     ConnectorContext,
+    Encode,
+    OpenSink,
+    OpenSource,
     Portion,
     Promise,
-    Sink,
     SinkConfig,
-    Source,
     SourceConfig,
     SourceItem,
 )
@@ -28,7 +29,7 @@ from papyra_flow.connectors.files.line_splitter import AnyLine, LineSplitter, Lo
 from papyra_flow.connectors.files.text_form import ENCODING, Encoding, TextForm, detect
 from papyra_flow.connectors.jsonl.sink import json_line
 from papyra_flow.connectors.jsonl.source import BadLineError, json_text, long_line
-from papyra_flow.errors import ConnectorError
+from papyra_flow.errors import ConfigurationError
 from papyra_flow.records.entries import Record
 from papyra_flow.stdout import write_whole
 
@@ -44,7 +45,7 @@ class StdinSource(SourceConfig):
 
     encoding: Encoding = Field("utf-8", description=ENCODING)
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         return _Stdin(sys.stdin.fileno(), self.encoding, context.max_record)
 
@@ -115,9 +116,18 @@ class StdoutSink(SinkConfig):
     because: ClassVar[str] = "what was written cannot be taken back after a crash"
     exclusive: ClassVar[bool] = False
 
-    def open(self, context: ConnectorContext) -> Sink:
+    @property
+    def uses_stdout(self) -> bool:
+        """It does nothing else."""
+        return True
+
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return _Stdout()
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Lines."""
+        return json_line
 
 
 class _Stdout:
@@ -132,12 +142,12 @@ class _Stdout:
         """A line for the record."""
         return json_line(record, raw)
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Write and flush."""
         try:
             write_whole(b"".join(chunk for _, chunk in chunks))
         except OSError as exc:
-            raise ConnectorError(f"cannot write to standard output: {exc.strerror}") from exc
+            raise ConfigurationError(f"cannot write to standard output: {exc.strerror}") from exc
         return ""
 
     def committed(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from papyra_flow.config.documents import Document
 from papyra_flow.drawing.theme import Kind
+from papyra_flow.spec.positions import Positions
 from papyra_flow.spec.units import format_duration
 from papyra_flow.topology.descriptions import retention_words
 from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
@@ -76,12 +76,12 @@ class Picture:
         return {"pipeline": self.pipeline, "nodes": nodes, "edges": edges}
 
 
-def picture(topology: Topology, document: Document | None = None) -> Picture:
+def picture(topology: Topology, positions: Positions | None = None) -> Picture:
     """The nodes and edges of a topology, in the order in which records pass them.
 
-    With the file's `document`, nodes know their lines in it. Nothing in a picture is secret.
+    With the `positions` of a file, nodes know their lines in it. Nothing in a picture is secret.
     """
-    drawing = _Drawing(topology, document)
+    drawing = _Drawing(topology, positions)
     for stage in topology.in_order():
         drawing.add(stage)
     description = topology.public(topology.description) if topology.description else None
@@ -91,9 +91,9 @@ def picture(topology: Topology, document: Document | None = None) -> Picture:
 class _Drawing:
     """Nodes and edges as far as they are there."""
 
-    def __init__(self, topology: Topology, document: Document | None) -> None:
+    def __init__(self, topology: Topology, positions: Positions | None) -> None:
         self.topology = topology
-        self.document = document
+        self.positions = positions
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
 
@@ -158,22 +158,12 @@ class _Drawing:
 
     def _yaml(self, *path: str) -> list[tuple[int, str]]:
         """The lines of a part of the file: from its key on, as far as they are further in."""
-        if self.document is None or (place := self.document.places.get(path)) is None:
-            return []
-        number, column = place.key
-        lines = self.document.lines
-        end = number
-        while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) >= column):
-            end += 1
         public = self.topology.public
-        found = [(at, public(lines[at - 1].rstrip())) for at in range(number, end + 1)]
+        lines = self.positions.written(path) if self.positions is not None else []
+        found = [(number, public(line.rstrip())) for number, line in lines]
         while found and not found[-1][1]:
             found.pop()
         return found
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
 
 
 def _stream_settings(stream: StreamSpec) -> dict[str, str]:

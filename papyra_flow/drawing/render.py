@@ -10,6 +10,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, TemplateError
 from markupsafe import Markup
 
@@ -24,11 +25,15 @@ WIDTH = 68
 
 
 def render(picture: Picture, format: str, *, template: Path | None = None, width: int = WIDTH) -> str:  # noqa: A002
-    """The picture in one of the formats but `json`, ending in a newline; by the user's `template` if there is one.
+    """The picture in one of the formats, ending in a newline; by the user's `template` if there is one.
 
     `width` is how many characters a line of ascii has. Raises UsageError, with the place, for a template that cannot be
     read or does not work.
     """
+    if format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}; the formats are {', '.join(FORMATS)}")
+    if format == "json":
+        return orjson.dumps(picture.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n"
     environment = _environment(markup=format in MARKUP)
     if template is None:
         return _drawn(environment.get_template(f"{format}.j2"), picture, width)

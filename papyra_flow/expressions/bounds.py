@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sized
 from datetime import timedelta
+from math import isfinite
 from types import GeneratorType
 from typing import Any, TypeAlias
 
@@ -121,7 +122,10 @@ def power(base: Operand, exponent: Operand) -> Operand:
     """`base ** exponent`."""
     if isinstance(base, int) and isinstance(exponent, int) and (base.bit_length() - 1) * abs(exponent) > MAX_BITS:
         raise _too_long("the power", MAX_BITS, "bits")
-    return times(base**exponent, 1)
+    found = base**exponent
+    if isinstance(found, complex):
+        raise ExpressionError("a negative number has no root")
+    return times(found, 1)
 
 
 def modulo(left: Operand, right: Operand) -> Operand:
@@ -132,6 +136,14 @@ def modulo(left: Operand, right: Operand) -> Operand:
 
 
 # -- functions ------------------------------------------------------------------------------------------------
+
+
+def float_of(value: Operand = 0.0) -> float:
+    """`float(value)`: of text that says NaN or infinity a comparison would make something without a word."""
+    number = float(value)
+    if not isfinite(number):
+        raise ExpressionError(f"{shown(value)} is not a finite number")
+    return number
 
 
 def rounded(number: Operand, ndigits: Operand = None) -> Operand:

@@ -75,7 +75,10 @@ FUNCTIONS: dict[str, Function] = {
         "datetime(text)", "A moment, of its ISO form; without an offset it is in UTC.",
         "datetime(when).isoformat()", "2024-01-31T12:30:00+00:00", times.datetime_of,
     ),
-    "float": Function("float(value)", "A floating-point number, of a number or text.", "float('2.5')", 2.5, float),
+    "float": Function(
+        "float(value)", "A floating-point number, of a number or text; not NaN, nor infinite.",
+        "float('2.5')", 2.5, bounds.float_of,
+    ),
     "get": Function(
         "get(name, default)", "A field of the record, or the default (null) without one.", "get('missing', 3)", 3, _get
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 from collections.abc import Iterable
 
 from papyra_flow.expressions import linear, plain, times
@@ -96,6 +97,8 @@ class _Checker(ast.NodeTransformer):
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if not isinstance(node.value, str | int | float | bool | None):
             raise ValueError(f"{self._shown(node)} is not allowed in an expression")
+        if isinstance(node.value, float) and not math.isfinite(node.value):
+            raise ValueError("a number is too large for a float")
         return node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:

@@ -26,6 +26,8 @@ class StageCounters:
     lost: int = 0
     """Entries that were gone before they were processed, as the run audits count them, and records that others took
     from where a sink had written them."""
+    away: str = field(default="", compare=False)
+    """What a connector that is waited for said last; empty where none is."""
     timings: Timings = field(default_factory=Timings, compare=False)
 
     def add(self, other: StageCounters) -> None:
@@ -39,6 +41,7 @@ class StageCounters:
         self.claimed += other.claimed
         self.stale += other.stale
         self.lost += other.lost
+        self.away = self.away or other.away
         self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:

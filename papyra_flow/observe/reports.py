@@ -87,7 +87,8 @@ class Alive:
 
 
 def _packed(one: StageCounters) -> dict[str, object]:
-    return {**one.as_json(), "timings": {name: [h.counts, h.sum] for name, h in one.timings.each()}}
+    away = {"away": one.away} if one.away else {}
+    return {**one.as_json(), **away, "timings": {name: [h.counts, h.sum] for name, h in one.timings.each()}}
 
 
 def _read(worker: str, text: bytes, clock: float) -> Report | None:
@@ -112,6 +113,8 @@ def _unpacked(facts: dict[str, object]) -> StageCounters:
             for kind, histogram in one.timings.each():
                 counts, total = value[kind]
                 histogram.add(counts, total)
+        elif name == "away" and isinstance(value, str):
+            one.away = value
         elif isinstance(value, int):
             setattr(one, name, value)
     return one

@@ -5,6 +5,7 @@ The names are those of `status --json`.
 
 from __future__ import annotations
 
+from papyra_flow.observe.reports import read_reports
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.backlog import backlog_of
 from papyra_flow.streams.groups.delayed import waiting
@@ -24,11 +25,15 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     replies = await server.client.call_many([("MEMORY", "USAGE", stream.key, "SAMPLES", 5) for stream in streams])
     sizes = [size if isinstance(size, int) else 0 for size in replies]
     ends = await ends_of(server.client, [positions.streams[stream.key] for stream in streams], sizes)
+    reports = await read_reports(server.client, topology.keys.workers)
+    away = {name: one.away for report in reports for name, one in report.counters.stages.items() if one.away}
     later = await waiting(server.client, [topology.keys.later(stage.name) for stage in stages])
     shown: dict[str, dict[str, object]] = {}
     for stage, waits in zip(stages, later, strict=True):
         shown[stage.name] = await _stage(server, topology, stage, positions)
         shown[stage.name]["waiting"] = waits.records
+        if stage.name in away:
+            shown[stage.name]["away"] = topology.public(away[stage.name])
     return {
         "pipeline": topology.pipeline,
         "stages": shown,

@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
 from papyra_flow.errors import PapyraFlowError, ServerError
-from papyra_flow.steps.lookup import Lookup
 from papyra_flow.streams.admin.health import Finding
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
@@ -25,22 +23,22 @@ async def endpoint_findings(topology: Topology) -> list[Finding]:
     found: list[Finding] = []
     for stage in topology.stages.values():
         found += _files(topology, stage)
-        for server, key, kind in _elsewhere(stage):
-            found += await _server(stage, topology.public(server), server, key, kind)
+        for component in stage.components:
+            for used in component.redis_keys(topology.pipeline, stage.name):
+                if used.server and used.type:
+                    found += await _server(stage, topology.public(used.server), used.server, used.key, used.type)
     return found or [Finding("connectors", "ok", "files and other servers are there")]
 
 
 def _files(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
-    read = [getattr(stage.source, "path", None)]
-    read += [step.csv or step.jsonl for step in stage.steps if isinstance(step, Lookup)]
-    for name in filter(None, read):
-        if reason := _unreadable(topology.folder, str(name)):
+    for name in (name for component in (stage.source, *stage.steps) if component for name in component.files()):
+        if reason := _unreadable(topology.folder, name):
             yield Finding(
                 "connectors", "error", f"{stage.name}: {reason}", "put it there, or mend the path in the file"
             )
-    written = getattr(stage.sink, "path", None)
-    if written and (reason := _unwritable(topology.folder, str(written))):
-        yield Finding("connectors", "error", f"{stage.name}: {reason}", "a run could not write there")
+    for name in stage.sink.files() if stage.sink is not None else ():
+        if reason := _unwritable(topology.folder, name):
+            yield Finding("connectors", "error", f"{stage.name}: {reason}", "a run could not write there")
 
 
 def _unreadable(folder: Path, name: str) -> str | None:
@@ -63,17 +61,6 @@ def _unwritable(folder: Path, name: str) -> str | None:
     while not target.exists() and target != target.parent:
         target = target.parent
     return None if os.access(target, os.W_OK) else f"{name} may not be written"
-
-
-def _elsewhere(stage: StageSpec) -> Iterator[tuple[str, str, str]]:
-    """Other servers that a stage uses: address, key, and the type that the key has to be of."""
-    if isinstance(stage.source, StreamSource) and stage.source.redis:
-        yield stage.source.redis, stage.source.key, "stream"
-    if isinstance(stage.sink, StreamSink) and stage.sink.redis:
-        yield stage.sink.redis, stage.sink.key, "stream"
-    for step in stage.steps:
-        if isinstance(step, Lookup) and step.hash and step.redis:
-            yield step.redis, step.hash, "hash"
 
 
 async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -> list[Finding]:

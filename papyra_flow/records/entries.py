@@ -6,7 +6,7 @@ with the format `fields` the entry's fields themselves are the record, as many s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from papyra_flow.errors import RecordError, UndecodableError
@@ -124,6 +124,29 @@ def encode_fields(record: Mapping[str, object]) -> list[bytes]:
     if not fields:
         raise RecordError("a record without fields cannot be written in the format `fields`")
     return fields
+
+
+class Codec(NamedTuple):
+    """How a record stands in an entry's flat fields."""
+
+    decode: Callable[[Sequence[bytes]], Record]
+    encode: Callable[[Mapping[str, object]], list[bytes]]
+
+
+CODECS: Mapping[Format, Codec] = {
+    "json": Codec(decode_json, lambda record: [DATA, encode_json(record)]),
+    "fields": Codec(decode_fields, encode_fields),
+}
+"""For the formats whose entries are records; those of tables are in `tables`."""
+
+
+def entries_of_records(records: Sequence[Mapping[str, object]], form: Format) -> list[list[bytes]]:
+    """Records as entries' flat fields: one each, or one for all of them where the stream holds tables."""
+    if form != "arrow":
+        return [CODECS[form].encode(record) for record in records]
+    from papyra_flow.records.tables import table_entry, table_of  # only where there are tables: it needs pyarrow
+
+    return [table_entry(table_of(records), {})] if records else []
 
 
 def refuse_large(size: int, most: int) -> None:

@@ -11,10 +11,10 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from papyra_flow.connectors.base import BadRecord, SourceItem
+from papyra_flow.connectors.base import BadRecord, SourceItem, fields_of
 from papyra_flow.connectors.load import ForgetfulSink, SampleSource
 from papyra_flow.errors import UsageError
-from papyra_flow.records.entries import DATA, encode_fields, encode_json
+from papyra_flow.records.entries import DATA, entries_of_records
 from papyra_flow.records.json_codec import read_json
 from papyra_flow.runtime.process.options import RunOptions, RunResult
 from papyra_flow.runtime.process.run import apply_topology, run_async, run_pipeline
@@ -102,7 +102,8 @@ def _as_json(item: SourceItem) -> bytes | None:
         return item
     if isinstance(item, BadRecord):
         return None
-    return item[item.index(DATA) + 1] if DATA in item[::2] else None
+    fields = fields_of(item)
+    return fields[fields.index(DATA) + 1] if DATA in fields[::2] else None
 
 
 async def _filled(
@@ -115,14 +116,7 @@ async def _filled(
         for stream in streams:
             for start in range(0, count, PORTION):
                 texts = [sample[number % len(sample)] for number in range(start, min(start + PORTION, count))]
-                if stream.holds_tables:
-                    from papyra_flow.records.tables import table_entry, table_of
-
-                    entries = [table_entry(table_of([read_json(text) for text in texts]), {})]
-                elif stream.config.format == "fields":
-                    entries = [encode_fields(read_json(text)) for text in texts]
-                else:
-                    entries = [[DATA, encode_json(read_json(text))] for text in texts]
+                entries = entries_of_records([read_json(text) for text in texts], stream.config.format)
                 await server.client.call_many([("XADD", stream.key, "*", *fields) for fields in entries])
     finally:
         await server.close()

@@ -7,40 +7,79 @@ or a mapping of its fields; further fields may stand beside that key.
 
 from __future__ import annotations
 
-import difflib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar, get_origin
+from pathlib import Path
+from typing import ClassVar, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic import BaseModel, ConfigDict, model_validator
 
 STEPS = "papyra_flow.steps"
 SOURCES = "papyra_flow.sources"
 SINKS = "papyra_flow.sinks"
 WORDS = {STEPS: "step", SOURCES: "source", SINKS: "sink"}
 
-_TAG = "\0component"
+TAG = "\0component"
+"""The key under which a mapping of fields says which component it is of."""
+PROMISES = ("exactly-once", "at-least-once", "at-most-once")
+
+
+@dataclass(frozen=True, slots=True)
+class RedisKey:
+    """A key that a component uses on a Redis server; `server` is None where that is the pipeline's own."""
+
+    key: str
+    type: Literal["hash", "stream"] | None = None
+    """What the key has to hold; None where that is the component's own business."""
+    server: str | None = None
+    writes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetupContext:
+    """Where a component is used: the pipeline and its folder, the stage, and the pipeline's server. Since 0.2."""
+
+    folder: Path
+    pipeline: str = ""
+    stage: str = ""
+    redis: str = ""
+
+    @property
+    def logger(self) -> logging.Logger:
+        """A logger of the stage's own, whose messages appear among those of the run."""
+        return logging.getLogger(f"papyra_flow.stage.{self.stage}")
 
 
 class Component(BaseModel):
-    """Base of every step's and connector's model: its fields are what a user may write."""
+    """Base of every step's and connector's model: its fields are what a user may write.
+
+    What the rest of the program wants to know of a component it asks by these methods: it never asks which one it is.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
 
-    name: ClassVar[str]
-    """The word that a file uses for it, and the name of its entry point."""
+    kind: ClassVar[str] = "component"
+    """Step, source or sink."""
+    name: ClassVar[str] = "component"
+    """The word that a file uses for it, and the name of its entry point; the class' name where none is declared."""
+    is_beside: ClassVar[bool] = False
+    """Whether the pipeline's file says where the class stands, so that it needs no packaging (`beside`)."""
     main: ClassVar[str | None] = None
     """The field that the short form fills: `{filter: EXPR}` fills `expression`."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        if "name" not in cls.__dict__:
+            cls.name = cls.__name__
 
     @model_validator(mode="before")
     @classmethod
     def _without_tag(cls, data: object) -> object:
-        if isinstance(data, Mapping) and _TAG in data:
-            return {key: value for key, value in data.items() if key != _TAG}
+        if isinstance(data, Mapping) and TAG in data:
+            return {key: value for key, value in data.items() if key != TAG}
         return data
 
     def describe(self) -> str:
@@ -52,10 +91,23 @@ class Component(BaseModel):
             value = ", ".join(map(str, value))
         return self.name if value is None else f"{self.name}: {value}"
 
-    def file_paths(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
         """The files that it reads or writes, as the pipeline names them; those of a source may be globs."""
-        path = getattr(self, "path", None)
-        return (path,) if isinstance(path, str) else ()
+        return ()
+
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The Redis keys that it uses as a part of this stage, beside the pipeline's own."""
+        return ()
+
+    @property
+    def calls_code(self) -> bool:
+        """Whether it runs Python from the pipeline's folder, so that an edit there concerns it."""
+        return self.is_beside
+
+    @property
+    def uses_stdout(self) -> bool:
+        """Whether it writes to standard output, which then is not free for anything else."""
+        return False
 
     @classmethod
     def main_is_mapping(cls) -> bool:
@@ -95,85 +147,24 @@ def _load(point: EntryPoint) -> type[Component] | str:
         loaded = point.load()
     except Exception as exc:  # noqa: BLE001 - a plugin may fail in any way, and must not take the others down
         return f"{point.value} cannot be imported: {type(exc).__name__}: {exc}"
-    if not (isinstance(loaded, type) and issubclass(loaded, Component)):
-        return f"{point.value} is not a Component"
-    return loaded
+    return f"{point.value} {reason}" if (reason := flaw(loaded, WORDS[point.group])) else loaded
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """Annotation: the value is one component of a group, chosen by the key that names it."""
-
-    group: str
-
-    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
-        choices: dict[str, CoreSchema] = {
-            name: handler.generate_schema(cls) for name, cls in components(self.group).items()
-        }
-        union = core_schema.tagged_union_schema(choices, discriminator=lambda data: data[_TAG])
-        return core_schema.no_info_before_validator_function(self.normalise, union)
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        forms: list[JsonSchemaValue] = []
-        bare = []
-        for name, cls in components(self.group).items():
-            full = handler(cls.__pydantic_core_schema__)
-            fields = handler.resolve_ref_schema(full)
-            properties = dict(fields.get("properties", {}))
-            main = properties.get(cls.main, {}) if cls.main else {"type": "null"}
-            beside = {key: value for key, value in properties.items() if key != cls.main}
-            values = [main] if cls.main_is_mapping() else [main, full]
-            forms.append(
-                {
-                    "type": "object",
-                    "title": name,
-                    "description": (cls.__doc__ or "").strip().splitlines()[0],
-                    "properties": {**beside, name: {"anyOf": values}},
-                    "required": [name],
-                    "additionalProperties": False,
-                }
-            )
-            if not fields.get("required"):
-                bare.append(name)
-        if bare:
-            forms.append({"enum": bare})
-        return {"anyOf": forms}
-
-    def normalise(self, raw: object) -> object:
-        """The file's form of a component as one flat mapping of its fields, tagged with its name."""
-        if isinstance(raw, Component):
-            return raw
-        word = WORDS[self.group]
-        known = components(self.group)
-        if isinstance(raw, str):
-            raw = {raw: None}
-        if not isinstance(raw, Mapping) or not raw:
-            raise PydanticCustomError("component_form", f"expected a {word}, such as {{{next(iter(known))}: ...}}")
-        named = [key for key in raw if key in known]
-        if not named:
-            self._refuse_unknown(str(next(iter(raw))), word)
-        if len(named) > 1:
-            raise PydanticCustomError(
-                "component_form", f"one {word} at a time: {' and '.join(named)} need an item each"
-            )
-        name = named[0]
-        cls, value = known[name], raw[name]
-        fields = {key: item for key, item in raw.items() if key != name}
-        if isinstance(value, Mapping) and not cls.main_is_mapping():
-            fields |= value
-        elif value is not None and cls.main is not None:
-            fields[cls.main] = value
-        elif value is not None:
-            raise PydanticCustomError("component_form", f"{name} takes no value")
-        return {**fields, _TAG: name}
-
-    def _refuse_unknown(self, name: str, word: str) -> None:
-        if reason := broken(self.group).get(name):
-            raise PydanticCustomError("component_broken", f"the {word} {name!r} cannot be used: {reason}")
-        known = list(components(self.group))
-        near = difflib.get_close_matches(name, known, 1)
-        raise PydanticCustomError(
-            "unknown_component",
-            f"there is no {word} {name!r}",
-            {"hint": f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"},
-        )
+def flaw(found: object, kind: str) -> str | None:
+    """What a class lacks to be a step, a source or a sink, as the rest of a sentence; None if it has all."""
+    if not (isinstance(found, type) and issubclass(found, Component) and found.kind == kind):
+        return f"is not a {kind}: make it a subclass of papyra_flow.{kind.title()}"
+    if undefined := sorted(getattr(found, "__abstractmethods__", ())):
+        return f"does not define `{undefined[0]}`"
+    if not (found.__doc__ or "").strip():
+        return "has no docstring, whose first line is what the schema says of it"
+    if found.main is not None and found.main not in found.model_fields:
+        return f"has no field {found.main!r}, which `main` names"
+    if kind != "step" and not isinstance(getattr(found, "because", None), str):
+        return "does not say why its promise holds: set `because`, which `plan` shows"
+    if kind != "step" and (promise := getattr(found, "promise", None)) not in PROMISES:
+        return f"promises {promise!r}, which is none of {', '.join(PROMISES)}"
+    for name, field in found.model_fields.items():
+        if not field.description:
+            return f"has no description of its field {name!r}: {name}: ... = Field(description=...)"
+    return None

@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     StringConstraints,
     WithJsonSchema,
     model_validator,
@@ -22,9 +23,19 @@ from pydantic_core import PydanticCustomError
 
 from papyra_flow.expressions.fields import WrittenExpression
 from papyra_flow.spec.cases import Case
-from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, OneOf
+from papyra_flow.spec.choice import OneOf
+from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component
 from papyra_flow.spec.forms import OneOrMany
-from papyra_flow.spec.units import Backoff, BackoffRange, Duration, Size, format_duration, is_entry_id, parse_duration
+from papyra_flow.spec.units import (
+    Backoff,
+    BackoffRange,
+    Duration,
+    Size,
+    format_duration,
+    is_entry_id,
+    parse_duration,
+    written_duration,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
 GroupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}$")]
@@ -145,6 +156,7 @@ class StreamConfig(Model):
     retain: Annotated[
         Literal["acked", "all"] | float | None,
         BeforeValidator(_retain),
+        PlainSerializer(lambda value: written_duration(value) if isinstance(value, float) else value, when_used="json"),
         WithJsonSchema({"type": "string", "examples": ["acked", "all", "1d"]}),
     ] = Field(
         None,
@@ -153,7 +165,8 @@ class StreamConfig(Model):
     max_backlog: int | None = Field(
         None,
         ge=1,
-        description="Backlog of its slowest stage at which writers to this stream pause (100,000 records, 250 tables).",
+        description="Backlog of its slowest stage, records put off included, at which writers to it pause "
+        "(100,000 records, 250 tables).",
     )
     format: Literal["json", "fields", "arrow"] = Field(
         "json",

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _DURATION_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_UNITS = {
@@ -82,18 +82,31 @@ def parse_backoff(value: object) -> Backoff:
     return backoff
 
 
+def written_duration(seconds: float) -> str | int:
+    """A duration as a file would write it, and without any loss."""
+    told = format_duration(seconds)
+    exact = parse_duration(told if seconds else 0) == seconds
+    return (told if seconds else 0) if exact else f"{seconds:.17f}s"
+
+
 Duration = Annotated[
     float,
     BeforeValidator(parse_duration),
+    PlainSerializer(written_duration, when_used="json"),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["20ms", "5s", "1h", 0]}),
 ]
 Size = Annotated[
     int,
     BeforeValidator(parse_size),
+    PlainSerializer(lambda size: f"{size}B" if size else 0, when_used="json"),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["64KiB", "10MB", 0]}),
 ]
 BackoffRange = Annotated[
     Backoff,
     BeforeValidator(parse_backoff),
+    PlainSerializer(
+        lambda backoff: "..".join(f"{written_duration(one) or '0s'}" for one in (backoff.first, backoff.longest)),
+        when_used="json",
+    ),
     WithJsonSchema({"type": "string", "examples": ["200ms..30s"]}),
 ]

@@ -8,21 +8,11 @@ into that. None of them knows of streams, groups or commits.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
 
-from papyra_flow.records.entries import Record
-from papyra_flow.spec.components import Component
-
-
-@dataclass(frozen=True, slots=True)
-class StepContext:
-    """What a step may need to be built: the pipeline's folder, and the server's address."""
-
-    folder: Path
-    redis: str
+from papyra_flow.spec.components import Component, SetupContext
 
 
 async def nothing() -> None:
@@ -45,6 +35,10 @@ class Each:
     explain: Callable[[Exception], Exception] | None = None
     needs_headers: bool = False
     """Whether `apply` and `over` take pairs of a record and its entry's headers in place of records."""
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes pairs of a record and its `Context`."""
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +48,9 @@ class Whole:
     Each item says what the record at its place became, as for `Each`, or is the exception that it met.
     """
 
-    apply: Callable[[Sequence[Record]], Awaitable[Sequence[object]]]
+    apply: Callable[[Sequence[Any]], Awaitable[Sequence[object]]]
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes pairs of a record and its `Context`."""
     start: Callable[[], Awaitable[None]] = nothing
     close: Callable[[], Awaitable[None]] = nothing
 
@@ -74,27 +70,46 @@ class OfTable:
     drops: bool = False
     needs_headers: bool = False
     """Whether `apply` takes the headers of the table's entry as well."""
+    context: SetupContext | None = None
+    """For a step that wants to know where records are from: then `apply` takes a `Context` as well."""
+    start: Callable[[], Awaitable[None]] = nothing
+    close: Callable[[], Awaitable[None]] = nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """How the records of a batch become one table before a step: `types` are those of columns, by field."""
+
+    types: Mapping[str, str] = field(default_factory=dict)
+    alone: bool = False
+    """Whether that is all that the step stands for."""
 
 
 class StepConfig(Component):
     """Base of every step's model."""
 
+    kind: ClassVar[str] = "step"
+
     @abstractmethod
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step, ready to run; raises ValueError or ConnectorError with one sentence if it cannot be."""
 
-    def build_table(self, context: StepContext) -> OfTable | None:
+    def build_table(self, context: SetupContext) -> OfTable | None:
         """The step for tables; None if it has no form for them: then it gets their rows, as records.
 
         Raises ValueError with one sentence if it cannot be built.
         """
         return None
 
-    def accepts(self, context: StepContext) -> type | None:
+    def merge(self) -> Merge | None:
+        """How the records of a batch become one table before the step, where it works on nothing else; else None."""
+        return None
+
+    def accepts(self, context: SetupContext) -> type | None:
         """The model that records must fit, where the step declares one."""
         return None
 
-    def returns(self, context: StepContext) -> type | None:
+    def returns(self, context: SetupContext) -> type | None:
         """The model that the step's records fit, where it declares one."""
         return None
 

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 
 
 class ToTables(StepConfig):
@@ -23,10 +24,14 @@ class ToTables(StepConfig):
         {}, description="Types of columns, by field; text is read as what the type stands for."
     )
 
-    def build(self, context: StepContext) -> Step:
+    def merge(self) -> Merge:
+        """Here, and nothing else."""
+        return Merge(dict(self.types), alone=True)
+
+    def build(self, context: SetupContext) -> Step:
         """Refused: it is no step over records, but where those over tables begin."""
         raise ValueError("`batch` stands where records become tables")
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """Refused: what is a table already cannot become one."""
         raise ValueError("`batch` makes tables of records, but what comes here are tables already")

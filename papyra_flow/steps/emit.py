@@ -19,7 +19,7 @@ DATA = "data"
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """A record, or a table, and how it leaves the stage.
+    """A record, or a table, and how it leaves the stage. Since 0.1.
 
     `to` names one of the streams in the stage's `to` (its `when` is not asked then); `key` sets the header of
     that name; `headers` are added to those that the record came with. Names and values are text.

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Record
-from papyra_flow.steps.base import Each, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, Step, StepConfig
 
 
 class Explode(StepConfig):
@@ -25,7 +26,7 @@ class Explode(StepConfig):
     as_: str | None = Field(None, alias="as", description="The field that holds the item (the list's own).")
     index: str | None = Field(None, description="A field for the item's place in the list, from 0.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step."""
         target = self.as_ or self.field
 

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from papyra_flow.expressions.compiled import compile_filter, explain
 from papyra_flow.expressions.fields import Condition
-from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig
 
 
 class Filter(StepConfig):
@@ -19,7 +20,7 @@ class Filter(StepConfig):
 
     expression: Condition = Field(description="An expression over the record's fields.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The filter."""
         kept = compile_filter(self.expression)
         return Each(
@@ -30,7 +31,7 @@ class Filter(StepConfig):
             needs_headers=kept.needs_headers,
         )
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The filter, as a mask over the table's rows."""
         from papyra_flow.expressions.columns.vectorised import TableExpression
 

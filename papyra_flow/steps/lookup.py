@@ -19,7 +19,8 @@ from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.entries import Record, Value
 from papyra_flow.records.json_codec import read_json
-from papyra_flow.steps.base import Each, Step, StepConfig, StepContext, Whole
+from papyra_flow.spec.components import RedisKey, SetupContext
+from papyra_flow.steps.base import Each, Step, StepConfig, Whole
 from papyra_flow.steps.lookup_files import Duplicates, FileTable
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.streams.connection.server import Server
@@ -62,15 +63,19 @@ class Lookup(StepConfig):
         """Table and key."""
         return f"lookup: {self.csv or self.jsonl or self.hash} on {self.on}"
 
-    def file_paths(self) -> tuple[str, ...]:
+    def files(self) -> tuple[str, ...]:
         """The table's file, if it is one."""
         return tuple(table for table in (self.csv, self.jsonl) if table is not None)
 
-    def build(self, context: StepContext) -> Step:
+    def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
+        """The table's hash, if it is one."""
+        return (RedisKey(self.hash, "hash", self.redis),) if self.hash is not None else ()
+
+    def build(self, context: SetupContext) -> Step:
         """The step, with a file's table loaded."""
         return self._from_hash(context) if self.hash is not None else self._from_file(context)
 
-    def _from_file(self, context: StepContext) -> Step:
+    def _from_file(self, context: SetupContext) -> Step:
         table = FileTable(
             path=context.folder / (self.csv or self.jsonl or ""),
             kind="csv" if self.csv is not None else "jsonl",
@@ -84,7 +89,7 @@ class Lookup(StepConfig):
         find = compile_expression(self.on).one
         return Each(lambda record: self._joined(record, table.get(find(record)), find), explain=explain(self.on))
 
-    def _from_hash(self, context: StepContext) -> Step:
+    def _from_hash(self, context: SetupContext) -> Step:
         asked = _HashTable(self.redis or context.redis, self.hash or "")
         find = compile_expression(self.on).one
         told = explain(self.on)

@@ -9,7 +9,8 @@ from pydantic import Field
 from papyra_flow.expressions.compiled import compile_fields, explain
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.headers import Headers
-from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig
 
 
 class MapFields(StepConfig):
@@ -20,11 +21,11 @@ class MapFields(StepConfig):
 
     fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The mapping, compiled as one."""
         return _step(self.fields, keep=False)
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The mapping, a column for each expression."""
         return _table_step(self.fields, keep=False)
 
@@ -37,11 +38,11 @@ class SetFields(StepConfig):
 
     fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The mapping, compiled as one."""
         return _step(self.fields, keep=True)
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The mapping, a column for each expression."""
         return _table_step(self.fields, keep=True)
 

@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from papyra_flow.records.entries import Record
+from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.forms import OneOrMany
-from papyra_flow.steps.base import Each, OfTable, Step, StepConfig, StepContext
+from papyra_flow.steps.base import Each, OfTable, Step, StepConfig
 
 
 class DropFields(StepConfig):
@@ -19,12 +20,12 @@ class DropFields(StepConfig):
 
     fields: Annotated[list[str], OneOrMany()] = Field(min_length=1, description="The fields' names.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step."""
         gone = frozenset(self.fields)
         return Each(lambda record: {name: value for name, value in record.items() if name not in gone})
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The step, without a look at any row."""
         return OfTable(lambda table: table.drop_columns([name for name in self.fields if name in table.column_names]))
 
@@ -37,7 +38,7 @@ class RenameFields(StepConfig):
 
     fields: dict[str, str] = Field(min_length=1, description="Old names and new ones.")
 
-    def build(self, context: StepContext) -> Step:
+    def build(self, context: SetupContext) -> Step:
         """The step."""
         names = dict(self.fields)
 
@@ -46,6 +47,6 @@ class RenameFields(StepConfig):
 
         return Each(apply)
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build_table(self, context: SetupContext) -> OfTable:
         """The step, without a look at any row."""
         return OfTable(lambda table: table.rename_columns([self.fields.get(name, name) for name in table.column_names]))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from papyra_flow.errors import RecordError
-from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 
 if TYPE_CHECKING:
     import duckdb
@@ -21,8 +22,9 @@ TABLE = "batch"
 class Sql(StepConfig):
     """Make a new table by a query over each one: `SELECT ... FROM batch`, in DuckDB's SQL.
 
-    Each table is a query of its own: what an aggregate counts are the rows of one entry. A query reaches nothing but
-    that table: no files, no network, no extensions. Times without a zone are UTC, and sums of integers are integers.
+    Each table is a query of its own: what an aggregate counts are the rows of one entry. Where records come, those that
+    were read together become a table first, as `batch` makes it. A query reaches nothing but that table: no files, no
+    network, no extensions. Times without a zone are UTC, and sums of integers are integers.
     """
 
     name: ClassVar[str] = "sql"
@@ -30,11 +32,15 @@ class Sql(StepConfig):
 
     query: str = Field(min_length=1, description="One SELECT over the table `batch`.")
 
-    def build(self, context: StepContext) -> Step:
-        """Refused: a query is over a table."""
-        raise ValueError("`sql` works on tables: put a `batch` step before it, or read a stream with `format: arrow`")
+    def merge(self) -> Merge:
+        """A query is over a table."""
+        return Merge()
 
-    def build_table(self, context: StepContext) -> OfTable:
+    def build(self, context: SetupContext) -> Step:
+        """Refused: no record comes here."""
+        raise ValueError("`sql` works on tables")
+
+    def build_table(self, context: SetupContext) -> OfTable:
         """The query, on a database of its own that holds nothing."""
         import duckdb
         import pyarrow as pa

@@ -18,6 +18,11 @@ def slot_of(key: str) -> int:
     return slot
 
 
+def parts_of(lease: str) -> str:
+    """The hash of the states of a source's parts, beside its lease."""
+    return f"{lease}:parts"
+
+
 @dataclass(frozen=True, slots=True)
 class Keyspace:
     """The keys under one hash tag."""
@@ -36,13 +41,21 @@ class Keyspace:
         """The set of a stage's records that wait for another attempt (`streams.waiting`)."""
         return f"{{{self.tag}}}:@later:{stage}"
 
+    def state(self, stage: str) -> str:
+        """The hash of a stage's state."""
+        return f"{{{self.tag}}}:@state:{stage}"
+
+    def timers(self, stage: str) -> str:
+        """The sorted set of a stage's timers, by the time when they go off."""
+        return f"{{{self.tag}}}:@timers:{stage}"
+
     def source(self, stage: str) -> str:
         """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
         return f"{{{self.tag}}}:@source:{stage}"
 
     def parts(self, stage: str) -> str:
         """The states of the parts of a stage's source, beside its lease (`streams.lease`)."""
-        return f"{self.source(stage)}:parts"
+        return parts_of(self.source(stage))
 
     def sink(self, stage: str) -> str:
         """The lease of a stage's sink."""

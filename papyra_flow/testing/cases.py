@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.records.values import record_form
 from papyra_flow.spec.cases import Case, DeadCase
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.streams.admin.dead_letters import DeadLetter
 from papyra_flow.streams.admin.display import shown_json
 from papyra_flow.testing.driver import Driver
@@ -20,13 +20,18 @@ from papyra_flow.topology.build import build_topology
 
 @dataclass(slots=True)
 class Verdict:
-    """How a test ended: `problems` are empty if it passed; `line` is where it stands in the file."""
+    """How a test ended: `problems` are empty if it passed; `line` is where it stands in the file, if it does."""
 
     file: Path
     name: str
-    line: int
+    line: int | None
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        """Where it is written."""
+        return str(self.file) if self.line is None else f"{self.file}:{self.line}"
 
     @property
     def passed(self) -> bool:
@@ -34,17 +39,17 @@ class Verdict:
         return not self.problems
 
 
-def run_cases(loaded: LoadedPipeline, file: Path, *, match: str | None = None) -> Iterator[Verdict]:
+def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> Iterator[Verdict]:
     """Run a file's tests, each with a driver of its own; only those with `match` in their name.
 
     Raises InvalidPipelineError for a file that is not valid.
     """
-    topology = build_topology(loaded)
-    for name, case in loaded.config.tests.items():
+    topology = build_topology(spec)
+    for name, case in spec.config.tests.items():
         if match is not None and match not in name:
             continue
-        place = loaded.document.places.get(("tests", name))
-        verdict = Verdict(file, name, place.key[0] if place is not None else 1)
+        place = spec.where(("tests", name))
+        verdict = Verdict(file, name, place.key[0] if place is not None else None)
         started = time.perf_counter()
         try:
             with Driver(topology) as driver:

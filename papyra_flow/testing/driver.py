@@ -1,7 +1,7 @@
 """A pipeline driven without a server: records go through the real steps, routes, retries and dead letters, at once.
 
-The runtime's own processors and deliveries do the work; what they would commit is taken down here. So a test sees what
-a run would do, except for what only a server and time can bring: claims, order among consumers, waiting. What does not
+The stages' own programs and deliveries do the work; what they would commit is taken down here. So a test sees what a
+run would do, except for what only a server and time can bring: claims, order among consumers, waiting. What does not
 live here: tests in YAML (`cases`), fixtures (`plugin`).
 """
 
@@ -16,30 +16,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from papyra_flow.config.load import load_pipeline
-from papyra_flow.errors import PipelineFailedError, RecordError, UsageError
+from papyra_flow.connectors.base import Encode
+from papyra_flow.errors import PipelineFailedError, UsageError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import (
-    DATA,
-    Entry,
-    Record,
-    decode_fields,
-    decode_json,
-    encode_fields,
-    encode_json,
-    headers_of,
-)
-from papyra_flow.records.rows import Failures, Rows
-from papyra_flow.records.values import record_form
-from papyra_flow.runtime.commit.delivery import Delivery, Prepared, delivery_of
+from papyra_flow.records.entries import CODECS, Entry, Record, decode_json, encode_json, entries_of_records, headers_of
+from papyra_flow.records.json_codec import read_json
+from papyra_flow.runtime.commit.delivery import Delivery, delivery_of
+from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.process.event_loop import new_loop
 from papyra_flow.runtime.services.backpressure import Gates
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.trimming import Trimmer
 from papyra_flow.runtime.stage.stage import StageRuntime, WorkerContext
+from papyra_flow.spec.pipeline import HasSpec
 from papyra_flow.steps.functions import forks
-from papyra_flow.steps.lookup import Lookup
 from papyra_flow.streams.admin.dead_letters import DeadLetter, read_dead_letter
 from papyra_flow.streams.admin.display import rows_in
 from papyra_flow.streams.commit.lease import Leases
@@ -59,8 +51,17 @@ class _Place:
     entries: list[Entry] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """A stage's own parts; `encode` is how its sink writes, where it has one."""
+
+    runtime: StageRuntime
+    delivery: Delivery
+    encode: Encode | None
+
+
 class Driver:
-    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`.
+    """Drives a pipeline: `put` records in, look at what came `out`, what was `written` and what is `dead`. Since 0.1.
 
     Everything that can happen to a record has happened when `put` returns. A step that fails is tried again at once, as
     often as the stage says. Raises UsageError for names that are not there, and for steps that need a server.
@@ -71,15 +72,16 @@ class Driver:
         self._places = {name: _Place(stream) for name, stream in topology.streams.items()}
         self._letters: dict[str, list[Entry]] = defaultdict(list)
         self._written: dict[str, list[Record]] = defaultdict(list)
-        self._stages: dict[str, tuple[StageRuntime, Delivery]] | None = None
+        self._stages: dict[str, _Stage] | None = None
         self._done: dict[tuple[str, str], int] = defaultdict(int)
         """How many entries of a stream a stage has had."""
         self._loop = _Loop()
         self._number = 0
         for stage in topology.stages.values():
             for step in stage.steps:
-                if isinstance(step, Lookup) and step.hash is not None:
-                    raise UsageError(f"{stage.name!r} looks up in the Redis hash {step.hash!r}: that needs a server")
+                for used in step.redis_keys(topology.pipeline, stage.name):
+                    raise UsageError(f"the step `{step.describe()}` of {stage.name!r} uses the key {used.key!r}: that "
+                                     "needs a server")  # fmt: skip
 
     def put(self, name: str, *records: Mapping[str, object]) -> Driver:
         """Put records into a stream, or into a stage as if its source had read them; returns the driver."""
@@ -130,45 +132,44 @@ class Driver:
                 while (done := self._done[stage.name, stream]) < len(entries):
                     portion = entries[done : done + stage.settings.batch_size]
                     self._done[stage.name, stream] += len(portion)
-                    await self._batch(*self._stages[stage.name], portion)
+                    await self._batch(self._stages[stage.name], portion)
 
-    async def _started(self) -> dict[str, tuple[StageRuntime, Delivery]]:
+    async def _started(self) -> dict[str, _Stage]:
         """The stages' own parts, on a server that nobody ever connects to."""
         server, topology = Server(NOWHERE), self.topology
         context = WorkerContext(
             topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.client, {}),
             Leases(server.client, "driver", topology.keys.probe), Pauses(server.client, topology.keys.paused),
         )  # fmt: skip
-        found: dict[str, tuple[StageRuntime, Delivery]] = {}
+        found: dict[str, _Stage] = {}
         for stage in topology.in_order():
             if stage.inputs:
                 runtime = StageRuntime(stage, context, StageCounters())
-                await runtime.processor.start()
-                found[stage.name] = runtime, delivery_of(runtime, "driver")
+                await runtime.program.start()
+                sink = stage.sink.encoder(topology.connector_context(stage.name)) if stage.sink is not None else None
+                found[stage.name] = _Stage(runtime, delivery_of(runtime, "driver"), sink and _as_json(sink))
         return found
 
-    async def _batch(self, stage: StageRuntime, delivery: Delivery, entries: Sequence[Entry]) -> None:
+    async def _batch(self, stage: _Stage, entries: Sequence[Entry]) -> None:
         """Process entries, take down what they became, and try again what is to be tried again."""
         while entries:
             batch = Batch.of(entries)
-            processed = await stage.processor.process(batch)
-            if stage.spec.sink is not None and processed.rows is not None:
-                self._written[stage.name] += _written(processed.rows, processed.failures)
-            prepared = delivery.prepare(batch, processed)
-            self._take_down(stage, prepared)
+            prepared = stage.delivery.prepare(batch, await stage.runtime.program.run(batch, stage.encode))
+            self._take_down(stage.runtime, prepared)
             if prepared.fate.halted is not None:
                 _, exc = prepared.fate.halted
-                raise PipelineFailedError(f"the stage {stage.name!r} halts: {exc}") from exc
+                raise PipelineFailedError(f"the stage {stage.runtime.name!r} halts: {exc}") from exc
             again = [*(entry for entry, _ in prepared.fate.again), *prepared.fate.later]
             entries = [Entry(e.key, e.id, e.fields, e.deliveries + 1) for e in again]
 
     def _take_down(self, stage: StageRuntime, prepared: Prepared) -> None:
+        self._written[stage.name] += [read_json(payload) for _, payload in prepared.outcome.for_sink()]
         for target, fields in prepared.commit.outcomes():
-            if target < len(stage.targets):
-                stream = stage.targets[target]
-                self._places[stream.name].entries.append(self._entry(stream.key, fields))
-            elif target == len(stage.targets):
+            if target == stage.targets.dead:
                 self._letters[stage.name].append(self._entry(stage.spec.dead_key, fields))
+            else:
+                stream = stage.targets.streams[target]
+                self._places[stream.name].entries.append(self._entry(stream.key, fields))
 
     def _targets(self, name: str) -> list[StreamSpec]:
         """The streams that records for a stream, or for a stage with a source, go to."""
@@ -184,16 +185,9 @@ class Driver:
                          f"{self._names(self.topology.stages)}")  # fmt: skip
 
     def _add(self, stream: StreamSpec, records: Sequence[Mapping[str, object]]) -> None:
-        place = self._places[stream.name]
-        if stream.holds_tables:
-            from papyra_flow.records.tables import table_entry, table_of
-
-            if records:
-                place.entries.append(self._entry(stream.key, table_entry(table_of(records), {})))
-            return
-        for record in records:
-            fields = encode_fields(record) if stream.config.format == "fields" else [DATA, encode_json(record)]
-            place.entries.append(self._entry(stream.key, fields))
+        self._places[stream.name].entries += [
+            self._entry(stream.key, fields) for fields in entries_of_records(records, stream.config.format)
+        ]
 
     def _entry(self, key: str, fields: Sequence[bytes]) -> Entry:
         self._number += 1
@@ -217,8 +211,8 @@ class Driver:
         """Close what the steps opened."""
 
         async def closed() -> None:
-            for runtime, _ in (self._stages or {}).values():
-                await runtime.processor.close()
+            for stage in (self._stages or {}).values():
+                await stage.runtime.program.close()
 
         self._run(closed())
         self._loop.close()
@@ -253,27 +247,28 @@ def _aside(call: Callable[[], T]) -> T:
         return pool.submit(call).result()
 
 
-def _written(rows: Rows, failures: Failures) -> list[Record]:
-    """What a sink has of rows, in the types of JSON; `failures` gets the entries with a row that has no such form."""
-    forms: list[tuple[int, Record]] = []
-    for origin, record in zip(rows.origins, rows.records, strict=True):
-        try:
-            forms.append((origin, record_form(record)))
-        except RecordError as exc:
-            failures[origin] = exc
-    return [form for origin, form in forms if origin not in failures]
+def _as_json(encode: Encode) -> Encode:
+    """JSON of what a sink writes, to be read again here; what the sink itself refuses fails as in a run."""
+
+    def encoded(record: Record, raw: bytes | None) -> bytes:
+        encode(record, raw)
+        return encode_json(record)
+
+    return encoded
 
 
 def _records(stream: StreamSpec, entry: Entry) -> list[Record]:
     if stream.holds_tables:
         return rows_in(entry.data) or []
-    return [decode_fields(entry.fields) if stream.config.format == "fields" else decode_json(entry.fields)]
+    return [CODECS[stream.config.format].decode(entry.fields)]
 
 
-def drive(file: Path | str, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
-    """A driver for a pipeline's file, with `path=value` over it; `environment` in place of the process' own.
+def drive(source: Path | str | HasSpec, *overrides: str, environment: Mapping[str, str] | None = None) -> Driver:
+    """A driver for a pipeline's file, or for a `Pipeline`, with `path=value` over it. Since 0.1.
 
-    Raises InvalidPipelineError with all that is wrong with the file.
+    `environment` is what a file's variables are taken from, in place of the process' own. Raises InvalidPipelineError
+    with all that is wrong with the pipeline.
     """
-    loaded = load_pipeline(Path(file), overrides=overrides, environment=environment)
-    return Driver(build_topology(loaded))
+    if not isinstance(source, Path | str):
+        return Driver(build_topology(source.spec(overrides=overrides)))
+    return Driver(build_topology(load_pipeline(Path(source), overrides=overrides, environment=environment)))

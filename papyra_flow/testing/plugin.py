@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from papyra_flow.spec.pipeline import HasSpec
     from papyra_flow.testing.driver import Driver
 
 
 @pytest.fixture
 def flow_driver() -> Iterator[Callable[..., Driver]]:
-    """Drives pipelines: `flow_driver("pipeline.yml")`, with `path=value` over the file; closed after the test."""
+    """Drives pipelines: `flow_driver("pipeline.yml")`, with `path=value` over the file; closed after the test.
+
+    `flow_driver(pipeline)` drives one that is made in Python.
+    """
     from papyra_flow.testing.driver import drive
 
     made: list[Driver] = []
 
-    def make(file: Path | str, *overrides: str) -> Driver:
-        made.append(drive(file, *overrides))
+    def make(source: Path | str | HasSpec, *overrides: str) -> Driver:
+        made.append(drive(source, *overrides))
         return made[-1]
 
     yield make

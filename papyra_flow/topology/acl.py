@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from papyra_flow.connectors.redis_stream import StreamSink, StreamSource
-from papyra_flow.steps.lookup import Lookup
 from papyra_flow.streams.admin.permissions import literal, rules
 from papyra_flow.streams.connection.addresses import names_cluster, redacted
 from papyra_flow.topology.model import Topology
@@ -34,14 +32,9 @@ def users(topology: Topology, *, name: str | None = None, operate: bool = False)
     keys[own] = {topology.keys.pattern}
     keys[own] |= {literal(stream.key) for stream in topology.streams.values() if stream.external}
     for stage in topology.stages.values():
-        if isinstance(stage.source, StreamSource):
-            read_only[stage.source.redis or own].add(literal(stage.source.key))
-        if isinstance(stage.sink, StreamSink):
-            written = stage.sink.keys(topology.connector_context(stage.name))
-            keys[stage.sink.redis or own] |= {literal(key) for key in written}
-        for step in stage.steps:
-            if isinstance(step, Lookup) and step.hash is not None:
-                read_only[step.redis or own].add(literal(step.hash))
+        for component in stage.components:
+            for used in component.redis_keys(topology.pipeline, stage.name):
+                (keys if used.writes else read_only)[used.server or own].add(literal(used.key))
     return [
         User(
             redacted(server),

@@ -1,4 +1,4 @@
-"""From a validated file to its topology: keys, groups, and who writes and reads which stream.
+"""From a validated pipeline to its topology: keys, groups, and who writes and reads which stream.
 
 A stage that reads a source and also processes gets an implicit stream in between, so that retries, claims and
 dead letters work there as everywhere.
@@ -8,27 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
-from papyra_flow.connectors.redis_stream import StreamSink
 from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.spec.models import PipelineConfig, StageConfig, StreamConfig
-from papyra_flow.steps.base import StepConfig
-from papyra_flow.steps.batch import ToTables
+from papyra_flow.spec.pipeline import PipelineSpec
+from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
 
 
-def build_topology(loaded: LoadedPipeline, *, existing: frozenset[str] = frozenset(), code: bool = True) -> Topology:
-    """The topology of a file, checked.
+def build_topology(spec: PipelineSpec, *, existing: frozenset[str] = frozenset(), code: bool = True) -> Topology:
+    """The topology of a pipeline, checked.
 
     `existing` are keys that the server has, for streams that others fill. Without `code` the steps are not built, so
     that no step function is imported and no lookup is read: who only looks at a pipeline need not have them. Raises
     InvalidPipelineError with all problems.
     """
-    topology = assemble(loaded)
-    if problems := check(topology, loaded, existing, code=code):
+    topology = assemble(spec)
+    if problems := check(topology, spec, existing, code=code):
         raise InvalidPipelineError(problems)
     return topology
 
@@ -38,18 +36,18 @@ def unwritten(topology: Topology) -> list[str]:
     return [stream.key for stream in topology.streams.values() if not stream.writers and not stream.declared]
 
 
-def assemble(loaded: LoadedPipeline) -> Topology:
-    """The topology as the file says it, right or wrong."""
-    config = loaded.config
+def assemble(spec: PipelineSpec) -> Topology:
+    """The topology as the pipeline says it, right or wrong."""
+    config = spec.config
     topology = Topology(
         pipeline=config.pipeline,
         description=config.description,
         redis=config.redis,
-        folder=loaded.folder,
+        folder=spec.folder,
         keys=Keyspace(config.pipeline),
         stages={},
         streams={},
-        secrets=loaded.document.secrets,
+        secrets=spec.secrets,
     )
     for name in config.streams:
         _stream(topology, config, name)
@@ -62,10 +60,11 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
     source = stage.read if isinstance(stage.read, SourceConfig) else None
     sink = stage.write if isinstance(stage.write, SinkConfig) else None
     routes = tuple(RouteSpec(route.stream, route.when) for route in stage.to)
-    if isinstance(sink, StreamSink) and sink.redis is None and topology.has_within_reach(sink.key):
+    key = sink.stream_key() if sink is not None else None
+    if key is not None and topology.has_within_reach(key):
         # On the pipeline's own server the stream can be part of the commit, which beats any relay.
-        target = f"key:{sink.key}"
-        topology.streams.setdefault(target, StreamSpec(target, sink.key, StreamConfig(key=sink.key), declared=True))
+        target = f"key:{key}"
+        topology.streams.setdefault(target, StreamSpec(target, key, StreamConfig(key=key), declared=True))
         routes, sink = (RouteSpec(target),), None
     inputs: tuple[str, ...] = tuple(stage.from_)
     source_to: tuple[str, ...] = ()
@@ -89,6 +88,8 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         )
         inputs = (*inputs, replay)
     steps = tuple(step for step in stage.process if isinstance(step, StepConfig))
+    reads_tables = any(_stream(topology, config, stream).holds_tables for stream in inputs)
+    border, merge = (0, None) if reads_tables else _border(steps)
     spec = StageSpec(
         name=name,
         config=stage,
@@ -98,7 +99,9 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         source_to=source_to,
         inputs=inputs,
         steps=steps,
-        tables_from=_tables_from(steps, [_stream(topology, config, stream) for stream in inputs]),
+        reads_tables=reads_tables,
+        first_on_tables=border,
+        merge=merge,
         routes=routes if inputs else (),
         sink=sink,
         replay=replay,
@@ -119,11 +122,9 @@ def _group(topology: Topology, config: PipelineConfig, name: str, stage: StageCo
     return f"{topology.pipeline}.{name}" if shared else name
 
 
-def _tables_from(steps: Sequence[StepConfig], inputs: Sequence[StreamSpec]) -> int | None:
-    """The number of the first step that works on tables, None if none does."""
-    if any(stream.holds_tables for stream in inputs):
-        return 0
-    return next((number + 1 for number, step in enumerate(steps) if isinstance(step, ToTables)), None)
+def _border(steps: Sequence[StepConfig]) -> tuple[int | None, Merge | None]:
+    """The number of the step before which records become tables, and how they do; twice None if they stay records."""
+    return next(((number, merge) for number, step in enumerate(steps) if (merge := step.merge())), (None, None))
 
 
 def _stream(topology: Topology, config: PipelineConfig, name: str) -> StreamSpec:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
-from papyra_flow.config.documents import Path
 from papyra_flow.spec.models import PipelineConfig
+from papyra_flow.spec.positions import Path
 from papyra_flow.topology.model import Topology
 
 Finding = tuple[Path, str, str, str | None]

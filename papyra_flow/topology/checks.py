@@ -8,14 +8,17 @@ from __future__ import annotations
 import difflib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import networkx as nx
 
-from papyra_flow.config.documents import Path
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
+from papyra_flow.spec.pipeline import PipelineSpec
+from papyra_flow.spec.positions import Path
+from papyra_flow.streams.connection.addresses import pool_of
+from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.files import file_findings
@@ -25,9 +28,10 @@ from papyra_flow.topology.tables import mixtures
 Finding = tuple[Path, str, str, str | None]
 
 
-def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
+def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
     """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
+        lambda _: _address(spec),
         _cycles,
         lambda topology: _unfed(topology, existing),
         _shared_groups,
@@ -37,12 +41,24 @@ def check(topology: Topology, loaded: LoadedPipeline, existing: frozenset[str], 
         _routes,
         _sinks,
         mixtures,
-        lambda topology: misnamed(topology, loaded.config),
+        lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),
     ]
-    document = loaded.document
-    found = [document.problem(*finding) for examine in checks for finding in examine(topology)]
-    return sorted(set(found), key=lambda problem: (problem.line, problem.column, problem.code))
+    found = [spec.positions.problem(*finding) for examine in checks for finding in examine(topology)]
+    found = [replace(one, excerpt=None) if one.code == "address" else one for one in found]  # it may hold a password
+    return sorted(dict.fromkeys(found), key=lambda problem: (problem.order, problem.code))
+
+
+def _address(spec: PipelineSpec) -> Iterator[Finding]:
+    """Raises UsageError if it was given on the command line, where no line of the file is to blame."""
+    if spec.config.redis == EMBEDDED:
+        return
+    try:
+        pool_of(spec.config.redis, "")
+    except UsageError as exc:
+        if spec.other_server:
+            raise
+        yield ("redis",), "address", str(exc), None
 
 
 def _cycles(topology: Topology) -> Iterator[Finding]:

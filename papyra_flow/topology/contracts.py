@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
-from papyra_flow.config.documents import Path
-from papyra_flow.steps.base import StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.spec.positions import Path
 from papyra_flow.topology.model import StageSpec, Topology
 
 Finding = tuple[Path, str, str, str | None]
@@ -41,7 +41,7 @@ def mismatches(topology: Topology) -> Iterator[Finding]:
                 known = []
 
 
-def _leaves(stage: StageSpec, context: StepContext) -> type | None:
+def _leaves(stage: StageSpec, context: SetupContext) -> type | None:
     """The model that a stage's records fit when they leave it, if it is known."""
     for index in range(len(stage.steps) - 1, -1, -1):
         _, returned = _declared(stage, index, context)
@@ -50,7 +50,7 @@ def _leaves(stage: StageSpec, context: StepContext) -> type | None:
     return None
 
 
-def _declared(stage: StageSpec, index: int, context: StepContext) -> tuple[type | None, type | None]:
+def _declared(stage: StageSpec, index: int, context: SetupContext) -> tuple[type | None, type | None]:
     step = stage.steps[index]
     try:
         return step.accepts(context), step.returns(context)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from papyra_flow.config.documents import Path as Place
 from papyra_flow.connectors.files.lock import is_same_file, unfit
+from papyra_flow.spec.positions import Path as Place
 from papyra_flow.topology.model import Topology
 
 Finding: TypeAlias = tuple[Place, str, str, str | None]
@@ -25,7 +25,7 @@ def file_findings(topology: Topology) -> Iterator[Finding]:
     written: list[tuple[str, Path]] = []
     for stage in topology.stages.values():
         place: Place = ("stages", stage.name, "write")
-        for name in stage.sink.file_paths() if stage.sink is not None else ():
+        for name in stage.sink.files() if stage.sink is not None else ():
             path = topology.folder / name
             if (reason := unfit(path)) is not None:
                 yield place, "sink-file", reason, "`write: stdout` prints records"
@@ -42,12 +42,12 @@ def _read(topology: Topology, place: Place, name: str) -> Iterator[Finding]:
     """Findings on a sink's file that the same pipeline reads."""
     path = topology.folder / name
     for stage in topology.stages.values():
-        for pattern in stage.source.file_paths() if stage.source is not None else ():
+        for pattern in stage.source.files() if stage.source is not None else ():
             if _matches(topology.folder / pattern, path):
                 message = f"this writes {name}, which the stage {stage.name!r} reads as {pattern}"
                 yield place, "own-source", message, "it would grow while it is read: write another file"
         for step in stage.steps:
-            for table in step.file_paths():
+            for table in step.files():
                 if _is_one_file(topology.folder / table, path):
                     message = f"this writes {name}, which the step {step.name!r} of {stage.name!r} reads as its table"
                     yield place, "own-source", message, "write another file"

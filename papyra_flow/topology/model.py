@@ -12,10 +12,11 @@ from pathlib import Path
 
 import networkx as nx
 
-from papyra_flow.config.secrets import Secrets, without_passwords
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec.components import Component, SetupContext
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
-from papyra_flow.steps.base import OfTable, Step, StepConfig, StepContext
+from papyra_flow.spec.secrets import Secrets, without_passwords
+from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
@@ -97,8 +98,12 @@ class StageSpec:
     inputs: tuple[str, ...]
     """Streams that the stage's group reads; none for a stage that is only a source."""
     steps: tuple[StepConfig, ...]
-    tables_from: int | None
-    """The number of the first step that works on tables: 0 if those come in; None if none does."""
+    reads_tables: bool
+    """Whether its entries are tables of records."""
+    first_on_tables: int | None
+    """The number of the first step that gets tables; None where everything is a record."""
+    merge: Merge | None
+    """How the records of a batch become one table before that step; None if they do not."""
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
     replay: str | None
@@ -107,20 +112,15 @@ class StageSpec:
     source_lease: str
     sink_lease: str
 
-    @property
-    def merges(self) -> bool:
-        """Whether the records of a batch become tables here, which are committed together."""
-        return bool(self.tables_from)
-
-    def build_step(self, number: int, context: StepContext) -> Step | OfTable | None:
+    def build_step(self, number: int, context: SetupContext) -> Step | OfTable | None:
         """A step ready to run, in the form that it has at its place; None for the `batch` that is just a border.
 
         Raises ValueError, ConnectorError or UsageError with one sentence if it cannot be.
         """
         step = self.steps[number]
-        if self.tables_from is None or number < self.tables_from - 1:
+        if self.first_on_tables is None or number < self.first_on_tables:
             return step.build(context)
-        if number == self.tables_from - 1:
+        if number == self.first_on_tables and self.merge is not None and self.merge.alone:
             return None
         return step.build_table(context) or step.build(context)
 
@@ -128,6 +128,12 @@ class StageSpec:
     def exclusive(self) -> bool:
         """Whether only one consumer may be at work, because of its sink."""
         return self.sink is not None and self.sink.exclusive
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Its source, its steps and its sink."""
+        ends = (self.source, *self.steps, self.sink)
+        return tuple(component for component in ends if component is not None)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -147,6 +153,14 @@ class Topology:
     stages: dict[str, StageSpec]
     streams: dict[str, StreamSpec]
     secrets: Secrets = field(default_factory=Secrets)
+
+    def inputs(self, stage: StageSpec) -> list[StreamSpec]:
+        """The streams that a stage's group reads."""
+        return [self.streams[name] for name in stage.inputs]
+
+    def outputs(self, stage: StageSpec) -> list[StreamSpec]:
+        """The streams that a stage's consumers forward to."""
+        return [self.streams[name] for name in stage.outputs]
 
     def public(self, text: str) -> str:
         """Text that may be shown: without the file's secrets, and without the passwords of addresses in it."""
@@ -195,9 +209,9 @@ class Topology:
         """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
         return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
-    def step_context(self) -> StepContext:
-        """What steps are built with."""
-        return StepContext(self.folder, self.redis)
+    def step_context(self, stage: str = "") -> SetupContext:
+        """What a stage's steps are built with."""
+        return SetupContext(self.folder, self.pipeline, stage, self.redis)
 
     def connector_context(self, stage: str) -> ConnectorContext:
         """What a stage's connectors are opened with."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from papyra_flow.config.documents import Path
+from papyra_flow.spec.positions import Path
 from papyra_flow.topology.model import StageSpec, Topology
 
 Finding = tuple[Path, str, str, str | None]
@@ -20,7 +20,7 @@ def mixtures(topology: Topology) -> Iterator[Finding]:
         if stream.holds_tables and not stream.internal and missing:
             yield ("streams", stream.name, "format"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
     for stage in topology.stages.values():
-        if stage.merges and missing:
+        if stage.merge is not None and missing:
             yield ("stages", stage.name, "process"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
         yield from _of_stage(topology, stage)
 
@@ -31,15 +31,7 @@ def _of_stage(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
     if tables and records:
         message = f"the stage {stage.name!r} reads tables from {tables[0]!r} and records from {records[0]!r}"
         yield ("stages", stage.name, "from"), "mixed-input", message, "make a table of the records in a stage before"
-    if stage.merges and stage.sink is not None:
-        message = f"the stage {stage.name!r} makes tables of its records only to write them as records"
-        yield (
-            ("stages", stage.name, "write"),
-            "tables-to-sink",
-            message,
-            "leave `batch` out, or put it into a stage before",
-        )
-    if stage.inputs and stage.tables_from is None:
+    if stage.inputs and stage.first_on_tables is None:
         for number, route in enumerate(stage.routes):
             if topology.streams[route.stream].holds_tables:
                 message = f"{route.stream!r} holds tables, and the stage {stage.name!r} has records"

@@ -20,13 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from papyra_flow.config.documents import Document
 from papyra_flow.drawing.render import parts
 from papyra_flow.errors import PapyraFlowError, RefusedError, ServerError, UsageError
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.prometheus import CONTENT_TYPE, exposition
 from papyra_flow.observe.telemetry import Telemetry
 from papyra_flow.operate import stages
+from papyra_flow.spec.positions import Positions
 from papyra_flow.streams.admin.dead_letters import find_dead
 from papyra_flow.streams.admin.display import rows_in, shown_json, text_of
 from papyra_flow.streams.connection.server import Server
@@ -51,7 +51,7 @@ ASSETS = {
 def build_app(
     server: Server,
     topology: Topology,
-    document: Document,
+    positions: Positions,
     *,
     host: str,
     token: str | None,
@@ -59,7 +59,7 @@ def build_app(
     telemetry: Telemetry | None = None,
 ) -> Starlette:
     """The application for one pipeline; `actions` lets it be changed, a `token` is needed where there is one."""
-    site = _Site(server, topology, document, actions=actions)
+    site = _Site(server, topology, positions, actions=actions)
     routes = [
         Route("/", site.page),
         Route("/assets/{name}", site.asset),
@@ -112,10 +112,10 @@ def _json(document: object, status: int = 200) -> Response:
 class _Site:
     """The pipeline that is shown."""
 
-    def __init__(self, server: Server, topology: Topology, document: Document, *, actions: bool) -> None:
+    def __init__(self, server: Server, topology: Topology, positions: Positions, *, actions: bool) -> None:
         self._server = server
         self._topology = topology
-        self._document = document
+        self._positions = positions
         self._actions = actions
         self.live = Live(server, topology)
         self._environment = Environment(
@@ -125,7 +125,7 @@ class _Site:
 
     async def page(self, _: Request) -> Response:
         """The page itself."""
-        drawn = parts(await self.live.drawing(self._document))
+        drawn = parts(await self.live.drawing(self._positions))
         streams = [name for name, stream in self._topology.streams.items() if not stream.hidden]
         text = self._environment.get_template("page.html.j2").render(
             **drawn, streams=streams, stages=list(self._topology.stages), actions=self._actions

@@ -6,11 +6,11 @@ import asyncio
 import time
 from contextlib import suppress
 
-from papyra_flow.config.documents import Document
 from papyra_flow.drawing.picture import Picture, picture
 from papyra_flow.errors import ServerError
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
 from papyra_flow.observe.histograms import Histogram
+from papyra_flow.spec.positions import Positions
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import Topology
 
@@ -47,9 +47,9 @@ class Live:
                 await self.snapshot()
             await asyncio.sleep(FOLLOW_SECONDS)
 
-    async def drawing(self, document: Document) -> Picture:
+    async def drawing(self, positions: Positions) -> Picture:
         """The picture with room for figures to come; without the server's, where it cannot be reached."""
-        drawn = picture(self.topology, document)
+        drawn = picture(self.topology, positions)
         try:
             put_on(drawn, await self.snapshot(), self.topology)
         except ServerError:

@@ -22,6 +22,7 @@ from tests.harness.pipelines import PipelineFolder
 
 ROOT = Path(__file__).parents[2]
 STARTER = Path(papyra_flow.cli.__file__).parent / "templates" / "orders"
+COMPONENTS = ROOT / "examples" / "components"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -65,6 +66,7 @@ def place(folder: PipelineFolder) -> PipelineFolder:
     flights = folder.path / "nycflights13"
     shutil.copy(flights / "airports.csv", folder.path)
     shutil.copy(flights / "flights-2013-01.csv.gz", folder.path / "flights.csv.gz")
+    shutil.copytree(COMPONENTS, folder.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("pipeline.yml"))
     return folder
 
 
@@ -94,9 +96,14 @@ def test_every_python_block_in_the_docs_runs(text: str) -> None:
     exec(compile(text, "<docs>", "exec"), {"__name__": "docs"})
 
 
+@pytest.mark.parametrize("name", ["inbox.py", "mask.py", "sqlite_table.py"])
+def test_components_in_the_docs_are_those_of_the_example(name: str) -> None:
+    assert (COMPONENTS / name).read_text() in (ROOT / "docs/how-to/extend.md").read_text()
+
+
 def test_init_writes_exactly_what_the_readme_shows() -> None:
     readme = (ROOT / "README.md").read_text()
-    shown = {match[1]: match[2] for match in FENCE.finditer(readme) if match[1] in {"yaml", "python"}}
+    shown = {match[1]: match[2] for match in reversed(list(FENCE.finditer(readme))) if match[1] in {"yaml", "python"}}
     assert (STARTER / "pipeline.yml").read_text().partition("\n# papyra-flow test")[0] == shown["yaml"]
     assert (STARTER / "steps.py").read_text().endswith(shown["python"])
 

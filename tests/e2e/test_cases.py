@@ -44,6 +44,24 @@ def test_what_is_not_as_expected_is_shown_as_a_difference(folder: PipelineFolder
     ]  # fmt: skip
 
 
+def test_a_query_over_records_and_what_its_sink_refuses_are_as_in_a_run(folder: PipelineFolder) -> None:
+    folder.pipeline("""\
+        pipeline: p
+        stages:
+          total: {from: s, process: [{sql: "SELECT k, sum(n) AS n FROM batch GROUP BY k ORDER BY k"}], to: t}
+          wide: {from: t, process: [{sql: "SELECT k FROM batch ORDER BY k"}], write: {csv: {path: k.csv, columns: [k]}}}
+          narrow: {from: t, write: {csv: {path: n.csv, columns: [n]}}}
+        streams: {s: {}}
+        tests:
+          it:
+            input: {s: [{k: a, n: 1}, {k: b, n: 2}, {k: a, n: 3}]}
+            expect: {t: [{k: a, n: 4}, {k: b, n: 2}], wide: [{k: a}, {k: b}], narrow: []}
+            dead: {narrow: [{error: "no column 'k'"}, {error: "no column 'k'"}]}
+        """)
+    assert folder.cli("test").out.endswith("1 passed, 0 failed\n")
+    assert sorted(path.name for path in folder.path.iterdir() if path.suffix == ".csv") == []
+
+
 def test_all_files_with_tests_are_found_and_told_as_json(folder: PipelineFolder) -> None:
     folder.pipeline(FAILING)
     folder.write("pipelines/other.yml", FAILING)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -111,6 +113,25 @@ SMALL = """\
     """
 
 
+@contextmanager
+def at_work(url: str, consumer: str) -> Iterator[None]:
+    """A consumer that asks for its own entries again and again, however long a verb takes to start."""
+    over = threading.Event()
+
+    def ask() -> None:
+        with plain_client(url) as plain:
+            while not over.wait(0.1):
+                plain.xreadgroup("a", consumer, {"{d}:s": "0"}, count=1)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_a_group_goes_when_what_would_be_lost_was_said(folder: PipelineFolder, url: str) -> None:
     folder.pipeline(SMALL)
     with plain_client(url) as plain:
@@ -154,8 +175,10 @@ def test_a_consumers_entries_are_handed_over_before_it_goes(folder: PipelineFold
         assert [(one["name"], one["pending"]) for one in consumers] == [(b"mine", 1200)]
         told = folder.cli("drop-consumer", "pipeline.yml", "a", "nope", "--yes", "--redis", url, code=2)
         assert "known consumers: mine" in told.err
-        refused = folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--yes", "--redis", url, code=2)
+        with at_work(url, "mine"):
+            refused = folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--yes", "--redis", url, code=2)
         assert "if it is at work" in refused.err
+        folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--to", "mine", "--redis", url, code=2)
 
 
 def test_a_renamed_stages_group_is_told_by_run_and_plan_and_its_stream_is_trimmed_when_it_is_gone(

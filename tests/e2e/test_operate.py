@@ -62,7 +62,7 @@ def test_claim_frees_entries_for_the_next_consumer_and_keeps_their_counts(
     operated: Verb, redis_client: redis.Redis
 ) -> None:
     asked = operated("claim", "b", stdin="n\n", code=1)
-    assert "Take 10 entries from other.1.b.0 (who is still at them works in vain)?" in asked.out
+    assert "Take 10 entries from other.1.b.0 (work already in progress there is discarded)?" in asked.out
     first = pending_ids(operated)[0]
     assert operated("claim", "b", first, "--to", "me", "--yes", "--json").json == {"claimed": 1}
     owners: Any = redis_client.xpending_range("{p}:s", "b", "-", "+", 10)

@@ -10,7 +10,8 @@ PLUGIN = """\
     from typing import ClassVar
     from pydantic import Field
     from papyra_flow.connectors.base import ConnectorContext, Portion, SourceConfig
-    from papyra_flow.steps.base import Each, StepConfig, StepContext
+    from papyra_flow import SetupContext
+    from papyra_flow.steps.base import Each, StepConfig
 
     class Shout(StepConfig):
         '''Say it louder.'''
@@ -19,7 +20,7 @@ PLUGIN = """\
         field: str = Field(description="The field to shout.")
         marks: int = Field(1, ge=1, description="How many exclamation marks.")
 
-        def build(self, context: StepContext) -> Each:
+        def build(self, context: SetupContext) -> Each:
             return Each(lambda r: {**r, self.field: r[self.field].upper() + "!" * self.marks})
 
     class Words(SourceConfig):

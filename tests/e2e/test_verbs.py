@@ -157,7 +157,7 @@ def test_plan_shows_what_the_file_does_not_know(chain: PipelineFolder) -> None:
 def test_destroy_refuses_while_something_is_pending(chain: PipelineFolder) -> None:
     chain.cli("run", "pipeline.yml", "--stage", "a")
     refused = chain.cli("destroy", "pipeline.yml", "--yes", code=2)
-    assert "100 records are not processed yet and would be lost; --force does it" in refused.err
+    assert "100 records are not processed yet and would be lost; use --force" in refused.err
     assert chain.cli("status", "pipeline.yml", "--json").json["stages"]["b"]["lag"] == 100
     chain.cli("destroy", "pipeline.yml", "--force")
     assert chain.cli("status", "pipeline.yml", "--json").json["stages"]["b"]["lag"] == 0

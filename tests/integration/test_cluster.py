@@ -10,7 +10,12 @@ import pytest
 import redis
 
 from papyra_flow.errors import CommandRefusedError, ServerUnreachableError, UsageError
+from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.committer import Committer
+from papyra_flow.streams.commit.operations import Forward, PutState, SetTimer
 from papyra_flow.streams.connection.server import Server
+from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
+from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.acl import users
 from tests.harness.cluster import Cluster
 from tests.harness.pipelines import PipelineFolder
@@ -145,3 +150,26 @@ async def test_the_printed_users_may_do_all_that_is_needed_on_a_cluster(
     login = cluster.url.replace("://", "://p:PASSWORD@")
     result = await folder.run(login, f"redis={login}")
     assert result.counters.stages["push"].written == 99
+
+
+async def test_state_and_timers_change_with_a_commit_in_their_slot(cluster: Cluster) -> None:
+    keys = Keyspace("p")
+    server = Server(cluster.url, key=keys.applied)
+    stream, target = keys.stream("s"), keys.stream("t")
+    commit = Commit()
+    try:
+        await create_groups(server.client, [GroupSpec(stream, "a")], marker=keys.applied)
+        added = await server.client.call("XADD", stream, "*", "data", "{}")
+        await server.client.call("XREADGROUP", "GROUP", "a", "c", "STREAMS", stream, ">")
+        assert isinstance(added, bytes)
+        commit.add(added, [PutState(0, b"k", b"v"), SetTimer(0, 7, b"t"), Forward(0, (b"data", b"1"))])
+        committer = Committer(
+            server.client, source=stream, group="a", consumer="c", probe=keys.probe, lease=None, targets=[target],
+            ledger=keys.ledger, states=[keys.state("a")], timers=[keys.timers("a")],
+        )  # fmt: skip
+        assert (await committer.commit(commit)).acked == 1
+        assert await server.client.call("HGET", keys.state("a"), "k") == b"v"
+        assert await server.client.call("ZRANGE", keys.timers("a"), 0, -1) == [b"t"]
+        assert await server.client.call("XLEN", target) == 1
+    finally:
+        await server.close()

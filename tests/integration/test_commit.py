@@ -17,13 +17,26 @@ from papyra_flow.errors import FencedError, ServerError, TryAgainError, WrongKey
 from papyra_flow.records.entries import Entry
 from papyra_flow.streams import scripts
 from papyra_flow.streams.admin.dead_letters import dead_letter, read_dead_letter
-from papyra_flow.streams.commit.commit import Commit, Committed, Committer
+from papyra_flow.streams.commit.commit import Commit, Committed
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.commit.lease import Leases
+from papyra_flow.streams.commit.operations import (
+    DeleteState,
+    DeleteTimer,
+    Forward,
+    MoveCheckpoint,
+    Operation,
+    PutState,
+    SetTimer,
+    Wait,
+)
 from papyra_flow.streams.connection.client import Argument, Client, Reply
+from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
 from papyra_flow.streams.groups.reading import GroupReader, entries_of
 
 IN, OUT, OTHER, DEAD, PROBE, LEASE = "{t}:in", "{t}:out", "{t}:other", "{t}:@dead:s", "{t}:@probe", "{t}:@lease:s"
+STATE, TIMERS, LATER = "{t}:@state:s", "{t}:@timers:s", "{t}:@later:s"
 GROUP = "s"
 
 
@@ -37,6 +50,9 @@ def committer(client: Client, consumer: str = "one", *, lease: str | None = None
         lease=lease,
         targets=[OUT, OTHER, DEAD],
         ledger="{t}:@ledger",
+        later=LATER,
+        states=[STATE],
+        timers=[TIMERS],
     )
 
 
@@ -163,7 +179,9 @@ async def an_exclusive_owner_commits_all_or_nothing(client: Client) -> None:
     commit = Commit()
     for entry in entries:
         commit.ack(entry.id)
-    result = await committer(client, lease=LEASE).commit(commit, epoch=lease.epoch, checkpoint="99")
+    result = await committer(client, lease=LEASE).commit(
+        commit, checkpoint=MoveCheckpoint(LEASE, lease.epoch, "", "99")
+    )
     assert (result.acked, result.missing) == (0, {entries[2].id})
     assert await pending(client) == 2
     assert await client.call("HGET", LEASE, "checkpoint") is None
@@ -202,7 +220,7 @@ async def an_owner_that_was_fenced_off_commits_nothing(client: Client) -> None:
     commit.ack(entries[0].id)
     assert old is not None
     with pytest.raises(FencedError):
-        await committer(client, lease=LEASE).commit(commit, epoch=old.epoch, checkpoint="9")
+        await committer(client, lease=LEASE).commit(commit, checkpoint=MoveCheckpoint(LEASE, old.epoch, "", "9"))
     assert await pending(client) == 3
 
 
@@ -216,7 +234,7 @@ async def an_owner_whose_server_went_back_commits_nothing(client: Client) -> Non
     async def acked(number: int, before: str, after: str) -> Committed:
         commit = Commit()
         commit.ack(entries[number].id)
-        return await owner.commit(commit, epoch=lease.epoch, before=before, checkpoint=after)
+        return await owner.commit(commit, checkpoint=MoveCheckpoint(LEASE, lease.epoch, before, after))
 
     assert (await acked(0, "", "5")).acked == 1
     assert (await acked(1, "5", "9")).acked == 1
@@ -230,12 +248,83 @@ async def an_owner_whose_server_went_back_commits_nothing(client: Client) -> Non
 async def a_portion_behind_a_refused_one_does_nothing(client: Client) -> None:
     """I8: portions of a commit are sent in one go; what the one before has not acked keeps back those behind it."""
     entries = await delivered(client)
-    head = (GROUP, "one", "", "", "", entries[0].id, 1)
+    head = (GROUP, "one", "", "", "", entries[0].id, 0, 0, 1)
     reply = await scripts.call_script(
         client, "commit", [IN, PROBE, PROBE, OUT, PROBE, "{t}:@ledger"], [*head, entries[1].id, "4", b"{}"]
     )
     assert reply == [0, [], b"EARLY", []]
     assert (await pending(client), await contents(client, OUT)) == (3, [])
+
+
+def changing(entry: Entry, value: bytes = b"1", at: int = 5) -> list[Operation]:
+    """A record that leaves, and a change of state and timers with it."""
+    return [PutState(0, b"k", value), SetTimer(0, at, b"t"), Forward(0, (b"data", value))]
+
+
+async def held(client: Client) -> tuple[object, object]:
+    """What state and timers there are."""
+    return await client.call("HGETALL", STATE), await client.call("ZRANGE", TIMERS, 0, -1, "WITHSCORES")
+
+
+async def state_changes_with_the_first_commit_only(client: Client) -> None:
+    """S2: an entry that was taken over changes state once, by whoever commits first."""
+    entries = await delivered(client, 1)
+    await client.call("XCLAIM", IN, GROUP, "two", 0, entries[0].id)
+    for consumer, value in (("two", b"winner"), ("one", b"loser")):
+        commit = Commit()
+        commit.add(entries[0].id, changing(entries[0], value, at=5 if consumer == "two" else 6))
+        await committer(client, consumer).commit(commit)
+    assert [entry.data for entry in await contents(client, OUT)] == [b"winner"]
+    assert await held(client) == ([b"k", b"winner"], [b"t", b"5"])
+
+
+async def state_of_entries_that_are_one_changes_for_all_or_none(client: Client) -> None:
+    """S2 for a commit as a whole: where one entry is not ours any more, no state has changed."""
+    entries = await delivered(client)
+    await client.call("XACK", IN, GROUP, entries[1].id)
+
+    async def together(entries: list[Entry]) -> Committed:
+        commit = Commit()
+        for entry in entries:
+            commit.add(entry.id, changing(entry, entry.data or b""))
+        return await committer(client).commit(commit, together=True)
+
+    assert (await together(entries)).missing == {entries[1].id}
+    assert (await held(client), await pending(client)) == (([], []), 2)
+    assert (await together([entries[0], entries[2]])).acked == 2
+    assert (await held(client), await pending(client)) == (([b"k", b'{"n":2}'], [b"t", b"5"]), 0)
+
+
+async def a_hash_of_another_type_loses_nothing(client: Client) -> None:
+    """Rule 1 of the script for state and timers: nothing is written where one of their keys is something else."""
+    entries = await delivered(client)
+    for key, other in ((STATE, TIMERS), (TIMERS, STATE)):
+        await client.call("SET", key, "a string")
+        commit = forwarding(entries[:1])
+        commit.add(entries[1].id, changing(entries[1]))
+        with pytest.raises(WrongKeyTypeError, match=r"holds a string, not a (hash|zset)"):
+            await committer(client).commit(commit)
+        assert (await pending(client), await contents(client, OUT)) == (3, [])
+        assert await client.call("EXISTS", other) == 0
+        await client.call("DEL", key)
+
+
+async def half_way(client: Client, *, together: bool) -> None:
+    """A commit of which an XADD fails, which no check foresees: the target has had the last id that there is."""
+    entries = await delivered(client, 2)
+    await client.call("XADD", OTHER, f"{2**64 - 1}-{2**64 - 1}", "data", "last")
+    commit = Commit()
+    commit.add(entries[0].id, [*changing(entries[0]), Wait(60_000, (b"data", b"w")), Forward(1, (b"data", b"no"))])
+    commit.add(entries[1].id, changing(entries[1]))
+    with pytest.raises(ServerError):
+        await committer(client).commit(commit, together=together)
+    assert (await held(client), await pending(client)) == (([], []), 2)
+    assert (await contents(client, OUT), await client.call("EXISTS", LATER)) == ([], 0)
+
+
+async def an_entry_that_fails_half_way_changes_nothing(client: Client) -> None:
+    """What was added is taken back, also what was to wait; no state has changed, and the entry is pending."""
+    await half_way(client, together=False)
 
 
 Scenario = Callable[[Client], Awaitable[None]]
@@ -260,17 +349,24 @@ EPOCH = "if held[1] ~= epoch then return"
 PLACE = "if at ~= ARGV[4] and at ~= ARGV[5] then"
 ALL = "if found < #ids then"
 EARLY = "if ARGV[6] ~= '' and #redis.call('XPENDING', source, group, ARGV[6], ARGV[6], 1) > 0 then"
+EAGER = "if not failure then change(changes) end"
+UNDO = "entry[1] == later and 'ZREM' or 'XDEL'"
 GATES = [
     Gate("commit", ACK_GATE, NO_GATE, only_what_was_acked_is_forwarded),
     Gate("commit", ACK_GATE, NO_GATE, the_first_commit_wins),
     Gate("commit", ACK_GATE, NO_GATE, a_repeated_commit_does_nothing_twice),
     Gate("commit", ACK_GATE, NO_GATE, a_dead_letter_is_a_commit_too),
-    Gate("commit", "if kind ~= 'stream' and kind ~= 'none' then", "if false then", a_key_of_another_type_loses_nothing),
+    Gate("commit", "if kind ~= wanted and kind ~= 'none' then", "if false then", a_key_of_another_type_loses_nothing),
     Gate("commit", ALL, "if false then", an_exclusive_owner_commits_all_or_nothing),
     Gate("commit", ALL, "if false then", entries_that_became_one_thing_are_committed_all_or_none),
     Gate("commit", EPOCH, "if false then return", an_owner_that_was_fenced_off_commits_nothing),
     Gate("commit", PLACE, "if false then", an_owner_whose_server_went_back_commits_nothing),
     Gate("commit", EARLY, "if false then", a_portion_behind_a_refused_one_does_nothing),
+    Gate("commit", ACK_GATE, NO_GATE, state_changes_with_the_first_commit_only),
+    Gate("commit", ALL, "if false then", state_of_entries_that_are_one_changes_for_all_or_none),
+    Gate("commit", "if kind ~= wanted and kind ~= 'none' then", "if false then", a_hash_of_another_type_loses_nothing),
+    Gate("commit", EAGER, "change(changes)", an_entry_that_fails_half_way_changes_nothing),
+    Gate("commit", UNDO, "'XDEL'", an_entry_that_fails_half_way_changes_nothing),
     Gate("ingest", "if commits == number then", "if false then", a_checkpoint_moves_with_its_records),
     Gate("ingest", "if held[1] ~= epoch then", "if false then", a_fenced_source_adds_nothing),
 ]
@@ -375,3 +471,51 @@ async def test_fan_out_and_headers_arrive_as_they_were_emitted(client: Client) -
     await committer(client).commit(commit)
     assert [entry.fields for entry in await contents(client, OUT)] == [[b"data", b"1", b"key", b"k"]]
     assert [entry.fields for entry in await contents(client, OTHER)] == [[b"a", b"x", b"b", b"y"]]
+
+
+# -- state and timers -----------------------------------------------------------------------------------------------
+
+
+async def test_state_and_timers_change_in_the_order_of_the_operations(client: Client) -> None:
+    entries = await delivered(client, 2)
+    commit = Commit()
+    commit.add(entries[0].id, [
+        PutState(0, b"a", b"1"), PutState(0, b"b", b"1"), PutState(0, b"a", b"2"), SetTimer(0, 7, b"t"),
+        SetTimer(0, 8, b"u"), SetTimer(0, 9, b"t"),
+    ])  # fmt: skip
+    commit.add(entries[1].id, [DeleteState(0, b"b"), DeleteState(0, b"never"), DeleteTimer(0, b"u")])
+    assert (await committer(client).commit(commit)).acked == 2
+    assert await held(client) == ([b"a", b"2"], [b"t", b"9"])
+    assert await contents(client, OUT) == []
+
+
+async def test_a_whole_batch_of_changes_is_sent_in_portions(client: Client) -> None:
+    entries = await delivered(client, 400)
+    commit = Commit()
+    for number, entry in enumerate(entries):
+        commit.add(entry.id, [PutState(0, b"%d" % (number % 7), entry.data or b""), Forward(0, (b"data", b"x"))])
+    assert len(commit.seal()) > 1
+    assert (await committer(client).commit(commit)).acked == 400
+    assert await client.call("HGET", STATE, b"%d" % (399 % 7)) == entries[399].data
+    assert await client.call("XLEN", OUT) == 400
+
+
+async def test_entries_that_are_one_and_fail_half_way_change_nothing(client: Client) -> None:
+    await half_way(client, together=True)
+
+
+async def test_state_that_a_user_may_not_change_is_refused_before_anything_is_written(
+    any_url: str, client: Client
+) -> None:
+    entries = await delivered(client, 1)
+    await client.call("ACL", "SETUSER", "half", "on", ">pw", "~*", "+@all", "-hdel")
+    server = Server(any_url.replace("://", "://half:pw@"))
+    commit = Commit()
+    commit.add(entries[0].id, changing(entries[0]))
+    try:
+        with pytest.raises(ServerError, match="no permissions to run HDEL on"):
+            await committer(server.client).commit(commit)
+    finally:
+        await server.close()
+        await client.call("ACL", "DELUSER", "half")
+    assert (await held(client), await pending(client), await contents(client, OUT)) == (([], []), 1, [])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import redis
 
-from papyra_flow.streams.commit.commit import Commit, Committed, Committer
+from papyra_flow.streams.commit.commit import Commit, Committed
+from papyra_flow.streams.commit.committer import Committer
 from tests.harness.pipelines import PipelineFolder, Running, until
 from tests.harness.records import STEPS, ns, numbered
 

@@ -10,7 +10,8 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.commit.ledger import Account, audit, losses, reopen
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.connection.server import Server
@@ -224,3 +225,17 @@ async def test_a_ledger_that_is_gone_has_another_name(pipeline: Pipeline) -> Non
     after = await audit(pipeline.client, LEDGER, [SPEC], telling=True)
     assert after.name != before
     assert after.accounts[0].lost == 0
+
+
+async def test_a_group_that_others_moved_back_hides_no_later_loss(pipeline: Pipeline) -> None:
+    """What came again is acked twice, so that the balance falls by as much."""
+    await pipeline.start(already=10)
+    await pipeline.audit()
+    await pipeline.finish()
+    pipeline.others.xgroup_setid(KEY, GROUP, "0")
+    await pipeline.finish()
+    assert (await pipeline.audit()).lost == 0
+    pipeline.add(6)
+    assert reads_and_acks(pipeline, []) == 4
+    await pipeline.finish()
+    assert (await pipeline.audit()).lost == 4

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.errors import CommandRefusedError, ConnectionLostError, GroupGoneError, ServerError, TryAgainError
-from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.connection.client import Argument, Reply
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.claims import Claimer

@@ -47,6 +47,17 @@ async def test_groups_of_a_server_that_lost_everything_are_created_anew(
     assert [group["name"] for group in redis_client.xinfo_groups("{p}:s")] == [b"a"]
 
 
+async def test_groups_that_are_created_again_begin_their_balance_again(
+    stage: StageRuntime, redis_client: redis.Redis
+) -> None:
+    keys = stage.context.topology.keys
+    redis_client.hset(keys.ledger, "base {p}:s a", "7")
+    redis_client.xgroup_destroy("{p}:s", "a")
+    redis_client.delete(keys.applied)
+    await repair_group(stage)
+    assert redis_client.hget(keys.ledger, "base {p}:s a") == b"0"
+
+
 async def test_a_group_that_alone_is_gone_was_destroyed_by_somebody(
     stage: StageRuntime, redis_client: redis.Redis
 ) -> None:

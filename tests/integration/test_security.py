@@ -15,6 +15,7 @@ import trustme
 from papyra_flow.errors import CommandRefusedError, ServerError
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.acl import users
+from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.ports import free_port
 from tests.harness.servers import REDIS, LocalServer, eventually, plain_client, program_of
@@ -233,6 +234,7 @@ async def test_a_stranger_is_not_talked_to(certificates: Path, tls_url: str, ca:
 # -- secrets ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(6 * HANGS_SECONDS)  # some fifty commands, each of which a busy machine takes seconds for
 def test_secrets_are_in_nothing_that_is_shown(folder: PipelineFolder, local_server: Callable[..., LocalServer]) -> None:
     """Every verb, with everything that it can say, on a pipeline full of secrets; and in its dead letters."""
     with socket.create_server(("127.0.0.1", 0)) as free:

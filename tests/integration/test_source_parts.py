@@ -80,3 +80,24 @@ async def test_a_parts_key_of_another_type_is_found_out_before_the_first_write(c
         await added(leases, lease, b"1", one="a")
     assert await client.call("XLEN", OUT) == 0
     assert await client.call("HGET", LEASE, "checkpoint") is None
+
+
+async def test_a_commit_that_was_refused_half_way_is_not_taken_for_done_when_it_comes_again(client: Client) -> None:
+    leases, lease = await taken(client)
+    await client.call("XADD", OUT, "18446744073709551615-18446744073709551614", "data", "last but one")
+    with pytest.raises(ServerError):
+        await added(leases, lease, b"1", b"2", one="x")
+    await client.call("DEL", OUT)
+    await added(leases, lease, b"1", b"2", one="x")
+    assert await leases.parts(lease) == {"one": "x"}
+    assert await client.call("XLEN", OUT) == 2
+
+
+async def test_an_owner_whose_lease_was_moved_without_it_adds_nothing(client: Client) -> None:
+    leases, lease = await taken(client)
+    await added(leases, lease, b"1", one="a")
+    await client.call("HSET", LEASE, "commits", 5)
+    with pytest.raises(FencedError):
+        await added(leases, lease, b"2", one="b")
+    assert await leases.parts(lease) == {"one": "a"}
+    assert await client.call("XLEN", OUT) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from papyra_flow.errors import ConnectorError, PipelineFailedError, UsageError
-from papyra_flow.streams.commit.commit import Committer
+from papyra_flow.streams.commit.committer import Committer
 from tests.harness.pipelines import PipelineFolder, Running, until
 from tests.harness.records import ns, numbered
 from tests.harness.servers import plain_client

@@ -14,12 +14,13 @@ import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
+from papyra_flow.errors import ConnectorError
 from papyra_flow.records.entries import TABLE_MAGIC
 from papyra_flow.records.table_rows import records_of
 from papyra_flow.records.tables import decode_table, encode_table
 from papyra_flow.runtime.process.options import RunOptions
 from papyra_flow.runtime.process.run import run_pipeline
-from papyra_flow.runtime.stage.tables import sift
+from papyra_flow.runtime.stage.sift import sift
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.records import dead_letters, ns, numbered
 
@@ -66,6 +67,23 @@ STEPS = """\
     def record(record):
         return {**record, "seen": True} if record["n"] % 2 else None
     """
+
+
+STEALS = """\
+    import pyarrow as pa
+    import redis
+
+    stolen = []
+
+    def steals(table: pa.Table) -> pa.Table:
+        if not stolen:
+            with redis.Redis.from_url("{url}") as server:
+                pending = server.xpending_range("{{p}}:s", "a", "-", "+", 100)
+                stolen.extend(entry["message_id"] for entry in pending[2:5])
+                server.xack("{{p}}:s", "a", *stolen)
+        return table
+    """
+"""A function of tables that has another consumer acknowledge three records first."""
 
 
 def put(server: redis.Redis, key: str, rows: Sequence[dict[str, Any]], **headers: str) -> None:
@@ -170,6 +188,30 @@ async def test_an_emit_sends_a_table_its_way(folder: PipelineFolder, redis_clien
     assert ns(rows(redis_client, "{p}:even")) == [0, 2, 4, 6, 8]
     found: Any = redis_client.xrange("{p}:odd")
     assert (found[0][1][b"key"], found[0][1][b"h"]) == (b"k", b"x")
+
+
+async def test_what_an_emit_said_of_a_table_holds_for_its_rows(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    """A later function that is called with the rows adds to it, and takes nothing away."""
+    module = folder.steps(
+        """\
+        import pyarrow as pa
+        from papyra_flow import Emit
+
+        def marked(table: pa.Table):
+            return Emit(table, headers={"h": "x"})
+
+        def sent(record):
+            return Emit(record, to="odd", headers={"g": "y"})
+        """
+    )
+    one_stage(folder, f'{{run: "{module}:marked"}}, {{run: "{module}:sent"}}', to="[odd, even]", more=", match: all")
+    put(redis_client, "{p}:s", numbered(3))
+    await folder.run(url, drain=True)
+    found: Any = redis_client.xrange("{p}:odd")
+    ((_, fields),) = found
+    assert (fields[b"h"], fields[b"g"]) == (b"x", b"y")
 
 
 async def test_match_all_copies_rows_to_every_route_that_fits(
@@ -302,22 +344,7 @@ async def test_records_that_somebody_else_committed_meanwhile_are_in_no_table(
     folder: PipelineFolder, redis_client: redis.Redis, url: str
 ) -> None:
     """Many become one only if all of them are still ours: else the rest becomes another one."""
-    module = folder.steps(
-        f"""\
-        import pyarrow as pa
-        import redis
-
-        stolen = []
-
-        def steals(table: pa.Table) -> pa.Table:
-            if not stolen:
-                with redis.Redis.from_url("{url}") as server:
-                    pending = server.xpending_range("{{p}}:s", "a", "-", "+", 100)
-                    stolen.extend(entry["message_id"] for entry in pending[2:5])
-                    server.xack("{{p}}:s", "a", *stolen)
-            return table
-        """
-    )
+    module = folder.steps(STEALS.format(url=url))
     folder.pipeline(
         f"""\
         pipeline: p
@@ -331,6 +358,99 @@ async def test_records_that_somebody_else_committed_meanwhile_are_in_no_table(
     assert [ns(table) for table in tables(redis_client, "{p}:t")] == [[0, 1, 5, 6, 7, 8, 9]]
     counters = result.counters.stages["a"]
     assert (counters.emitted["t"], counters.stale, counters.lost) == (7, 3, 3)
+
+
+async def test_a_query_over_records_makes_a_table_of_them(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    """Records in, records out: nothing has to be said of tables, also where the query comes first."""
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages:
+          total: {from: s, process: [{sql: "SELECT k, sum(n) AS n FROM batch GROUP BY k"}], to: t}
+          again: {from: t, process: [{filter: true}, {sql: "SELECT k, n * 2 AS n FROM batch"}], write: {jsonl: o.jsonl}}
+        streams: {s: {}}
+        """
+    )
+    for n in range(10):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"k": n % 2, "n": n})})
+    result = await folder.run(url, drain=True)
+    written = folder.output("o.jsonl")
+    totals: Counter[int] = Counter()
+    for record in written:
+        totals[record["k"]] += record["n"]
+    assert totals == {0: 40, 1: 50}
+    total, again = result.counters.stages["total"], result.counters.stages["again"]
+    assert (total.read, total.emitted["t"], again.written) == (10, len(written), len(written))
+
+
+async def test_records_that_somebody_else_committed_meanwhile_are_in_no_file(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    """What was written for all of them together is taken back, and written again for the rest."""
+    module = folder.steps(STEALS.format(url=url))
+    folder.pipeline(
+        f"""\
+        pipeline: p
+        stages: {{a: {{from: s, process: [batch, {{run: "{module}:steals"}}], write: {{csv: out.csv}}}}}}
+        streams: {{s: {{}}}}
+        """
+    )
+    for n in range(10):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"n": n})})
+    result = await run_pipeline(folder.topology(), url, RunOptions(drain=True))
+    assert (folder.path / "out.csv").read_text().split() == ["n", *"0156789"]
+    counters = result.counters.stages["a"]
+    assert (counters.written, counters.stale, counters.lost) == (7, 3, 3)
+
+
+async def test_a_file_that_no_row_fits_ends_the_run_and_buries_none(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    folder.write("o.csv", "other\n1\n")
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages: {a: {from: s, process: [{sql: SELECT n FROM batch}], write: {csv: o.csv}}}
+        streams: {s: {}}
+        """
+    )
+    for n in range(3):
+        redis_client.xadd("{p}:s", {"data": json.dumps({"n": n})})
+    with pytest.raises(ConnectorError, match="has the columns other; the first record has n"):
+        await folder.run(url, drain=True)
+    pending: Any = redis_client.xpending("{p}:s", "a")
+    assert (pending["pending"], redis_client.exists("{p}:@dead:a")) == (3, 0)
+
+
+async def test_a_row_that_a_sink_refuses_is_dead_alone(
+    folder: PipelineFolder, redis_client: redis.Redis, url: str
+) -> None:
+    module = folder.steps("""\
+        import pyarrow as pa
+        import pyarrow.compute
+
+        def three(table: pa.Table):
+            wide = pa.compute.field("n") == 3
+            yield table.filter(~wide)
+            if (odd := table.filter(wide)).num_rows:
+                yield odd.append_column("extra", [[1] * odd.num_rows])
+        """)
+    folder.pipeline(
+        f"""\
+        pipeline: p
+        stages: {{a: {{from: s, process: [{{run: "{module}:three"}}], write: {{csv: {{path: o.csv, columns: [n]}}}}}}}}
+        streams: {{s: {{format: arrow}}}}
+        """
+    )
+    put(redis_client, "{p}:s", numbered(6))
+    result = await folder.run(url, drain=True)
+    assert (folder.path / "o.csv").read_text().split() == ["n", *"01245"]
+    counters = result.counters.stages["a"]
+    assert (counters.read, counters.written, counters.dead) == (6, 5, 1)
+    (letter,) = await dead_letters(url, "{p}:@dead:a")
+    assert letter.error == "the file o.csv has no column 'extra'"
 
 
 async def test_a_batch_that_becomes_more_than_a_commit_can_carry_is_dead(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from papyra_flow.records.entries import Entry, Origin
-from papyra_flow.streams.commit.commit import Commit, Committer
+from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.committer import Committer
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.groups.delayed import fields_to_wait, opened, waiting, wake
 from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups

@@ -37,3 +37,16 @@ def test_json_means_the_same_and_holds_nothing_that_acts(text: str) -> None:
     shown = visible_json(orjson.dumps({"text": text}))
     assert json.loads(shown) == {"text": text}
     assert [char for char in shown.decode() if acts(char)] == []
+
+
+def test_no_character_that_acts_is_left_out() -> None:
+    tags = range(0xE0000, 0xE0080)  # invisible, and read by whatever reads text
+    acting = [char for char in map(chr, range(0x110000)) if acts(char) or ord(char) in tags]
+    assert [char for char in acting if char in visible(char)] == []
+    assert [char for char in acting if char not in "\n\t" and char in visible_lines(char)] == []
+    document = orjson.dumps("".join(char for char in acting if unicodedata.category(char) != "Cs"))
+    assert [char for char in acting if char in visible_json(document).decode()] == []
+
+
+def test_what_a_document_holds_beyond_16_bits_is_a_pair() -> None:
+    assert visible_json(orjson.dumps("\U000e0041")) == rb'"\udb40\udc41"'

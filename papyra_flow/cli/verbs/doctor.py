@@ -9,6 +9,7 @@ import typer
 
 from papyra_flow.cli.options import File, Json, Redis, Set
 from papyra_flow.errors import EXIT_FAILED
+from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
     from papyra_flow.streams.admin.health import Finding
@@ -43,7 +44,7 @@ def doctor(file: File, redis: Redis = None, set_: Set = None, json: Json = False
 
 def _print(findings: list[Finding], bad: int, file: str) -> None:
     for one in findings:
-        print(f"{MARKS[one.level]:<8} {one.check}: {one.message}")
+        print(visible(f"{MARKS[one.level]:<8} {one.check}: {one.message}"))
         if one.hint:
-            print(f"{'':<8}   {one.hint.replace(' FILE', f' {file}')}")
+            print(visible(f"{'':<8}   {one.hint.replace(' FILE', f' {file}')}"))
     print(f"\n{bad} problem{'' if bad == 1 else 's'} found" if bad else "\nno problems found")

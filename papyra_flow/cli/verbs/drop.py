@@ -97,7 +97,7 @@ def drop_consumer(
             )
 
         pending = sum(one.pending for one in there)
-        doing = f"Remove the consumer {consumer!r} of {spec.group!r}; {counted(pending)} pending for it are handed over"
+        doing = f"Remove the consumer {consumer!r} of {spec.group!r}, handing over {counted(pending)} pending for it"
         consent(doing, losing=_at_work(there, consumer), yes=yes, force=force, json=json)
         taken = found.ask(drop, about=keys)
     if json:

@@ -44,8 +44,6 @@ def graph(
     ] = None,
 ) -> None:
     """Draw the topology. Needs no server, except with --live."""
-    import orjson
-
     from papyra_flow.cli.console import write_out
     from papyra_flow.drawing.render import WIDTH, render
 
@@ -53,12 +51,9 @@ def graph(
     if chosen not in FORMATS:
         raise UsageError(f"unknown format {chosen!r}; the formats are {', '.join(FORMATS)}")
     drawn = _live(file, redis, set_) if live else _still(file, redis, set_)
-    if chosen == "json":
-        text = orjson.dumps(drawn.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n"
-    else:
-        fits = output is None and sys.stdout.isatty()
-        width = min(100, max(40, shutil.get_terminal_size().columns - 1)) if fits else WIDTH
-        text = render(drawn, chosen, template=template, width=width)
+    fits = output is None and sys.stdout.isatty()
+    width = min(100, max(40, shutil.get_terminal_size().columns - 1)) if fits else WIDTH
+    text = render(drawn, chosen, template=template, width=width)
     write_out(text, output)
 
 
@@ -68,7 +63,7 @@ def _still(file: Path, redis: str | None, overrides: list[str] | None) -> Pictur
     from papyra_flow.topology.build import build_topology
 
     loaded = load(file, redis, overrides)
-    return picture(build_topology(loaded, code=False), loaded.document)
+    return picture(build_topology(loaded, code=False), loaded.positions)
 
 
 def _live(file: Path, redis: str | None, overrides: list[str] | None) -> Picture:
@@ -87,6 +82,6 @@ def _live(file: Path, redis: str | None, overrides: list[str] | None) -> Picture
             await asyncio.sleep(SECONDS)
             return await figures.look()
 
-        drawn = picture(found.topology, found.loaded.document)
+        drawn = picture(found.topology, found.spec.positions)
         put_on(drawn, found.ask(look_twice), found.topology)
     return drawn

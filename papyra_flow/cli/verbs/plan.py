@@ -12,9 +12,7 @@ from papyra_flow.cli.options import File, Force, Json, Redis, Set, Yes
 from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
-    from papyra_flow.streams.connection.server import Server
     from papyra_flow.topology.destroy import There
-    from papyra_flow.topology.model import Topology
     from papyra_flow.topology.plan import Plan
 
 
@@ -29,9 +27,10 @@ def plan(file: File, redis: Redis = None, set_: Set = None, json: Json = False) 
     """Show what `run` would create, what exists that the file does not mention, and what each link promises."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
+    from papyra_flow.operate.planning import plan_on
 
     with session(file, redis, set_) as found:
-        made = found.ask(lambda server: _plan(server, found.topology))
+        made = found.ask(lambda server: plan_on(server, found.topology))
     if json:
         print_json({**asdict(made), "changes": made.changes})
     else:
@@ -99,21 +98,6 @@ def _losing(there: There) -> str | None:
     return "; ".join(told) or None
 
 
-async def _plan(server: Server, topology: Topology) -> Plan:
-    from papyra_flow.streams.groups.lag import counted
-    from papyra_flow.streams.groups.snapshot import look
-    from papyra_flow.topology.leftovers import leftovers
-    from papyra_flow.topology.orphans import keys_of
-    from papyra_flow.topology.plan import make_plan
-
-    keys = await keys_of(server, topology)
-    streams = [stream.key for stream in topology.streams.values()]
-    positions = await look(server.client, list(dict.fromkeys([*streams, *keys])))
-    made = make_plan(topology, await counted(server.client, positions), server=server.shown, keys=keys)
-    made.warnings = await leftovers(server.client, topology)
-    return made
-
-
 def _print(made: Plan) -> None:
     from papyra_flow.cli.console import print_table
 
@@ -124,11 +108,9 @@ def _print(made: Plan) -> None:
     print_table(("", "group", "stream", "at", "pending", "lag"), groups)
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
-    for orphan in made.orphans:
-        print(f"! {orphan}; {orphan.hint}")
-    for former in made.former_groups:
-        print(f"! {former}")
-    for key in made.unknown_keys:
-        print(f"? {visible(key)}: not in the file")
-    for sentence in made.warnings:
-        print(f"! {sentence}")
+    lines = [f"! {orphan}; {orphan.hint}" for orphan in made.orphans]
+    lines += [f"! {former}" for former in made.former_groups]
+    lines += [f"? {key}: not in the file" for key in made.unknown_keys]
+    lines += [f"! {sentence}" for sentence in made.warnings]
+    for line in lines:
+        print(visible(line))

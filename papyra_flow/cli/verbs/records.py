@@ -155,26 +155,17 @@ def _before(start: str) -> str:
 async def _add(server: Server, key: str, batches: Iterator[list[Record]], form: Format) -> tuple[int, str | None]:
     """Add records in the stream's format; returns how many, and the last entry's id."""
     from papyra_flow.errors import ServerError
+    from papyra_flow.records.entries import entries_of_records
 
     added, last = 0, None
     for batch in batches:
-        for reply in await server.client.call_many([("XADD", key, "*", *fields) for fields in _entries(batch, form)]):
+        entries = entries_of_records(batch, form)
+        for reply in await server.client.call_many([("XADD", key, "*", *fields) for fields in entries]):
             if isinstance(reply, ServerError):
                 raise reply
             last = reply.decode() if isinstance(reply, bytes) else str(reply)
         added += len(batch)
     return added, last
-
-
-def _entries(records: Sequence[Record], form: Format) -> list[list[bytes]]:
-    """Records as entries' flat fields: one each, or one for all of them where the stream holds tables."""
-    from papyra_flow.records.entries import DATA, encode_fields, encode_json
-
-    if form == "arrow":
-        from papyra_flow.records.tables import table_entry, table_of
-
-        return [table_entry(table_of(records), {})] if records else []
-    return [encode_fields(record) if form == "fields" else [DATA, encode_json(record)] for record in records]
 
 
 def _from_stdin() -> Iterator[list[Record]]:

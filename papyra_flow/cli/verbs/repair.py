@@ -59,7 +59,7 @@ def claim(
         total = sum(len(entries) for _, entries in chosen)
         owners = sorted({entry.consumer for _, entries in chosen for entry in entries})
         if total:
-            doing = f"Take {counted(total)} from {', '.join(owners)} (who is still at them works in vain)"
+            doing = f"Take {counted(total)} from {', '.join(owners)} (work already in progress there is discarded)"
             consent(doing, yes=yes, force=force, json=json)
 
         given = found.ask(lambda server: hand_over_all(server, found, chosen, to), about=(m.key for m, _ in chosen))

@@ -37,10 +37,8 @@ def run(
         typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Number of worker processes.")] = 1,
-    drain: Annotated[
-        bool | None,
-        typer.Option("--drain/--follow", help="End when all is drained / run until stopped.", show_default=False),
-    ] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End when all is drained, whatever the sources.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Run until stopped, whatever the sources.")] = False,
     consumer_name: Annotated[
         str | None,
         typer.Option(
@@ -68,20 +66,22 @@ def run(
 
     from papyra_flow.cli.session import session
     from papyra_flow.cli.verbs.groups import size
-    from papyra_flow.connectors.stdio import StdoutSink
     from papyra_flow.observe.failures import failures, follow_failures
     from papyra_flow.observe.progress import Progress
     from papyra_flow.runtime.process.options import RunOptions
     from papyra_flow.runtime.process.run import run_async, run_pipeline
 
+    if drain and follow:
+        raise UsageError("--drain and --follow exclude each other")
     with session(file, redis, set_, code=True) as found:
         topology = found.topology
-        prints_records = any(isinstance(spec.sink, StdoutSink) for spec in topology.stages.values())
+        prints_records = any(part.uses_stdout for spec in topology.stages.values() for part in spec.components)
         if json and prints_records:
             raise UsageError("--json and `write: stdout` both want standard output")
         limit = size(rewrite_aof, "--rewrite-aof")
-        options = RunOptions(tuple(stage) if stage else None, processes, drain, consumer_name, limit)
-        followed = _Followed(file, redis, set_, options, topology) if watch else None
+        ends = True if drain else False if follow else None
+        options = RunOptions(tuple(stage) if stage else None, processes, ends, consumer_name, limit)
+        followed = _Followed(found.spec.file or file, (file, redis, set_), options, topology) if watch else None
         now = followed.topology if followed is not None else lambda: topology
         progress = Progress(now, sys.stderr)
 
@@ -117,13 +117,13 @@ class _Followed:
     """What `--watch` makes instead of a worker; `topology` says what it runs at the moment."""
 
     def __init__(
-        self, file: Path, redis: str | None, overrides: list[str] | None, options: RunOptions, first: Topology
+        self, file: Path, given: tuple[Path, str | None, list[str] | None], options: RunOptions, first: Topology
     ) -> None:
         if options.processes > 1 or options.stages:
             raise UsageError("--watch runs all stages in one process")
         if options.drain:
             raise UsageError("--watch runs until stopped; it cannot end when all is drained (--drain)")
-        self._given = (file, redis, overrides)
+        self._file, self._given = file, given
         # A stage that has drained would miss what comes later: replayed dead letters, another pipeline's records.
         self._options = replace(options, drain=False)
         self._first = first
@@ -134,9 +134,8 @@ class _Followed:
         from papyra_flow.cli.session import load
         from papyra_flow.runtime.process.reload import ReloadingRun
 
-        file = self._given[0]
         self._run = ReloadingRun(
-            lambda: load(*self._given), topology, server, self._options, counters, print_error, file
+            lambda: load(*self._given, again=True), topology, server, self._options, counters, print_error, self._file
         )
         return self._run
 
@@ -174,6 +173,7 @@ def as_json(topology: Topology, result: RunResult) -> dict[str, object]:
 def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
     from papyra_flow.cli.console import print_table
 
+    optional = [name for name in ("claimed", "lost") if any(getattr(c, name) for c in result.counters.stages.values())]
     rows = [
         (
             name,
@@ -183,12 +183,10 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
             counters.dropped or None,
             counters.retried or None,
             counters.dead or None,
-            *([counters.lost or None] if result.counters.lost else []),
+            *(getattr(counters, column) or None for column in optional),
         )
         for name, counters in result.counters.stages.items()
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
-    columns: tuple[str, ...] = ("stage", "read", "emitted", "written", "dropped", "retried", "dead")
-    if result.counters.lost:
-        columns = (*columns, "lost")
+    columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead", *optional)
     print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)

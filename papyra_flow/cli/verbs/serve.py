@@ -51,7 +51,7 @@ def serve(
         app = build_app(
             Server(found.url, key=found.topology.keys.applied),
             found.topology,
-            found.loaded.document,
+            found.spec.positions,
             host=host,
             token=token,
             actions=allow_actions,
@@ -72,4 +72,4 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as exc:
-        raise UsageError(f"cannot listen on {host}:{port}: {exc.strerror}") from exc
+        raise UsageError(f"cannot listen on {host}:{port}: {str(exc.strerror).partition(' (while ')[0]}") from exc

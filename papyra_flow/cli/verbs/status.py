@@ -48,6 +48,7 @@ def status(
 
 def _print(found: Session, document: dict[str, object]) -> None:
     from papyra_flow.cli.console import print_table
+    from papyra_flow.escapes import visible
 
     stages = document["stages"]
     streams = document["streams"]
@@ -61,5 +62,8 @@ def _print(found: Session, document: dict[str, object]) -> None:
     rows = [(stage.name, *(shown[stage.name][name] for name in names)) for stage in found.topology.in_order()]
     columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "waiting", "dead")
     print_table(columns, rows, title=found.topology.pipeline)
+    for name, facts in stages.items():
+        if "away" in facts:
+            print(visible(f"{name} waits for the other side: {facts['away']}"))
     fields = ("key", "length", "first_id", "last_id", "bytes")
     print_table(("stream", *fields), [(name, *(facts[field] for field in fields)) for name, facts in streams.items()])

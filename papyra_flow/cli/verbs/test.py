@@ -38,12 +38,12 @@ def run_tests(
 ) -> None:
     """Run pipelines' own tests: records in, records out, without a server."""
     from papyra_flow.cli.console import print_json
-    from papyra_flow.config.load import load_pipeline
+    from papyra_flow.cli.session import load
     from papyra_flow.testing.cases import run_cases
 
     verdicts: list[Verdict] = []
     for file in files or _found():
-        for verdict in run_cases(load_pipeline(file), file, match=match):
+        for verdict in run_cases(load(file, None, None), file, match=match):
             verdicts.append(verdict)
             if not json:
                 _print(verdict)
@@ -66,15 +66,19 @@ def run_tests(
 def _found() -> list[Path]:
     """Files at the usual places that have tests."""
     return [
-        file
-        for place in PLACES
-        for file in sorted(Path().glob(place))
-        if "\ntests:" in file.read_text(errors="replace")
+        file for place in PLACES for file in sorted(Path().glob(place)) if file.is_file() and "\ntests:" in _text(file)
     ]
 
 
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
+
+
 def _print(verdict: Verdict) -> None:
-    print(f"{'passed' if verdict.passed else 'FAILED'}  {verdict.file}:{verdict.line}  {verdict.name}")
+    print(f"{'passed' if verdict.passed else 'FAILED'}  {verdict.place}  {verdict.name}")
     for problem in verdict.problems:
         print("".join(f"        {line}\n" for line in visible_lines(problem).split("\n")), end="")
 

@@ -15,6 +15,7 @@ line is tried more than a few times, as what is taken in is either good or passe
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -23,6 +24,8 @@ from papyra_flow.connectors.csv.quotes import Dialect, RowScan
 from papyra_flow.connectors.files.lines import Lines, LongItemError, LongLineError
 from papyra_flow.connectors.files.text_form import told
 from papyra_flow.errors import ConnectorError
+
+_log = logging.getLogger("papyra_flow.source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ AnyRow: TypeAlias = list[str] | BadRow
 def read_header(lines: Lines, dialect: Dialect) -> list[str]:
     """The names of the columns, from the first line that is not blank; none if there is no such line.
 
-    Raises ConnectorError if they cannot be the names of columns.
+    A column without a name, as pandas writes for its index, is called by its number: that is said. Raises
+    ConnectorError if they cannot be the names of columns.
     """
     while True:
         row = next(CsvRows(lines, dialect, None).rows(), None)
@@ -53,8 +57,13 @@ def read_header(lines: Lines, dialect: Dialect) -> list[str]:
     where = f"{lines.name}, line {lines.place}: the header"
     if any("\0" in text for text in row):
         raise ConnectorError(f"{where} has NUL bytes; if the file is in UTF-16, say `encoding: utf-16`")
-    refuse_names(row, where)
-    return row
+    if not any(text.strip() for text in row):
+        raise ConnectorError(f"{where} has no name for any column")
+    names = [text if text.strip() else f"column_{number}" for number, text in enumerate(row, start=1)]
+    refuse_names(names, where)
+    if added := [name for name, text in zip(names, row, strict=True) if name != text]:
+        _log.warning("%s has no name for %d of its columns: called %s", where, len(added), ", ".join(added[:5]))
+    return names
 
 
 def refuse_names(columns: list[str], where: str) -> None:

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Sink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, Encode, OpenSink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.records.entries import Record
@@ -36,13 +36,21 @@ class CsvSink(SinkConfig):
     fsync: bool = Field(True, description="Wait until the disk has a batch before it is acknowledged.")
     overwrite: bool = Field(False, description="Empty the file when the stage has no checkpoint yet.")
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def files(self) -> tuple[str, ...]:
+        """The file."""
+        return (self.path,)
+
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         table = _Table(self)
         return FileSink(
             context, self.path, table.encode,
             fsync=self.fsync, overwrite=self.overwrite, head=table.head, adopt=table.adopt,
         )  # fmt: skip
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Rows of a file that is not there yet."""
+        return _Table(self).encode
 
 
 class _Table:

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source, SourceItem
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, OpenSource, SourceItem
 from papyra_flow.connectors.csv.column_types import Columns, ColumnType
 from papyra_flow.connectors.csv.quotes import Delimiter, Dialect
 from papyra_flow.connectors.csv.rows import BadRow, CsvRows, read_header, refuse_names
@@ -52,7 +52,7 @@ class CsvSource(FileSourceConfig):
                 raise ValueError(str(exc)) from None
         return self
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         parser = CsvParser(self, context.max_record)
         return FileSource(self.path, context.folder, parser.items, parser.read_head, follow=self.follow)

@@ -99,9 +99,9 @@ class FileSet:
             places[number] = member
             self._seen[number] = member.status.st_size
         self._forget_gone()
-        order = {number: place for place, number in enumerate(places)}
+        order = {number: place for place, number in enumerate(places)}  # known ones come before strangers
         turns = [turn for n, m in (moved | places).items() if (turn := self._turn(n, m, n in moved)) is not None]
-        return sorted(turns, key=lambda turn: (not turn.part.started, order.get(turn.number, -1), turn.number))
+        return sorted(turns, key=lambda turn: (order.get(turn.number, -1), turn.number))
 
     # -- which is which -----------------------------------------------------------------------------------------------
 
@@ -148,11 +148,9 @@ class FileSet:
         return found
 
     def _neighbours(self, part: FilePart) -> Iterable[Member]:
-        """What a part's file may be now: what is at its path, what has its inode, and copies under longer names."""
+        """What a part's file may be now: what has its inode, and copies under longer names."""
         folder, name = Path(part.path).parent, Path(part.path).name
         try:
-            if (here := self._at(part.path)) is not None and here.inode == (part.device, part.inode):
-                yield here
             others = [str(folder / other.name) for other in (self._pattern.folder / folder).iterdir()]
             there = [member for other in others if (member := self._at(other)) is not None]
         except OSError:

@@ -13,12 +13,9 @@ from typing import Literal
 
 import orjson
 
-from papyra_flow.connectors.base import BadRecord, SourceItem
+from papyra_flow.connectors.base import BadRecord, SourceItem, fields_of
 from papyra_flow.connectors.files.open_file import LOOK_BYTES, OpenFile
 from papyra_flow.errors import ConnectorError
-
-MOST_SENT = 100
-"""So many records of an unfinished end are remembered; an end of more is sent again in any case."""
 
 Likeness = Literal["same", "shorter", "other"]
 
@@ -40,7 +37,7 @@ class FilePart:
     unfinished: tuple[int, int] | None = None
     """Where the record began (offset, lines before it) that was sent though its last line had no end."""
     sent: list[str] = field(default_factory=list)
-    """Digests of what was sent of that."""
+    """The digest of what was sent of that, if anything was."""
     moved: bool = False
     """Whether it has been renamed since: then what is written to it will soon be whole."""
     gone: bool = False
@@ -75,7 +72,7 @@ def digest_of(item: SourceItem) -> str:
     """A short digest of what was sent."""
     if isinstance(item, BadRecord):
         return digest(item.raw + item.error.encode(errors="replace"))
-    return digest(item if isinstance(item, bytes) else b"\0".join(item))
+    return digest(item if isinstance(item, bytes) else b"\0".join(fields_of(item)))
 
 
 def likeness(file: OpenFile, part: FilePart) -> Likeness:

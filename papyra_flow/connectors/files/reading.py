@@ -14,7 +14,7 @@ from collections.abc import Callable
 from papyra_flow.connectors.base import SourceItem
 from papyra_flow.connectors.files.lines import Lines, Parser
 from papyra_flow.connectors.files.open_file import LOOK_BYTES, OpenFile
-from papyra_flow.connectors.files.part import MOST_SENT, FilePart, digest, digest_of
+from papyra_flow.connectors.files.part import FilePart, digest, digest_of
 from papyra_flow.errors import ConnectorError
 
 Head = Callable[[Lines], None]
@@ -70,8 +70,8 @@ class Reading:
     def _was_sent(self, item: SourceItem) -> bool:
         """Whether this is what was sent of the unfinished end before; says so, once, if it has become another."""
         known = digest_of(item)
-        if self._lines.unfinished is not None and len(self._sent) < MOST_SENT:
-            self._sent.append(known)
+        if self._lines.unfinished is not None:
+            self._sent = [known]
         if not self._again:
             return False
         if self._again[0] == known:

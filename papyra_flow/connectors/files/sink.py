@@ -178,7 +178,7 @@ class FileSink:
         """A line for the record."""
         return self._encode(record, raw)
 
-    async def write(self, chunks: Sequence[tuple[bytes, bytes]]) -> str:
+    async def write(self, chunks: Sequence[tuple[bytes, bytes]], origin: Callable[[bytes], str] = bytes.decode) -> str:
         """Append, flush, and (unless told otherwise) wait until the disk has it."""
         data = b"".join(chunk for _, chunk in chunks)
         with self._told():

@@ -43,6 +43,10 @@ class FileSourceConfig(SourceConfig):
         """Whether it does not follow."""
         return not self.follow
 
+    def files(self) -> tuple[str, ...]:
+        """The file, or the glob."""
+        return (self.path,)
+
     def ending(self) -> SourceConfig:
         """To the present ends of the files."""
         return self.model_copy(update={"follow": False})

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from papyra_flow.connectors.base import ConnectorContext, Sink, SinkConfig
+from papyra_flow.connectors.base import ConnectorContext, Encode, OpenSink, SinkConfig
 from papyra_flow.connectors.files.sink import FileSink
 from papyra_flow.records.entries import Record, encode_json
 
@@ -27,6 +27,14 @@ class JsonlSink(SinkConfig):
     fsync: bool = Field(True, description="Wait until the disk has a batch before it is acknowledged.")
     overwrite: bool = Field(False, description="Empty the file when the stage has no checkpoint yet.")
 
-    def open(self, context: ConnectorContext) -> Sink:
+    def files(self) -> tuple[str, ...]:
+        """The file."""
+        return (self.path,)
+
+    def open(self, context: ConnectorContext) -> OpenSink:
         """The sink."""
         return FileSink(context, self.path, json_line, fsync=self.fsync, overwrite=self.overwrite)
+
+    def encoder(self, context: ConnectorContext) -> Encode:
+        """Lines."""
+        return json_line

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-import orjson
 from pydantic import Field
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Source
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, OpenSource
 from papyra_flow.connectors.files.line_splitter import LongLine
 from papyra_flow.connectors.files.lines import Lines, LongLineError
 from papyra_flow.connectors.files.source import FileSource, FileSourceConfig
 from papyra_flow.connectors.files.text_form import ENCODING, UTF8_MARK, Encoding, TextForm, told
+from papyra_flow.errors import UndecodableError
+from papyra_flow.records.json_codec import read_json
 
 
 class BadLineError(Exception):
@@ -33,8 +34,8 @@ def json_text(line: bytes, form: TextForm) -> bytes:
         except UnicodeError as exc:
             raise BadLineError(line, f"the line is not {form.codec}: {told(exc)}") from None
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as exc:
+        value = read_json(text)  # as stages read it: what is JSON, and what of it is a number, is said in one place
+    except UndecodableError as exc:
         if not text:
             return text
         raise BadLineError(text, f"the line is not {_not_json(text, exc)}{_hint(text)}") from None
@@ -49,7 +50,7 @@ def long_line(line: LongLine, form: TextForm, most: int, origin: str, number: in
     return BadRecord(form.as_utf8(line.head), line.told(most), origin, str(number))
 
 
-def _not_json(text: bytes, exc: orjson.JSONDecodeError) -> str:
+def _not_json(text: bytes, exc: UndecodableError) -> str:
     try:
         text.decode()
     except UnicodeDecodeError as undecodable:
@@ -79,7 +80,7 @@ class JsonlSource(FileSourceConfig):
 
     encoding: Encoding = Field("utf-8", description=ENCODING)
 
-    def open(self, context: ConnectorContext) -> Source:
+    def open(self, context: ConnectorContext) -> OpenSource:
         """The source."""
         parser = JsonlParser(self.encoding, context.max_record)
         return FileSource(self.path, context.folder, parser.items, parser.read_head, follow=self.follow)

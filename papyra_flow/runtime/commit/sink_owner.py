@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from papyra_flow.connectors.base import Sink, SinkConfig
+from papyra_flow.connectors.base import OpenSink, SinkConfig
 from papyra_flow.errors import FencedError
-from papyra_flow.runtime.commit.delivery import SinkDelivery
+from papyra_flow.runtime.commit.delivery import Delivery
+from papyra_flow.runtime.commit.sink_errors import opened
+from papyra_flow.runtime.commit.sink_writer import SinkWriter
+from papyra_flow.runtime.services.connector_retries import ConnectorRetries
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.lease import Lease
 
@@ -22,7 +25,7 @@ class SinkOwner:
         self._stage = stage
         self._config = config
         self._consumer = consumer
-        self._sink: Sink | None = None
+        self._sink: OpenSink | None = None
         self._lease: Lease | None = None
         self._was_owner = False
         self._standing_by = False
@@ -32,7 +35,7 @@ class SinkOwner:
         """Whether nobody else has, or can commit, anything of this group."""
         return self._lease is not None
 
-    async def open(self) -> SinkDelivery | None:
+    async def open(self) -> Delivery | None:
         """Open the sink at its checkpoint; None if the process is to stop before it is our turn.
 
         The lease comes first: from then on the checkpoint that it tells cannot be moved by anybody else. While we
@@ -48,11 +51,20 @@ class SinkOwner:
                 return None
         context = stage.context.topology.connector_context(spec.name)
         self._sink = self._config.open(replace(context, fence=self._fence, keep=self._keep, lost=self._count_lost))
-        lease = self._lease
-        await self._sink.lock()
-        await self._fence()
-        await self._keep(await self._sink.start(lease.checkpoint if lease else ""))
-        return SinkDelivery(stage, self._consumer, self._sink, self._lease)
+        retries = ConnectorRetries(stage.name, spec.settings, stage.context, stage.counters, self._beat_surely)
+        await opened(self._start, retries, stage.context.stopping.is_set)
+        writer = SinkWriter(self._sink, self._lease, retries, stage.context.stopping.is_set)
+        return Delivery(stage, self._consumer, writer)
+
+    async def _start(self) -> None:
+        """Start the opened sink, all of it again where it was away."""
+        if (sink := self._sink) is not None:
+            await sink.lock()
+            await self._fence()
+            await self._keep(await sink.start(self._lease.checkpoint if self._lease else ""))
+
+    async def _beat_surely(self) -> None:
+        await self._stage.retry_policy.keep_trying(self.beat)
 
     @property
     def standing_by(self) -> bool:

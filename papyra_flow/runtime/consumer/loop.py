@@ -13,7 +13,8 @@ from papyra_flow.errors import FencedError, GroupGoneError
 from papyra_flow.observe.logs import bind
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
-from papyra_flow.runtime.commit.delivery import Prepared, delivery_of
+from papyra_flow.runtime.commit.delivery import delivery_of
+from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.commit.sink_owner import SinkOwner
 from papyra_flow.runtime.commit.work import commit, prepare
 from papyra_flow.runtime.consumer.commits import CommitInFlight

@@ -164,7 +164,7 @@ class Prefetch:
             stage.context.gates.reserve(stage.outputs, len(batch))
             # What the stage's own source put into its implicit stream was counted when it was read; the rows of
             # tables are counted when they are seen.
-            if batch.key not in stage.implicit and stage.spec.tables_from != 0:
+            if batch.key not in stage.implicit and not stage.spec.reads_tables:
                 stage.counters.read += len(batch)
         self._arrived = arrived
         self._wakeup.ring()

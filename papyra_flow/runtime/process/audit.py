@@ -16,11 +16,12 @@ from dataclasses import dataclass
 
 from papyra_flow.errors import LostEntriesError, ServerError
 from papyra_flow.streams.admin.eviction import evicted_keys
-from papyra_flow.streams.commit.ledger import Account, Balance, audit
+from papyra_flow.streams.commit.ledger import Account, Balance, audit, audit_leases
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.streams.groups.lifecycle import GroupSpec
-from papyra_flow.topology.model import Topology
+from papyra_flow.streams.keys import parts_of
+from papyra_flow.topology.model import StageSpec, Topology
 
 EVERY_SECONDS = 1.0
 TAKEN = (
@@ -73,6 +74,7 @@ class Audit:
             for stream in topology.streams.values()
             if stream.retain == "all" and not stream.readers and not stream.external and {*stream.writers} & {*names}
         ]
+        self._leases = [(name, *lease) for name in names for lease in _leases_of(topology.stages[name])]
         self._name = ""
         self._evicted = 0
         self.lost: Counter[str] = Counter()
@@ -89,6 +91,7 @@ class Audit:
             one.lost = account.lost - account.untold
         self._compare(balance)
         await self._compare_outputs()
+        await self._compare_leases()
 
     async def run(self) -> None:
         """Audit until cancelled; whether the server is away is for the stages to notice."""
@@ -115,6 +118,7 @@ class Audit:
     async def _look(self) -> None:
         self._compare(await self._balance())
         await self._compare_outputs()
+        await self._compare_leases()
 
     async def _balance(self) -> Balance:
         return await audit(self._client, self._ledger, [one.group for one in self._inputs], telling=True)
@@ -140,10 +144,29 @@ class Audit:
                 self._gone(one.stage, one.key, one.length, "were there")
             one.length, one.first = length if isinstance(length, int) else 0, first
 
+    async def _compare_leases(self) -> None:
+        """Where a lease is lost, how far its stage had read or written is not known any more."""
+        found = await audit_leases(self._client, self._ledger, [lease for _, lease, _ in self._leases])
+        for (stage, lease, meaning), (gone, parts) in zip(self._leases, found, strict=True):
+            if gone or parts:
+                key = lease if gone else parts_of(lease)
+                self.wiped.append(key)
+                _log.warning("%s: %s was %s: %s", stage, key, WIPED, meaning)
+
     def _gone(self, stage: str, key: str, count: int, what: str) -> None:
         self.wiped.append(key)
         self.lost[stage] += count
         _log.warning("%s: %s was %s; %s %s at the last look", stage, key, WIPED, _counted(count), what)
+
+
+def _leases_of(stage: StageSpec) -> list[tuple[str, str]]:
+    """A stage's leases, each with what it means that one is lost."""
+    found = []
+    if stage.source is not None:
+        found.append((stage.source_lease, "what its source has read before may be read again"))
+    if stage.exclusive:
+        found.append((stage.sink_lease, "what was written and not committed yet may be written twice"))
+    return found
 
 
 def _update(one: _Input, account: Account) -> None:

@@ -39,6 +39,7 @@ class Belongings:
         self._handlers = {number: _handler_of(number) for number in _SIGNALS}
         self._depth = sys.getrecursionlimit()
         self._silenced = logging.root.manager.disable
+        self._hook = sys.excepthook
         self._told: set[str] = set()
 
     def look(self, stage: str) -> None:
@@ -52,6 +53,9 @@ class Belongings:
         if sys.getrecursionlimit() != self._depth:
             sys.setrecursionlimit(self._depth)
             found.append("changed the recursion limit")
+        if sys.excepthook is None:  # no thread can be started then
+            sys.excepthook = self._hook
+            found.append("removed sys.excepthook")
         if logging.root.manager.disable != self._silenced or _log.disabled:
             logging.disable(self._silenced)
             for name, logger in logging.root.manager.loggerDict.items():

@@ -11,7 +11,7 @@ trims: a second look, taken when nothing is pending, asks for an entry behind ea
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from papyra_flow.runtime.stage.stage import WorkerContext
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
@@ -34,10 +34,8 @@ def upstream(topology: Topology, stages: Iterable[str]) -> list[StageSpec]:
 
 
 def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: StreamsSnapshot) -> bool:
-    """Whether these stages' sources have ended, and nothing is pending for them."""
+    """Whether nothing is pending for these stages."""
     for stage in stages:
-        if stage.source is not None and stage.source.bounded and not positions.leases[stage.source_lease].done:
-            return False
         later = positions.streams.get(topology.keys.later(stage.name))
         if later is not None and later.kind == "zset":  # records wait there for another attempt
             return False
@@ -53,10 +51,25 @@ def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: StreamsS
 class Drain:
     """Waits for the end; `at_rest` says whether this process has nothing in flight."""
 
-    def __init__(self, context: WorkerContext, stages: Iterable[str], at_rest: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        stages: Iterable[str],
+        at_rest: Callable[[], bool],
+        owned: Mapping[str, tuple[int, str]] | None = None,
+    ) -> None:
+        """`owned` is what this run's source leases were before: one that has ended has another epoch, or owner."""
         self._context = context
         self._at_rest = at_rest
-        self._stages = upstream(context.topology, stages)
+        own = set(stages)
+        self._stages = upstream(context.topology, own)
+        self._owned = owned or {}
+        # A run's own sources end, also those that follow: `--drain` says so. Of others only those that end anyway.
+        self._ending = [
+            stage.source_lease
+            for stage in self._stages
+            if stage.source is not None and (stage.name in own or stage.source.bounded)
+        ]
         topology = context.topology
         keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
         keys += [topology.keys.later(stage.name) for stage in self._stages if stage.inputs]
@@ -85,7 +98,7 @@ class Drain:
     async def drained(self) -> bool:
         """Whether all is drained, by a look now."""
         positions = await self._look()
-        if not is_idle(self._context.topology, self._stages, positions):
+        if not self._idle(positions):
             return False
         if self._still_waits(positions) or self._moves(positions):
             return False
@@ -95,6 +108,14 @@ class Drain:
             stream = positions.streams[key]
             self._waiting = key, group, stream.groups[group].last_delivered, stream.length
             return False
+        return self._idle(positions)
+
+    def _idle(self, positions: StreamsSnapshot) -> bool:
+        """Whether the sources have ended, in this run and not in one before, and nothing is pending."""
+        for lease in self._ending:
+            at = positions.leases[lease]
+            if not at.done or (at.epoch, at.owner) == self._owned.get(lease):
+                return False
         return is_idle(self._context.topology, self._stages, positions)
 
     def _moves(self, positions: StreamsSnapshot) -> bool:

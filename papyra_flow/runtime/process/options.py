@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from papyra_flow.errors import PapyraFlowError
@@ -22,6 +23,8 @@ class RunOptions:
     consumer_name: str | None = None
     rewrite_below: int = REWRITE_BELOW
     """Bytes of a server's memory up to which its append-only file is rewritten before the first commit."""
+    owned: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    """Epoch and owner of the sources' leases before the run: while they are the same, `done` is of the run before."""
 
 
 @dataclass(frozen=True, slots=True)

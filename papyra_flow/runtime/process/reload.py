@@ -14,15 +14,13 @@ from pathlib import Path
 
 from watchfiles import Change, awatch
 
-from papyra_flow.config.load import LoadedPipeline
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError
 from papyra_flow.observe.counters import RunCounters, StageCounters
 from papyra_flow.runtime.process.options import Outcome, RunOptions
 from papyra_flow.runtime.process.run import apply_topology
 from papyra_flow.runtime.process.worker import Worker
-from papyra_flow.steps.functions.modules import read_anew
-from papyra_flow.steps.lookup import Lookup
-from papyra_flow.steps.run import Run
+from papyra_flow.spec.modules import read_again
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.build import assemble, build_topology, unwritten
@@ -46,7 +44,7 @@ class ReloadingRun:
 
     def __init__(
         self,
-        load: Callable[[], LoadedPipeline],
+        load: Callable[[], PipelineSpec],
         topology: Topology,
         server: Server,
         options: RunOptions,
@@ -94,15 +92,14 @@ class ReloadingRun:
         return found.suffix == ".py" or found.resolve() in {self._file, *self._tables()}
 
     def _tables(self) -> set[Path]:
-        folder = self._topology.folder
-        lookups = [step for stage in self._topology.stages.values() for step in stage.steps if isinstance(step, Lookup)]
-        return {(folder / table).resolve() for step in lookups if (table := step.csv or step.jsonl) is not None}
+        steps = [step for stage in self._topology.stages.values() for step in stage.steps]
+        return {(self._topology.folder / table).resolve() for step in steps for table in step.files()}
 
     async def _follow(self, changed: set[str]) -> None:
         """Take up what the files say now, if that can be run."""
         changed = changed | self._not_taken_up
         try:
-            with read_anew(self._topology.folder):
+            with read_again(self._topology.folder):
                 topology = await self._checked()
             await apply_topology(self._server, topology)
         except PapyraFlowError as exc:
@@ -135,7 +132,7 @@ class ReloadingRun:
         existing = frozenset(key for key, position in streams if position.kind == "stream")
         topology = replace(build_topology(loaded, existing=existing), redis=self._topology.redis)
         if topology.pipeline != self._topology.pipeline:
-            problem = loaded.document.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
+            problem = loaded.positions.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
             raise InvalidPipelineError([problem])
         return topology
 
@@ -177,10 +174,7 @@ def _made_of(topology: Topology, stage: StageSpec) -> object:
 
 def _uses(topology: Topology, stage: StageSpec, changed: set[str]) -> bool:
     """Whether a stage depends on a file: a table that it looks up in, or Python, if it calls any."""
-    for step in stage.steps:
-        if isinstance(step, Run) and any(path.endswith(".py") for path in changed):
-            return True
-        table = (step.csv or step.jsonl) if isinstance(step, Lookup) else None
-        if table is not None and str((topology.folder / table).resolve()) in changed:
-            return True
-    return False
+    if any(path.endswith(".py") for path in changed) and any(one.calls_code for one in stage.components):
+        return True
+    tables = [table for step in stage.steps for table in step.files()]
+    return any(str((topology.folder / table).resolve()) in changed for table in tables)

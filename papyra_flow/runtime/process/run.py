@@ -117,6 +117,9 @@ async def run_pipeline(
     try:
         await apply_topology(server, topology)
         await forewarn(server, topology)
+        sources = [topology.stages[name].source_lease for name in counters.stages if topology.stages[name].source]
+        before = (await look(server.client, [], sources)).leases
+        options = replace(options, owned={key: (lease.epoch, lease.owner) for key, lease in before.items()})
         part: Part
         if make is not None:
             part = make(topology, server, counters)

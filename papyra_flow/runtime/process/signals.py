@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from types import FrameType
 from typing import Self
 
 from papyra_flow.runtime.process.last_resort import catch_once, end_after
+from papyra_flow.steps.functions.ways_out import end_process
 
 GRACE_SECONDS = 1.0
 SLACK_SECONDS = 0.5
@@ -39,7 +39,7 @@ class EndedAtOnceError(BaseException):
 
 
 class Signals:
-    """Handles signals while a run goes on; a context manager, used in the main thread.
+    """Handles signals while a run goes on; a context manager. In another thread than the main one it does nothing.
 
     `stop` is called on the event loop at the first signal, `end` at the second.
     """
@@ -50,6 +50,8 @@ class Signals:
         self._end = end
         self._count = 0
         self._before: dict[int, object] = {}
+        self._handler = self._handle
+        """One object for good: whoever looks whether it is still in place compares objects."""
         self._first, self._over = threading.Event(), threading.Event()
         self._main = threading.get_ident()
         self._helper = threading.Thread(target=self._help, name="papyra-flow-signals", daemon=True)
@@ -57,8 +59,10 @@ class Signals:
         """The second signal's number, once it has come."""
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # signals are the main thread's, and so is what follows from them
         self._helper.start()
-        self._before = {number: signal.signal(number, self._handle) for number in NUMBERS}
+        self._before = {number: signal.signal(number, self._handler) for number in NUMBERS}
         for number in NUMBERS:
             catch_once(number)
         self._before[signal.SIGURG] = signal.signal(signal.SIGURG, lambda *_: None)
@@ -67,7 +71,8 @@ class Signals:
     def __exit__(self, *exc: object) -> None:
         self._over.set()
         self._first.set()
-        self._helper.join()
+        if self._before:
+            self._helper.join()
         for number, handler in self._before.items():
             if number != self.ended_by:  # that one is to end us, in whatever state we are
                 signal.signal(number, handler)  # type: ignore[arg-type]
@@ -75,7 +80,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
-            signal.signal(number, self._handle)
+            signal.signal(number, self._handler)
             catch_once(number)
         elif self._count == 2:
             end_after(GRACE_SECONDS + SLACK_SECONDS, number)
@@ -110,4 +115,4 @@ class Signals:
             sys.stderr.flush()
         for child in multiprocessing.active_children():
             child.kill()
-        os._exit(code)
+        end_process(code)

@@ -18,11 +18,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from typing import Protocol, TypeAlias
 
-from papyra_flow.config.secrets import hide_in_logs
 from papyra_flow.errors import PapyraFlowError, PipelineFailedError
 from papyra_flow.leaving import leave
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.logs import bind, set_up_logging
+from papyra_flow.observe.masking import masked_logs
 from papyra_flow.runtime.process.last_resort import end_with_parent
 from papyra_flow.runtime.process.options import Outcome, RunOptions, Share
 from papyra_flow.runtime.process.worker import Worker
@@ -220,10 +220,10 @@ def _child_main(topology: Topology, url: str, options: RunOptions, share: Share,
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
     set_up_logging(logging.WARNING)
     bind(pipeline=topology.pipeline)
-    hide_in_logs(topology.public)
     counters = RunCounters.of(list(topology.stages))
     try:
-        outcome = run_async(_child(topology, url, options, share, counters, pipe))
+        with masked_logs(topology.public):
+            outcome = run_async(_child(topology, url, options, share, counters, pipe))
     except PapyraFlowError as exc:
         pipe.send(counters)
         try:

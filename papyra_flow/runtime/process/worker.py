@@ -72,7 +72,7 @@ class Worker:
             gates=Gates(),
             keepalive=Keepalive(server.url, server.apart),
             trimmer=Trimmer(server.client, keep),
-            leases=Leases(server.client, process, topology.keys.probe),
+            leases=Leases(server.client, process, topology.keys.probe, topology.keys.ledger),
             pauses=Pauses(server.client, topology.keys.paused),
             telemetry=open_telemetry() if configured() else None,
             quarantining=quarantining or asyncio.Lock(),
@@ -105,8 +105,7 @@ class Worker:
     async def _run(self) -> Outcome:
         self._prepare()
         ensure_open_files(len(self._consumers), len(self._sources) + sum(one.spec.exclusive for one in self._runtimes))
-        for runtime in self._runtimes:
-            await runtime.processor.start()
+        await self._start_steps()
         self._context.keepalive.start()
         if self._context.telemetry is not None:
             self._context.telemetry.export(self._topology, self._context.process, self._counters)
@@ -117,6 +116,16 @@ class Worker:
                 return await self._work()
         finally:
             belongings.close()
+
+    async def _start_steps(self) -> None:
+        """Start what steps have to start; if one cannot be, close what others opened."""
+        for number, runtime in enumerate(self._runtimes):
+            try:
+                await runtime.program.start()
+            except BaseException:
+                for started in self._runtimes[:number]:
+                    await started.program.close()
+                raise
 
     async def _work(self) -> Outcome:
         beside = [asyncio.create_task(work) for work in self._beside()]
@@ -141,9 +150,8 @@ class Worker:
         stopping = asyncio.create_task(self._context.stopping.wait())
         ends: set[asyncio.Task[bool] | asyncio.Task[None]] = {stopping}
         names = [stage.name for stage in self._stages]
-        draining = (
-            asyncio.create_task(Drain(self._context, names, lambda: self.at_rest).wait()) if self._drain else None
-        )
+        drain = Drain(self._context, names, lambda: self.at_rest, self._options.owned)
+        draining = asyncio.create_task(drain.wait()) if self._drain else None
         if draining is not None:
             ends.add(draining)
         running: set[asyncio.Task[None]] = set(tasks)
@@ -182,7 +190,7 @@ class Worker:
             await asyncio.to_thread(self._context.telemetry.close)
         for runtime in self._runtimes:
             with suppress(PapyraFlowError, OSError):
-                await runtime.processor.close()
+                await runtime.program.close()
         with suppress(ServerError):
             await self._context.trimmer.finish()
             await self._heartbeat.leave()
@@ -191,9 +199,10 @@ class Worker:
         for stream in self._topology.streams.values():
             if stream.max_backlog is not None:
                 groups = [self._topology.stages[name].group for name in stream.readers]
+                later = [self._topology.keys.later(name) for name in stream.readers]
                 gate = Gate(
                     self._server.client, key=stream.key, groups=groups, limit=stream.max_backlog,
-                    stopping=self._context.stopping,
+                    stopping=self._context.stopping, later=later,
                 )  # fmt: skip
                 self._context.gates.add(stream.name, gate)
         turn = 0

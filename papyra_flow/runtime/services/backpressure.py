@@ -1,5 +1,8 @@
 """Backpressure: no stage writes to a stream whose slowest reader is `max_backlog` behind.
 
+What a reader has put off (`Retry(after=1h)`) waits on the server like its backlog, and counts as such: else a reader
+that puts off everything would fill the server's memory.
+
 Asking the server before each batch would cost more than it brings: one look grants as many records as half of
 what is free, and only when those are spent is there another look. What was read and is not committed yet counts as
 written. While there is no room, a look follows each
@@ -22,10 +25,21 @@ LOOK_AGAIN_SECONDS = 0.25
 class Gate:
     """The room in one stream, as far as this process knows."""
 
-    def __init__(self, client: Client, *, key: str, groups: Sequence[str], limit: int, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        key: str,
+        groups: Sequence[str],
+        limit: int,
+        stopping: asyncio.Event,
+        later: Sequence[str] = (),
+    ) -> None:
+        """`later` are the sets in which those groups' stages let records wait."""
         self.key = key
         self._client = client
         self._groups = groups
+        self._later = later
         self._limit = limit
         self._stopping = stopping
         self._granted = 0
@@ -56,7 +70,10 @@ class Gate:
     async def _backlog(self) -> int:
         """The slowest reader's backlog; what would close the gate is counted where the server may be wrong about it."""
         stream = (await look(self._client, [self.key])).streams[self.key]
-        return max([await self._backlog_of(group, stream) for group in self._groups], default=0)
+        found = [await self._backlog_of(group, stream) for group in self._groups]
+        replies = await self._client.call_many([("ZCARD", key) for key in self._later])
+        put_off = [reply if isinstance(reply, int) else 0 for reply in replies] or [0] * len(found)
+        return max((backlog + waits for backlog, waits in zip(found, put_off, strict=True)), default=0)
 
     async def _backlog_of(self, name: str, stream: StreamPosition) -> int:
         group, room = stream.groups.get(name), self._limit - self._reserved

@@ -7,15 +7,17 @@ live here: reading the source, and the commit (`source_worker`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem
+from papyra_flow.connectors.base import BadRecord, Portion, SourceConfig, SourceItem, fields_of
+from papyra_flow.error_text import MAX_MESSAGE, shown
 from papyra_flow.errors import RecordError
-from papyra_flow.records.entries import DATA, TABLE_MAGIC, Record, decode_json, encode_fields, refuse_large
+from papyra_flow.records.entries import CODECS, DATA, TABLE_MAGIC, Record, decode_json, refuse_large
+from papyra_flow.runtime.stage.targets import Targets
 from papyra_flow.streams.admin.dead_letters import dead_letter
 from papyra_flow.streams.commit.commit import refuse_wide
-from papyra_flow.topology.model import StageSpec, StreamSpec
+from papyra_flow.topology.model import StageSpec
 
 
 @dataclass(slots=True)
@@ -32,15 +34,15 @@ class Ingested:
 
 
 class Ingest:
-    """Makes entries of a source's items; the dead letters' stream is the one behind all `targets`."""
+    """Makes entries of a source's items."""
 
-    def __init__(self, spec: StageSpec, config: SourceConfig, targets: Sequence[StreamSpec]) -> None:
+    def __init__(self, spec: StageSpec, config: SourceConfig, targets: Targets) -> None:
         self._stage = spec.name
         self._most = spec.settings.max_record
         self._config = config
-        self._dead = len(targets)
-        self._rows = [(number, target) for number, target in enumerate(targets) if not target.holds_tables]
-        self._tables = [number for number, target in enumerate(targets) if target.holds_tables]
+        self._dead = targets.dead
+        self._rows = [(number, target) for number, target in enumerate(targets.streams) if not target.holds_tables]
+        self._tables = [number for number, target in enumerate(targets.streams) if target.holds_tables]
 
     def entries(self, portion: Portion) -> Ingested:
         """What a portion of the source becomes."""
@@ -59,7 +61,7 @@ class Ingest:
         """Take an item; raises RecordError, with nothing taken, for what is no record or too large for one."""
         if isinstance(item, BadRecord):
             raise RecordError(item.error)
-        fields = _fields_of(item)
+        fields = fields_of(item)
         refuse_large(sum(map(len, fields)) if len(fields) > 2 else len(fields[1]), self._most)
         refuse_wide(fields)
         if self._tables:
@@ -69,8 +71,8 @@ class Ingest:
                 packed.append((item, decode_json(fields)))
                 found.good -= 1  # counted when its table is made
         for number, target in self._rows:
-            if target.config.format == "fields" and isinstance(item, bytes):
-                found.entries.append((number, encode_fields(decode_json(fields))))
+            if target.config.format != "json" and isinstance(item, bytes | Mapping):
+                found.entries.append((number, CODECS[target.config.format].encode(decode_json(fields))))
             else:
                 found.entries.append((number, fields))
         found.good += 1
@@ -99,7 +101,10 @@ class Ingest:
 
     def _bury(self, item: SourceItem, exc: RecordError, portion: Portion, found: Ingested) -> None:
         origin, place = self._config.describe(), portion.checkpoint
-        fields: Sequence[bytes] = (DATA, item.raw) if isinstance(item, BadRecord) else _fields_of(item)
+        try:
+            fields = fields_of(item)
+        except RecordError:  # which is what it is dead of
+            fields = (DATA, shown(item, MAX_MESSAGE).encode())
         if isinstance(item, BadRecord):
             origin, place = item.origin, item.place
         letter = dead_letter(
@@ -107,7 +112,3 @@ class Ingest:
         )
         found.dead += 1
         found.entries.append((self._dead, letter))
-
-
-def _fields_of(item: bytes | Sequence[bytes]) -> Sequence[bytes]:
-    return (DATA, item) if isinstance(item, bytes) else item

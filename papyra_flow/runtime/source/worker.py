@@ -9,16 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from papyra_flow.connectors.base import Portion, SourceConfig, SourceOfParts
-from papyra_flow.errors import FencedError
+from papyra_flow.connectors.base import AcknowledgedSource, OpenSource, Portion, SourceConfig, SourceOfParts
+from papyra_flow.errors import ConnectorError, FencedError, TransientError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.logs import bind
+from papyra_flow.runtime.services.connector_retries import ConnectorRetries
 from papyra_flow.runtime.source.ingest import Ingest
 from papyra_flow.runtime.stage.stage import WorkerContext
+from papyra_flow.runtime.stage.targets import Targets
 from papyra_flow.streams.commit.lease import Lease
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
-from papyra_flow.topology.model import StageSpec, StreamSpec
+from papyra_flow.topology.model import StageSpec
 
+LOOK_AGAIN_SECONDS = 1.0
 _log = logging.getLogger("papyra_flow.source")
 
 
@@ -31,11 +34,11 @@ class SourceWorker:
         self._context = context
         self._counters = counters
         self._retry_policy = RetryPolicy(spec.name)
-        self._targets: list[StreamSpec] = [context.topology.streams[name] for name in spec.source_to]
-        self._keys = [*(target.key for target in self._targets), spec.dead_key]
+        self._targets = Targets([context.topology.streams[name] for name in spec.source_to], spec.dead_key)
         self._ingest = Ingest(spec, config, self._targets)
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
+        self._was_open = self._is_open = False
         self.at_rest = False
 
     async def run(self) -> None:
@@ -52,13 +55,14 @@ class SourceWorker:
                     await self._context.rest(self._spec.settings.claim_after / 3)
                     continue
                 try:
-                    await self._read_all(self._lease)
+                    await self._read_to_the_end(self._lease)
                 except FencedError as exc:
                     _log.warning("%s: %s; standing by", self._spec.name, exc)
                     silence = self._spec.settings.claim_after
                 else:
                     self.at_rest = True
-                    return
+                    self._context.activity.set()
+                    await self._until_forgotten(self._lease)
         except asyncio.CancelledError:
             if not self._context.stopping.is_set():
                 raise
@@ -79,7 +83,35 @@ class SourceWorker:
         leases, key = self._context.leases, self._spec.source_lease
         return await self._retry_policy.keep_trying(lambda: leases.take(key, wait_for=silence))
 
-    async def _read_all(self, lease: Lease) -> None:
+    async def _until_forgotten(self, lease: Lease) -> None:
+        """Return if the server loses the lease of a source that has ended: it does not know of that end any more.
+
+        Without its word for it no run would ever be drained. What was lost with it is read again.
+        """
+        while not self._context.stopping.is_set():
+            await self._context.rest(LOOK_AGAIN_SECONDS)
+            if not await self._retry_policy.keep_trying(lambda: self._context.leases.is_known(lease)):
+                _log.warning("%s: the server has lost %s: reading the source again", self._spec.name, lease.key)
+                return
+
+    async def _read_to_the_end(self, lease: Lease) -> None:
+        """Read all, however often the source has to be opened again; raises ConnectorError where that is no use."""
+        beat = self._context.leases.beat
+        retries = ConnectorRetries(
+            self._spec.name, self._spec.settings, self._context, self._counters,
+            lambda: self._retry_policy.keep_trying(lambda: beat(lease)),
+        )  # fmt: skip
+        while not self._context.stopping.is_set():
+            try:
+                return await self._read_all(lease, retries)
+            except ConnectorError as exc:
+                if not (self._was_open or isinstance(exc, TransientError)):
+                    raise
+                await retries.wait(exc, opening=not self._is_open)
+        return None
+
+    async def _read_all(self, lease: Lease, retries: ConnectorRetries) -> None:
+        self._is_open = False
         source = self._config.open(self._context.topology.connector_context(self._spec.name))
         committing: asyncio.Task[None] | None = None
         try:
@@ -87,17 +119,19 @@ class SourceWorker:
                 source.restore(await self._retry_policy.keep_trying(lambda: self._context.leases.parts(lease)))
             start = await source.start(lease.checkpoint)
             await self._retry_policy.keep_trying(lambda: self._context.leases.move(lease, start))
+            self._was_open = self._is_open = True
             beat_at = 0.0
             while True:
                 await self._context.gates.room(self._spec.source_to)
                 while self._context.pauses.holds(self._spec.name) and not self._context.stopping.is_set():
                     await self._context.rest(1.0)
                 portion = await source.read(self._spec.settings.batch_size)
+                retries.fine()
                 if committing is not None:
                     await committing
                     committing = None
                 if portion.items or portion.done or portion.parts:
-                    committing = asyncio.create_task(self._commit(lease, portion))
+                    committing = asyncio.create_task(self._commit(lease, portion, source))
                 elif (now := asyncio.get_running_loop().time()) > beat_at:
                     await self._retry_policy.keep_trying(lambda: self._context.leases.beat(lease))
                     beat_at = now + self._spec.settings.claim_after / 3
@@ -110,13 +144,13 @@ class SourceWorker:
                 await asyncio.wait([committing])  # a commit that was sent is finished: then it is counted, too
             await source.close()
 
-    async def _commit(self, lease: Lease, portion: Portion) -> None:
+    async def _commit(self, lease: Lease, portion: Portion, source: OpenSource) -> None:
         """Commit a portion; repeating it after a lost reply is harmless, its number says that it was done."""
         found = self._ingest.entries(portion)
         await self._retry_policy.keep_trying(
             lambda: self._context.leases.ingest(
                 lease,
-                targets=self._keys,
+                targets=self._targets.keys,
                 records=found.entries,
                 read=len(portion.items),
                 checkpoint=portion.checkpoint,
@@ -127,7 +161,9 @@ class SourceWorker:
         self._counters.read += len(portion.items)
         self._counters.dead += found.dead
         entries = found.for_each()
-        for number, target in enumerate(self._targets):
+        for number, target in enumerate(self._targets.streams):
             if not target.implicit:
                 self._counters.emitted[target.name] += found.good
             self._context.gates.spend(target.name, entries[number])
+        if isinstance(source, AcknowledgedSource):
+            await source.committed(portion.checkpoint)

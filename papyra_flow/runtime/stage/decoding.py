@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from papyra_flow.errors import RecordError
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import Record, decode_all, decode_fields, decode_json, headers_of, refuse_large
+from papyra_flow.records.entries import CODECS, Record, decode_all, headers_of, refuse_large
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Failures, Rows
 from papyra_flow.topology.model import StreamSpec
@@ -23,7 +23,7 @@ class Decoder:
         """The records of a batch; `failures` gets what is none."""
         if batch.key not in self._fields and (values := self._at_once(batch)) is not None:
             return Rows(values, range(len(values)))
-        decode = decode_fields if batch.key in self._fields else decode_json
+        decode = CODECS["fields" if batch.key in self._fields else "json"].decode
         records: list[Record] = []
         origins: list[int] = []
         for place, fields in enumerate(batch.fields):

@@ -43,7 +43,7 @@ class FailurePolicy:
         if self._may_retry(exc) and entry.deliveries < settings.attempts:
             if isinstance(exc, Retry) and exc.after is not None:
                 return Verdict("retry", exc.after, kept=exc.after > KEPT_FROM_SECONDS)
-            return Verdict("retry", self._backoff(entry.deliveries))
+            return Verdict("retry", backoff(settings, entry.deliveries))
         return Verdict(settings.on_error)
 
     def _may_retry(self, exc: Exception) -> bool:
@@ -57,11 +57,11 @@ class FailurePolicy:
             return bool(names & set(self._settings.retry_on))
         return not isinstance(exc, RecordError)
 
-    def _backoff(self, deliveries: int) -> float:
-        """Exponential backoff with full jitter above its half, so that failures do not come back as one wave."""
-        backoff = self._settings.backoff
-        longest = min(backoff.longest, backoff.first * 2.0 ** min(deliveries - 1, 32))
-        return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
+
+def backoff(settings: Settings, attempts: int) -> float:
+    """Exponential backoff with full jitter above its half, so that failures do not come back as one wave."""
+    longest = min(settings.backoff.longest, settings.backoff.first * 2.0 ** min(attempts - 1, 32))
+    return longest * (0.5 + random.random() / 2)  # noqa: S311 - not for secrets
 
 
 def describe_failure(exc: Exception, hide: Callable[[str], str] = str) -> tuple[str, str]:

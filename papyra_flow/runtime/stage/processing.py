@@ -6,66 +6,37 @@ A step is asked for what becomes of each row; what it answers is sorted out for 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from papyra_flow.errors import ExpressionError, RecordError, ServerError
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import Record
+from papyra_flow.records.entries import Entry
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Failures, Rows
 from papyra_flow.records.values import refuse_non_finite
 from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.results import NO_STREAMS, refuse_notes, sorted_out
-from papyra_flow.steps.base import Each, Step, Whole
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, OfTable, Step, Whole
+from papyra_flow.steps.context import Context, contexts_of
 from papyra_flow.steps.functions import forks
 from papyra_flow.steps.functions.calls import failure_of
-
-
-@dataclass(slots=True)
-class Aside:
-    """What was taken out of a table that goes on: rows that failed and pieces to be put back, as flat fields."""
-
-    bad: list[tuple[list[bytes], Exception]] = field(default_factory=list)
-    pieces: list[list[bytes]] = field(default_factory=list)
-    dropped: int = 0
-    """How many rows were dropped."""
 
 
 class Processed:
     """What became of a batch: rows of the entries in which nothing failed, and the exception of each that failed.
 
-    `rows` is None where records were not even decoded: what goes out is what came in. `aside` is only for entries
-    that are tables, by their place.
+    `rows` is None where records were not even decoded: what goes out is what came in.
     """
 
-    __slots__ = ("aside", "failures", "raw", "rows")
+    __slots__ = ("failures", "raw", "rows")
 
-    def __init__(
-        self, rows: Rows | None, failures: Failures, *, raw: bool, aside: Mapping[int, Aside] | None = None
-    ) -> None:
+    def __init__(self, rows: Rows | None, failures: Failures, *, raw: bool) -> None:
         self.rows = rows.without(failures) if rows is not None else None
         self.failures = failures
-        self.aside = aside or {}
         self.raw = raw
         """Whether the entries' own bytes still stand for the records."""
-
-
-class BatchProcessor(Protocol):
-    """What a stage does with a batch."""
-
-    async def start(self) -> None:
-        """Start what has something to start."""
-
-    async def close(self) -> None:
-        """Close what was opened."""
-
-    async def process(self, batch: Batch) -> Processed:
-        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure."""
-
-    def give_up(self, batch: Batch, exc: Exception) -> Processed:
-        """What becomes of a batch that is not to be processed again, for this reason."""
 
 
 class Processor:
@@ -86,7 +57,7 @@ class Processor:
         await close_steps(self._steps)
 
     async def process(self, batch: Batch) -> Processed:
-        """As `BatchProcessor.process`."""
+        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure."""
         failures: Failures = {}
         if self._decoder is None:
             return Processed(None, failures, raw=True)
@@ -94,39 +65,68 @@ class Processor:
         for number, step in enumerate(self._steps, start=1):
             if not rows:
                 break
-            rows = await stepped(step, rows, failures, self._decoder.headers(batch))
+            rows = await stepped(step, rows, failures, self._decoder.headers(batch), batch.entry)
             if number < len(self._steps) and not (isinstance(step, Each) and step.unchanged):
                 rows = _finite(rows, failures)
         if self._sink and rows.notes is not None:
             refuse_notes(rows, failures, NO_STREAMS)
         return Processed(rows, failures, raw=self._raw)
 
-    def give_up(self, batch: Batch, exc: Exception) -> Processed:
-        """All of it fails."""
-        return Processed(Rows([], ()), dict.fromkeys(range(len(batch)), exc), raw=False)
 
-
-async def start_steps(steps: Iterable[object]) -> None:
-    """Start those steps that have something to start."""
-    for step in steps:
-        if isinstance(step, Whole):
+async def start_steps(steps: Iterable[Step | OfTable]) -> None:
+    """Start those steps that have something to start; if one cannot be, those that were are closed again."""
+    started: list[Step | OfTable] = []
+    try:
+        for step in steps:
             await step.start()
+            started.append(step)
+    except BaseException:
+        await close_steps(started)
+        raise
 
 
-async def close_steps(steps: Iterable[object]) -> None:
+async def close_steps(steps: Iterable[Step | OfTable]) -> None:
     """Close what they opened."""
     for step in steps:
-        if isinstance(step, Whole):
-            await step.close()
+        await step.close()
 
 
-async def stepped(step: Step, rows: Rows, failures: Failures, headers: Callable[[int], Headers]) -> Rows:
-    """The rows after a step; `failures` gets what it could not process; `headers` of an entry, by its place."""
-    if isinstance(step, Each):
-        outcomes = _of_each(step, rows.with_headers(headers) if step.needs_headers else rows.records)
+async def stepped(
+    step: Step,
+    rows: Rows,
+    failures: Failures,
+    headers: Callable[[int], Headers],
+    entry: Callable[[int], Entry] | None = None,
+    *,
+    numbered: bool = True,
+) -> Rows:
+    """The rows after a step; `failures` gets what it could not process.
+
+    An entry and its headers are told by its place; the entries only concern steps that want a context, as does whether
+    the rows of an entry come in the same number and order whenever they come.
+    """
+    if step.context is not None:
+        given: Sequence[Any] = list(
+            zip(rows.records, _contexts(step.context, rows, headers, entry, numbered), strict=True)
+        )
+    elif isinstance(step, Each) and step.needs_headers:
+        given = rows.with_headers(headers)
     else:
-        outcomes = await _of_whole(step, rows.records)
+        given = rows.records
+    outcomes = _of_each(step, given) if isinstance(step, Each) else await _of_whole(step, given)
     return sorted_out(rows, outcomes, failures, apart=isinstance(step, Each) and step.over is not None)
+
+
+def _contexts(
+    setup: SetupContext,
+    rows: Rows,
+    headers: Callable[[int], Headers],
+    entry: Callable[[int], Entry] | None,
+    numbered: bool,
+) -> list[Context]:
+    if entry is None:
+        raise RuntimeError("a step wants a context, and was not told its entries")
+    return contexts_of(setup, rows, entry, headers, numbered=numbered)
 
 
 def _of_each(step: Each, records: Sequence[Any]) -> Sequence[object]:
@@ -156,7 +156,7 @@ def _explained(step: Each, exc: Exception) -> Exception:
         return exc
 
 
-async def _of_whole(step: Whole, records: Sequence[Record]) -> Sequence[object]:
+async def _of_whole(step: Whole, records: Sequence[Any]) -> Sequence[object]:
     try:
         return await step.apply(records)
     except ServerError:

@@ -7,17 +7,15 @@ from dataclasses import dataclass, field
 
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.telemetry import Telemetry
-from papyra_flow.records.entries import Format
 from papyra_flow.runtime.process.belongings import Belongings
 from papyra_flow.runtime.services.backpressure import Gates
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.timing import ServerClock, StageTiming
 from papyra_flow.runtime.services.trimming import Trimmer
-from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.failure import FailurePolicy
-from papyra_flow.runtime.stage.processing import BatchProcessor, Processor
-from papyra_flow.runtime.stage.router import Router
+from papyra_flow.runtime.stage.program import program_of
+from papyra_flow.runtime.stage.targets import Targets
 from papyra_flow.streams.commit.lease import Leases
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.streams.connection.server import Server
@@ -66,40 +64,24 @@ class StageRuntime:
         self.counters = counters
         self.policy = FailurePolicy(spec.settings)
         self.retry_policy = RetryPolicy(spec.name)
-        self.inputs = [topology.streams[name] for name in spec.inputs]
+        self.inputs = topology.inputs(spec)
         self.outputs = spec.outputs
-        self.targets = [topology.streams[name] for name in self.outputs]
+        self.targets = Targets.of(spec, topology)
         self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
         self.replay_key = topology.streams[spec.replay].key if spec.replay else None
         self.stream_of = {stream.key: stream.name for stream in self.inputs}
-        formats = {stream.config.format for stream in self.inputs}
-        source: Format = "fields" if "fields" in formats else "json"
-        self.router = Router(spec.routes, spec.config.match, self.targets, source, spec.settings.max_record)
-        self.marks = [n for n, target in enumerate(self.targets) if target.config.format != "fields"]
-        """Targets whose records can carry headers."""
-        self.processor = self._built()
+        self.program = program_of(spec, topology, self.policy)
         self.timing = self._timing()
 
-    def _built(self) -> BatchProcessor:
-        spec, context = self.spec, self.context.topology.step_context()
-        if spec.tables_from is not None:
-            from papyra_flow.runtime.stage.table_stage import processor_of
-
-            return processor_of(self)
-        steps = [step.build(context) for step in spec.steps]
-        needs_value = bool(steps) or spec.sink is not None or self.router.needs_value
-        decoder = Decoder(self.inputs, spec.settings.max_record) if needs_value else None
-        return Processor(steps, decoder, sink=spec.sink is not None)
-
     def _timing(self) -> StageTiming:
-        stages, outputs = self.context.topology.stages, self.targets
+        stages, outputs = self.context.topology.stages, self.targets.streams
         writers = [stages[writer] for stream in self.inputs for writer in stream.writers if writer != self.name]
         return StageTiming(
             self.counters.timings,
             self.context.clock,
             first=not any(writer.inputs for writer in writers),
             last=self.spec.sink is not None or not any(target.readers for target in outputs),
-            marks=self.marks,
+            marks=self.targets.with_headers,
             record=self._record if self.context.telemetry is not None else None,
         )
 

@@ -4,40 +4,41 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from papyra_flow.connectors.base import Encode
 from papyra_flow.errors import RecordError
 from papyra_flow.expressions.columns.vectorised import TableExpression
-from papyra_flow.records.entries import DATA, Record, encode_fields, encode_json, refuse_large
+from papyra_flow.records.entries import CODECS, DATA, refuse_large
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.table_rows import records_of
 from papyra_flow.records.tables import encoded_parts
+from papyra_flow.runtime.stage.outcome import Became, Emitted
 from papyra_flow.runtime.stage.results import NO_STREAMS
-from papyra_flow.runtime.stage.router import Emitted, beside_fields, named
+from papyra_flow.runtime.stage.router import beside_fields
+from papyra_flow.runtime.stage.routes import Routes
+from papyra_flow.runtime.stage.sink_encoding import all_encoded
 from papyra_flow.streams.commit.commit import refuse_wide
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
 if TYPE_CHECKING:
-    from papyra_flow.runtime.stage.tables import Part
+    from papyra_flow.runtime.stage.table_steps import Part
 
 
-@dataclass(slots=True)
-class Routed:
-    """What leaves: entries for targets, how many rows that is for each, and how many were dropped."""
+class _Leaving(NamedTuple):
+    """What leaves of an entry so far, the headers that it leaves with, and those that a step has added."""
 
-    entries: list[Emitted] = field(default_factory=list)
-    rows: Counter[int] = field(default_factory=Counter)
-    dropped: int = 0
-    records: list[Record] = field(default_factory=list)
-    """For a sink, which writes records: the rows themselves, in place of entries."""
+    emitted: list[Emitted]
+    rows: Counter[int]
+    headers: Mapping[bytes, bytes]
+    added: Mapping[bytes, bytes]
 
 
 class TableRouter:
-    """A stage's routes for tables; targets are counted from 0 in the order of `targets`, none of them for a sink."""
+    """A stage's way out for tables: its routes, or its sink, which writes records."""
 
     def __init__(
         self,
@@ -46,87 +47,79 @@ class TableRouter:
         targets: Sequence[StreamSpec],
         max_record: int,
     ) -> None:
-        self._index = {target.name: index for index, target in enumerate(targets)}
-        self._formats = [target.config.format for target in targets]
-        self._routes = [
-            (self._index[route.stream], TableExpression(route.when) if route.when else None) for route in routes
-        ]
-        self._copy_all = match == "all"
+        self._routes = Routes(routes, match, targets, TableExpression)
+        self._formats = self._routes.formats
         self._max_record = max_record
 
-    def route(self, parts: Iterable[Part], headers: Mapping[bytes, bytes]) -> Routed:
-        """All that the parts of one entry become; raises RecordError for what cannot leave."""
-        routed = Routed()
+    def route(
+        self, parts: Iterable[Part], headers: Mapping[bytes, bytes], encode: Encode | None, dropped: int
+    ) -> Became:
+        """What the parts of an entry became, of which rows were dropped before; RecordError for what cannot leave.
+
+        Raises SinkStoppedError for a sink that cannot go on.
+        """
+        if encode is not None:
+            return Became(payloads=_for_sink(parts, encode), dropped=dropped)
+        emitted: list[Emitted] = []
+        rows: Counter[int] = Counter()
         for table, note in parts:
             to, added = note or (None, None)
-            carried = {**headers, **(added or {})}
-            if not self._formats and note is not None:
-                raise RecordError(NO_STREAMS)
-            if not self._formats:
-                routed.records += records_of(table)
-            elif to is not None:
-                self._put(routed, named(self._index, to), table, carried, added or {})
-            elif self._copy_all:
-                self._to_all(routed, table, carried, added or {})
+            leaving = _Leaving(emitted, rows, {**headers, **(added or {})}, added or {})
+            if to is not None:
+                self._put(leaving, self._routes.named(to), table)
             else:
-                self._to_first(routed, table, carried, added or {})
-        return routed
+                dropped += self._cut(leaving, table)
+        return Became(emitted, rows=rows, dropped=dropped)
 
-    def _to_first(
-        self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], added: Mapping[bytes, bytes]
-    ) -> None:
-        """Each row goes to the first route that it fits; the ones behind are not asked about it."""
-        asked = Headers.of(headers)
-        for target, when in self._routes:
+    def _cut(self, leaving: _Leaving, table: pa.Table) -> int:
+        """Send each row to the first route that it fits, or to all; returns how many fit none."""
+        asked, copy_all = Headers.of(leaving.headers), self._routes.copy_all
+        missed = pa.repeat(pa.scalar(True), table.num_rows) if copy_all else None
+        for target, when, _ in self._routes.ways:
             if when is None:
-                self._put(routed, target, table, headers, added)
-                return
-            mask = when.mask(table, asked)
-            self._put(routed, target, table.filter(mask), headers, added)
-            table = table.filter(pc.invert(mask))
-        routed.dropped += table.num_rows
+                self._put(leaving, target, table)
+                outside = pa.repeat(pa.scalar(False), table.num_rows) if copy_all else None
+            else:
+                mask = when.mask(table, asked)
+                self._put(leaving, target, table.filter(mask))
+                outside = pc.invert(mask)
+            if outside is None:
+                return 0
+            if missed is None:
+                table = table.filter(outside)  # the routes behind are not asked about what has gone
+            else:
+                missed = pc.and_(missed, outside)
+        return table.num_rows if missed is None else pc.sum(missed).as_py() or 0
 
-    def _to_all(
-        self, routed: Routed, table: pa.Table, headers: Mapping[bytes, bytes], added: Mapping[bytes, bytes]
-    ) -> None:
-        asked = Headers.of(headers)
-        missed = pa.repeat(pa.scalar(True), table.num_rows)
-        for target, when in self._routes:
-            mask = when.mask(table, asked) if when is not None else pa.repeat(pa.scalar(True), table.num_rows)
-            self._put(routed, target, table.filter(mask), headers, added)
-            missed = pc.and_(missed, pc.invert(mask))
-        routed.dropped += pc.sum(missed).as_py() or 0
-
-    def _put(
-        self,
-        routed: Routed,
-        target: int,
-        table: pa.Table,
-        headers: Mapping[bytes, bytes],
-        added: Mapping[bytes, bytes],
-    ) -> None:
-        """The rows for a target, with headers, among them those that a step has `added`."""
+    def _put(self, leaving: _Leaving, target: int, table: pa.Table) -> None:
+        """The rows for a target, with headers, among them those that a step has added."""
         if not table.num_rows:
             return
+        emitted, _, headers, added = leaving
         flat = _flat(headers)
         if added:
             refuse_large(sum(map(len, flat)), self._max_record)
             refuse_wide([DATA, b"", *flat])
         if self._formats[target] == "arrow":
-            routed.entries += [(target, [DATA, data, *flat]) for data in encoded_parts(table, self._max_record)]
+            emitted += [(target, [DATA, data, *flat]) for data in encoded_parts(table, self._max_record)]
         else:
             for record in records_of(table):
-                fields = self._fields(target, record)
+                fields = CODECS[self._formats[target]].encode(record)
+                refuse_large(sum(map(len, fields)), self._max_record)
                 beside = dict(headers)
                 if self._formats[target] == "fields":
                     beside = beside_fields(fields, beside, added)
-                routed.entries.append((target, [*fields, *_flat(beside)]))
-        routed.rows[target] += table.num_rows
+                emitted.append((target, [*fields, *_flat(beside)]))
+        leaving.rows[target] += table.num_rows
 
-    def _fields(self, target: int, record: Record) -> list[bytes]:
-        fields = encode_fields(record) if self._formats[target] == "fields" else [DATA, encode_json(record)]
-        refuse_large(sum(map(len, fields)), self._max_record)
-        return fields
+
+def _for_sink(parts: Iterable[Part], encode: Encode) -> list[bytes]:
+    payloads: list[bytes] = []
+    for table, note in parts:
+        if note is not None:
+            raise RecordError(NO_STREAMS)
+        payloads += all_encoded(encode, records_of(table))
+    return payloads
 
 
 def _flat(headers: Mapping[bytes, bytes]) -> list[bytes]:

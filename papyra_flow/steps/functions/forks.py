@@ -1,12 +1,14 @@
 """A step that forks: the child must not go on as the worker that its parent is.
 
 It would process and commit the same records over the same connections. A child that comes back from the step ends at
-once, with the exit code that the step asked for; one that never comes back (multiprocessing, os.exec) is left alone.
+once, with the exit code that the step asked for; one that never comes back (multiprocessing, os.exec) is left alone,
+and has the signal handlers of any process: with ours, `Pool.terminate` would stop the run and wait for ever.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -45,6 +47,11 @@ def working() -> Iterator[None]:
         _workers -= 1
 
 
+def is_worker() -> bool:
+    """Whether a run goes on in this process."""
+    return _workers > 0
+
+
 def leave_if_child(exc: BaseException | None = None) -> None:
     """End this process if a step of its parent forked it; `exc` is how the step ended here."""
     if not in_child:
@@ -68,6 +75,19 @@ def _after_fork() -> None:
     global in_child, _workers
     in_child, _workers = _workers > 0, 0
     _at_work.clear()
+    if in_child:
+        _forget_signals()
+
+
+def _forget_signals() -> None:
+    """What a signal would set off here is the parent's: its event loop shares the descriptor that wakes it."""
+    try:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGURG, signal.SIG_DFL)
+    except ValueError:  # forked in another thread, which is the child's main thread from now on
+        return
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -30,8 +30,8 @@ def takes_table(annotation: object) -> Frame | None:
 
 def of_tables(
     function: Callable[..., object], frame: Frame, *, thread: bool, timeout: float | None, awaits: bool
-) -> Callable[[pa.Table], object]:
-    """The function, called with a table of the kind that it takes."""
+) -> Callable[..., object]:
+    """The function, called with a table of the kind that it takes, and with a context if it wants one."""
 
     def given(table: pa.Table) -> object:
         if frame == "pyarrow":
@@ -40,16 +40,16 @@ def of_tables(
 
         return pl.from_arrow(table)
 
-    async def patiently(table: pa.Table) -> object:
+    async def patiently(table: pa.Table, *context: object) -> object:
         async with asyncio.timeout(timeout):
             if thread:
-                return await in_thread(function, given(table))
-            found = function(given(table))
+                return await in_thread(lambda table: function(table, *context), given(table))
+            found = function(given(table), *context)
             if inspect.isasyncgen(found):
                 return await drawn_async(found)
             return await found  # type: ignore[misc]
 
-    return patiently if thread or awaits else lambda table: function(given(table))
+    return patiently if thread or awaits else lambda table, *context: function(given(table), *context)
 
 
 def as_arrow(value: object) -> pa.Table | None:

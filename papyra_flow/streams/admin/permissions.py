@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 CONNECT = ("auth", "client|id", "client|setname", "client|unblock", "info", "ping", "select")
 RUN = (
-    "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hmget", "hscan", "hset", "sadd", "set",
+    "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hlen", "hmget", "hscan", "hset", "sadd", "set",
     "sismember", "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create",
     "xgroup|delconsumer", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
     "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim", "zadd", "zcard", "zrange", "zrem",

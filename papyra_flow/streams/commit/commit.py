@@ -1,21 +1,17 @@
-"""The commit: what a batch's entries became, acknowledged and forwarded in one atomic step.
+"""The commit: what follows from a batch's entries, to be done with their acknowledgement in one atomic step.
 
-A `Commit` collects outcomes in columns; `Committer.commit` sends them through `lua/commit.lua` in portions that
-hold the server for a few milliseconds at the most. Repeating a commit after its reply was lost is safe: entries
-acked by the first try are not ours any more, and are reported as stale.
+It is a list of operations an entry (`operations`); entries that became one plain record, or nothing, stand in columns.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from papyra_flow.errors import CommandRefusedError, RecordError, ServerError
-from papyra_flow.streams.connection.client import Argument, Client, Reply
-from papyra_flow.streams.connection.server_errors import refusal
-from papyra_flow.streams.scripts import call_script, is_unknown, source_of
+from papyra_flow.errors import RecordError
+from papyra_flow.streams.commit.operations import FIRST_TARGET, Forward, Operation, Wait
+from papyra_flow.streams.connection.client import Argument
 
 MAX_RECORDS = 125
 """Entries and records of a portion at the most: about 1 ms of the server's time (`python -m benchmarks server`)."""
@@ -31,12 +27,7 @@ NOWHERE = -1
 """The target of an entry that became nothing."""
 
 _MANY = -2
-_LATER = -3
-"""The target of a record that waits for another attempt."""
-
-_FIRST_TARGET = 4
-_AT_ONCE = 8
-"""Portions on their way at the most; each is refused by the server while the one before it has not been done."""
+"""The target of an entry from which more follows than a plain record."""
 
 
 def refuse_wide(fields: Sequence[bytes]) -> None:
@@ -72,7 +63,7 @@ class Commit:
         self.ids: list[bytes] = []
         self._targets: list[int] = []
         self._payloads: list[bytes] = []
-        self._many: dict[int, Sequence[tuple[int, Sequence[bytes]]]] = {}
+        self._many: dict[int, Sequence[Operation]] = {}
         self.done = Committed()
         self.waiting: list[Portion] | None = None
         """Portions that are still to be sent: one leaves when the server has answered it. None before the first try."""
@@ -96,28 +87,32 @@ class Commit:
         self._targets.append(target)
         self._payloads.append(data)
 
-    def emit(self, entry_id: bytes, records: Sequence[tuple[int, Sequence[bytes]]]) -> None:
-        """The entry became these records: target's number, and flat fields; raises RecordError for too many."""
-        if len(records) > MAX_FAN_OUT:
-            raise RecordError(f"the record became {len(records):,}, more than the {MAX_FAN_OUT:,} of a commit")
-        for _, fields in records:
-            refuse_wide(fields)
-        self._many[len(self.ids)] = records
+    def add(self, entry_id: bytes, operations: Sequence[Operation]) -> None:
+        """These operations follow from the entry; raises RecordError for more than a commit can carry."""
+        if len(operations) > MAX_FAN_OUT:
+            raise RecordError(f"the record became {len(operations):,}, more than the {MAX_FAN_OUT:,} of a commit")
+        for operation in operations:
+            if isinstance(operation, Forward):
+                refuse_wide(operation.fields)
+        self._many[len(self.ids)] = operations
         self.forward(entry_id, _MANY, b"")
+
+    def emit(self, entry_id: bytes, records: Iterable[tuple[int, Sequence[bytes]]]) -> None:
+        """The entry became these records: target's number, and flat fields; raises RecordError as `add` does."""
+        self.add(entry_id, [Forward(target, fields) for target, fields in records])
 
     def wait(self, entry_id: bytes, milliseconds: int, fields: Sequence[bytes]) -> bool:
         """The entry waits on the server for another attempt; False, and nothing done, if it has too many fields."""
         if len(fields) > 2 * MAX_FIELDS:
             return False
-        self._many[len(self.ids)] = [(_LATER, (b"%d" % milliseconds, *fields))]
-        self.forward(entry_id, _MANY, b"")
+        self.add(entry_id, [Wait(milliseconds, fields)])
         return True
 
     def outcomes(self) -> Iterator[tuple[int, Sequence[bytes]]]:
-        """What all entries become, in order: a target's number, and a record's flat fields."""
+        """What is forwarded of all entries, in order: a target's number, and a record's flat fields."""
         for place, target in enumerate(self._targets):
             if target == _MANY:
-                yield from (record for record in self._many[place] if record[0] != _LATER)
+                yield from (operation for operation in self._many[place] if isinstance(operation, Forward))
             elif target != NOWHERE:
                 yield target, (b"data", self._payloads[place])
 
@@ -125,15 +120,15 @@ class Commit:
         """Give the first record that goes to one of these targets one more header; False if none does."""
         for place, target in enumerate(self._targets):
             if target == _MANY:
-                records = self._many[place]
-                for number, (to, fields) in enumerate(records):
-                    if to in targets:
-                        self._many[place] = [*records[:number], (to, [*fields, name, value]), *records[number + 1 :]]
+                many = self._many[place]
+                for number, operation in enumerate(many):
+                    if isinstance(operation, Forward) and operation.target in targets:
+                        marked = Forward(operation.target, [*operation.fields, name, value])
+                        self._many[place] = [*many[:number], marked, *many[number + 1 :]]
                         return True
             elif target in targets:
-                self._many[place] = [(target, (b"data", self._payloads[place], name, value))]
                 self._targets, self._payloads = list(self._targets), list(self._payloads)
-                self._targets[place], self._payloads[place] = _MANY, b""
+                self._widen(place, name, value)
                 return True
         return False
 
@@ -143,25 +138,18 @@ class Commit:
         for place, target in enumerate(self._targets):
             if target == _MANY:
                 self._many[place] = [
-                    (to, _with_header(fields, name, value) if to in targets else fields)
-                    for to, fields in self._many[place]
+                    Forward(operation.target, _with_header(operation.fields, name, value))
+                    if isinstance(operation, Forward) and operation.target in targets
+                    else operation
+                    for operation in self._many[place]
                 ]
             elif target in targets:
-                self._many[place] = [(target, (b"data", self._payloads[place], name, value))]
-                self._targets[place], self._payloads[place] = _MANY, b""
+                self._widen(place, name, value)
 
-    def tally(self, entries: int, stale: set[bytes]) -> Counter[int]:
-        """How many records go to each target, and entries to `NOWHERE`, of the first `entries`, except the stale."""
-        targets = self._targets[:entries]
-        if not stale and targets and targets.count(targets[0]) == entries and targets[0] != _MANY:
-            return Counter({targets[0]: entries})
-        counts = Counter(
-            target for id_, target in zip(self.ids, targets, strict=False) if id_ not in stale and target != _MANY
-        )
-        for place, records in self._many.items():
-            if place < entries and self.ids[place] not in stale:
-                counts.update(target for target, _ in records)
-        return counts
+    def _widen(self, place: int, name: bytes, value: bytes) -> None:
+        """Give a plain record a header, which takes it out of the columns."""
+        self._many[place] = [Forward(self._targets[place], (b"data", self._payloads[place], name, value))]
+        self._targets[place], self._payloads[place] = _MANY, b""
 
     def seal(self, *, whole: bool = False) -> list[Portion]:
         """What is to be sent, in portions, or all in one that is `whole`."""
@@ -179,7 +167,7 @@ class Commit:
         for place, payload in enumerate(self._payloads):
             many = self._many.get(place, ())
             more = 1 + len(many)
-            more_bytes = len(payload) + sum(len(value) for _, fields in many for value in fields)
+            more_bytes = len(payload) + sum(map(_size, many))
             if records and (records + more > MAX_RECORDS or size + more_bytes > MAX_BYTES):
                 yield place
                 records = size = 0
@@ -187,7 +175,7 @@ class Commit:
             size += more_bytes
 
     def _arguments(self, start: int, end: int) -> list[Argument]:
-        names: list[Argument] = [b"%d" % (target + _FIRST_TARGET) for target in range(max(self._targets) + 1)]
+        names: list[Argument] = [b"%d" % (target + FIRST_TARGET) for target in range(max(self._targets) + 1)]
         names += (b"*", b"0")  # what _MANY and NOWHERE count to from the end
         arguments: list[Argument] = [b""] * (3 * (end - start))
         arguments[0::3] = self.ids[start:end]
@@ -195,102 +183,20 @@ class Commit:
         arguments[2::3] = self._payloads[start:end]
         for place in sorted(self._many):
             if start <= place < end:
-                records = self._many[place]
-                arguments[3 * (place - start) + 2] = len(records)
-                for target, fields in records:
-                    arguments += (b"later" if target == _LATER else target + _FIRST_TARGET, len(fields), *fields)
+                operations = self._many[place]
+                arguments[3 * (place - start) + 2] = len(operations)
+                for operation in operations:
+                    arguments += operation.arguments()
         return [end - start, *arguments]
+
+
+def _size(operation: Operation) -> int:
+    """Bytes of an operation, as far as they depend on the record."""
+    if isinstance(operation, Forward | Wait):
+        return sum(map(len, operation.fields))
+    return sum(len(part) for part in operation if isinstance(part, bytes))
 
 
 def _with_header(fields: Sequence[bytes], name: bytes, value: bytes) -> list[bytes]:
     kept = [part for place in range(0, len(fields), 2) if fields[place] != name for part in fields[place : place + 2]]
     return [*kept, name, value]
-
-
-class Committer:
-    """Commits for one group on one stream; `targets` are the keys that `Commit` counts from 0."""
-
-    def __init__(
-        self,
-        client: Client,
-        *,
-        source: str,
-        group: str,
-        consumer: str,
-        probe: str,
-        lease: str | None,
-        targets: Iterable[str],
-        ledger: str,
-        later: str | None = None,
-    ) -> None:
-        """`later` is the set of records that wait for another attempt."""
-        self._client = client
-        self._keys = [source, probe, lease or probe, *targets, later or probe, ledger]
-        self._who = (group, consumer)
-
-    async def commit(
-        self,
-        commit: Commit,
-        *,
-        together: bool = False,
-        epoch: int | None = None,
-        before: str = "",
-        checkpoint: str = "",
-    ) -> Committed:
-        """Commit all portions in order.
-
-        `together` is for entries that became something as one: either every entry is still pending and all are
-        acked, or nothing happens and `missing` says which are not; such a commit is one portion. With an `epoch`
-        the caller is the exclusive owner of a sink: the same, and its checkpoint moves from `before` to `checkpoint`
-        with it; FencedError if it is elsewhere, because somebody else moved it or the server lost something. Raises
-        WrongKeyTypeError, TryAgainError or CommandRefusedError with nothing done for the entry at fault or those
-        after it, ConnectionLostError with no word on what was done. Calling again with the same commit goes on
-        where it stopped.
-        """
-        if commit.waiting is None:
-            commit.waiting = commit.seal(whole=together or epoch is not None)
-        owner: Argument = "all" if together else ""
-        head = (*self._who, owner if epoch is None else epoch, before, checkpoint)
-        while commit.waiting:
-            for reply in await self._send(head, commit.waiting[:_AT_ONCE]):
-                if _is_early(reply):
-                    break  # the one before it was refused, or is somebody else's by now: it is the first to go now
-                _note(reply, commit.done)
-                commit.waiting.pop(0)
-        return commit.done
-
-    async def _send(self, head: Sequence[Argument], portions: Sequence[Portion]) -> Sequence[Reply | ServerError]:
-        """Send portions in one go, and return the replies to those that the server knew the script for.
-
-        Where it does not know it for the first, that one is sent again with the script; what comes behind it waits.
-        """
-        first = (*head, b"", *portions[0].arguments)
-        if len(portions) == 1:
-            return [await call_script(self._client, "commit", self._keys, first)]
-        _, sha = source_of("commit")
-        calls = [("EVALSHA", sha, len(self._keys), *self._keys, *first)]
-        for before, portion in pairwise(portions):
-            calls.append(("EVALSHA", sha, len(self._keys), *self._keys, *head, before.last, *portion.arguments))
-        replies = await self._client.call_many(calls)
-        known = next((place for place, reply in enumerate(replies) if is_unknown(reply)), len(replies))
-        if not known:
-            return [await call_script(self._client, "commit", self._keys, first)]
-        return replies[:known]
-
-
-def _is_early(reply: Reply | ServerError) -> bool:
-    return isinstance(reply, list) and reply[2] == b"EARLY"
-
-
-def _note(reply: Reply | ServerError, done: Committed) -> None:
-    """Count what a portion's reply says; raises what went wrong with it."""
-    if isinstance(reply, ServerError):
-        raise reply
-    if not isinstance(reply, list):
-        raise CommandRefusedError(f"the commit script answered {reply!r}")
-    acked, stale, failure, missing = reply
-    done.acked += acked
-    done.stale.update(stale)
-    done.missing.update(missing)
-    if failure:
-        raise refusal(failure.decode(errors="replace"))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from papyra_flow.errors import CommandRefusedError, FencedError, RecordError
 from papyra_flow.streams.connection.client import Argument, Client
 from papyra_flow.streams.connection.server_errors import refusal
+from papyra_flow.streams.keys import parts_of
 from papyra_flow.streams.scripts import call_script
 
 
@@ -33,16 +34,17 @@ class Lease:
     @property
     def parts_key(self) -> str:
         """The hash of the states of a source's parts."""
-        return f"{self.key}:parts"
+        return parts_of(self.key)
 
 
 class Leases:
-    """Takes, refreshes and moves leases over one connection; `owner` is this process' name."""
+    """Takes, refreshes and moves leases over one connection; `owner` is this process' name, `ledger` knows of them."""
 
-    def __init__(self, client: Client, owner: str, probe: str) -> None:
+    def __init__(self, client: Client, owner: str, probe: str, ledger: str = "") -> None:
         self._client = client
         self._owner = owner
         self._probe = probe
+        self._ledger = [ledger] if ledger else []
         self._beats: dict[str, tuple[bytes, float]] = {}
         """For each lease that we wait for: its owner's last beat, and since when we have seen no other."""
 
@@ -54,7 +56,7 @@ class Leases:
         """
         mode = "take" if wait_for is None else "wait"
         arguments = (self._owner, mode, int(wait_for or 0), self._stood_still(key, wait_for or 0.0))
-        reply = await call_script(self._client, "acquire", [key], arguments)
+        reply = await call_script(self._client, "acquire", [key, *self._ledger], arguments)
         if not isinstance(reply, list):
             raise CommandRefusedError(f"the lease script answered {reply!r}")
         epoch, checkpoint, commits, done, records, beat = reply
@@ -77,6 +79,10 @@ class Leases:
             found |= {name.decode(): state.decode() for name, state in zip(flat[::2], flat[1::2], strict=True)}
             if cursor == b"0":
                 return found
+
+    async def is_known(self, lease: Lease) -> bool:
+        """Whether the server has it, whoever owns it by now."""
+        return await self._client.call("HGET", lease.key, "epoch") is not None
 
     def _stood_still(self, key: str, silence: float) -> bytes:
         """The owner's beat, if we have seen it stand still for so long; beats are whole seconds."""

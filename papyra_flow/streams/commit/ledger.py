@@ -16,6 +16,7 @@ from uuid import uuid4
 from papyra_flow.errors import CommandRefusedError
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.groups.lifecycle import GroupSpec
+from papyra_flow.streams.keys import parts_of
 from papyra_flow.streams.scripts import call_script
 
 T = TypeVar("T")
@@ -47,6 +48,15 @@ async def audit(client: Client, ledger: str, groups: Sequence[GroupSpec], *, tel
         raise CommandRefusedError(f"the audit script answered {reply!r}")
     name, *accounts = reply
     return Balance(name.decode(), [Account(bool(there), *numbers) for there, *numbers in accounts])
+
+
+async def audit_leases(client: Client, ledger: str, leases: Sequence[str]) -> list[tuple[bool, int]]:
+    """For each lease whether it was lost, and how many states of its parts were; each is told once."""
+    keys = [key for lease in leases for key in (lease, parts_of(lease))]
+    reply = await call_script(client, "audit_leases", [ledger, *keys], [])
+    if not isinstance(reply, list):
+        raise CommandRefusedError(f"the audit of leases answered {reply!r}")
+    return [(bool(gone), parts) for gone, parts in reply]
 
 
 async def reopen(client: Client, ledger: str, groups: Sequence[GroupSpec]) -> None:

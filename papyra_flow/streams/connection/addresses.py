@@ -64,7 +64,7 @@ def pool_of(url: str, key: str) -> ConnectionPool:
         parts = _split(url)
     except ValueError as exc:
         raise UsageError(f"{redacted(url)} is not a server address: {exc}") from None
-    if parts.scheme not in SCHEMES:
+    if parts.scheme not in SCHEMES or ("://" not in url and parts.scheme != "unix"):  # `redis:host` would be localhost
         known = ", ".join(f"{known}://" for known in SCHEMES)
         raise UsageError(f"{redacted(url)!r} is not a server address: expected {known} or embedded")
     options: dict[str, Any] = {

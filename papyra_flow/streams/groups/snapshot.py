@@ -62,13 +62,14 @@ class StreamPosition:
 
 @dataclass(frozen=True, slots=True)
 class LeasePosition:
-    """A source's or sink's lease: who owns it, its checkpoint, whether it ended, records read in all."""
+    """A source's or sink's lease: who owns it, its checkpoint, whether it ended, records read in all, its epoch."""
 
     key: str
     owner: str
     checkpoint: str
     done: bool
     records: int
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +99,8 @@ async def look(
         raise CommandRefusedError(f"the positions script answered {reply!r}")
     found = {key: _stream(key, *told) for key, told in zip(streams, reply, strict=False)}
     held = {
-        key: LeasePosition(key, owner.decode(), checkpoint.decode(), done == b"1", int(records))
-        for key, (owner, checkpoint, done, records) in zip(leases, reply[len(streams) : -1], strict=True)
+        key: LeasePosition(key, owner.decode(), checkpoint.decode(), done == b"1", int(records), int(epoch))
+        for key, (owner, checkpoint, done, records, epoch) in zip(leases, reply[len(streams) : -1], strict=True)
     }
     return StreamsSnapshot(found, held, undelivered[reply[-1] - 1] if reply[-1] else None)
 

@@ -34,15 +34,15 @@ end
 local kept = {}
 for p = 7, records - 1, 2 do kept[p] = redis.call('HGET', parts, ARGV[p]) end
 
+-- Returns how many more parts have a state now.
 local function move(part, state)
-  if state and state ~= '' then
-    redis.call('HSET', parts, part, state)
-  else
-    redis.call('HDEL', parts, part)
-  end
+  if state and state ~= '' then return redis.call('HSET', parts, part, state) end
+  return -redis.call('HDEL', parts, part)
 end
 
-for p = 7, records - 1, 2 do move(ARGV[p], ARGV[p + 1]) end
+local more = 0
+for p = 7, records - 1, 2 do more = more + move(ARGV[p], ARGV[p + 1]) end
+if more ~= 0 then redis.call('HINCRBY', lease, 'parts', more) end
 redis.call('HSET', lease, 'commits', number, 'checkpoint', ARGV[3], 'done', ARGV[4], 'records', ARGV[5],
   'beat', redis.call('TIME')[1])
 
@@ -63,6 +63,7 @@ while i <= #ARGV do
     -- Foreseen by no check above: take all of it back.
     for _, entry in ipairs(added) do redis.call('XDEL', entry[1], entry[2]) end
     for p = 7, records - 1, 2 do move(ARGV[p], kept[p]) end
+    if more ~= 0 then redis.call('HINCRBY', lease, 'parts', -more) end
     redis.call('HSET', lease, 'commits', commits, 'checkpoint', held[3] or '', 'done', held[4] or '0',
       'records', held[5] or '0')
     return {0, result.err}

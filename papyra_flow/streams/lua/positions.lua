@@ -3,7 +3,8 @@
 -- entries, so that a look takes as long as there are groups, whatever is in the streams; except for the last question.
 -- KEYS  streams, then leases    ARGV  1 how many of the keys are streams   then pairs: a stream's number, a group
 -- Returns for each stream {type, length, groups}, where a group is {name, consumers, pending, last-delivered-id,
--- lag or -1 where the server does not know it, entries ever read or -1}; for each lease {owner, checkpoint, done, records};
+-- lag or -1 where the server does not know it, entries ever read or -1}; for each lease {owner, checkpoint, done, records,
+-- epoch};
 -- and last, which of the pairs is the first whose group has an entry before it that was not delivered to it yet, or 0.
 
 local streams = tonumber(ARGV[1])
@@ -14,8 +15,8 @@ local function number(value) return type(value) == 'number' and value or -1 end
 for k = 1, #KEYS do
   local key = KEYS[k]
   if k > streams then
-    local held = redis.call('HMGET', key, 'owner', 'checkpoint', 'done', 'records')
-    result[k] = {held[1] or '', held[2] or '', held[3] or '0', held[4] or '0'}
+    local held = redis.call('HMGET', key, 'owner', 'checkpoint', 'done', 'records', 'epoch')
+    result[k] = {held[1] or '', held[2] or '', held[3] or '0', held[4] or '0', held[5] or '0'}
   else
     local kind, length, groups = redis.call('TYPE', key).ok, 0, {}
     if kind == 'stream' then

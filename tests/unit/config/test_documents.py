@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from papyra_flow.config.documents import Document, Place, read_document, resolve_scalar
+from papyra_flow.config.documents import Document, read_document, resolve_scalar
 from papyra_flow.config.variables import Variables
+from papyra_flow.spec.positions import Place
 
 
 def read(text: str, **environment: str) -> Document:

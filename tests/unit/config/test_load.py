@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from papyra_flow.config.load import LoadedPipeline, load_pipeline
+from papyra_flow.config.load import load_pipeline
 from papyra_flow.errors import InvalidPipelineError, Problem, UsageError
+from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.filter import Filter
 from papyra_flow.steps.lookup import Lookup
 
@@ -20,7 +21,7 @@ stages:
 """
 
 
-def load(folder: Path, text: str, *overrides: str, **environment: str) -> LoadedPipeline:
+def load(folder: Path, text: str, *overrides: str, **environment: str) -> PipelineSpec:
     file = folder / "p.yml"
     file.write_text(textwrap.dedent(text))
     return load_pipeline(file, overrides=overrides, environment=environment)

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from papyra_flow.config.load import load_pipeline
+from papyra_flow.config.load import load_document
 from papyra_flow.config.schema import pipeline_schema
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, components
 
@@ -29,7 +29,7 @@ def validator() -> Any:
     ids=lambda p: p.name,
 )
 def test_shipped_pipelines_fit_the_schema(validator: Any, file: Path) -> None:
-    assert [error.message for error in validator.iter_errors(load_pipeline(file).document.tree)] == []
+    assert [error.message for error in validator.iter_errors(load_document(file).tree)] == []
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ FLIGHTS = Path(__file__).parents[3] / "pipelines" / "flights.yml"
 def test_flights_are_drawn_as_they_were_looked_at(format_: str) -> None:
     """UPDATE_GOLDEN=1 writes the files anew; look at what changed before it is committed."""
     loaded = load_pipeline(FLIGHTS, environment={})
-    seen = picture(build_topology(loaded), loaded.document)
+    seen = picture(build_topology(loaded), loaded.positions)
     drawn = json.dumps(seen.as_json(), indent=1) + "\n" if format_ == "json" else render(seen, format_)
     file = GOLDEN / f"flights.{format_}"
     if os.environ.get("UPDATE_GOLDEN"):
@@ -69,7 +69,7 @@ def test_passwords_never_get_into_a_picture(folder: PipelineFolder, format_: str
         """
     )
     loaded = load_pipeline(folder.file, environment={})
-    drawn = picture(build_topology(loaded), loaded.document)
+    drawn = picture(build_topology(loaded), loaded.positions)
     assert "hunter2" not in render(drawn, format_)
     assert "hunter2" not in json.dumps(drawn.as_json())
 
@@ -147,10 +147,10 @@ def test_a_template_that_does_not_work_is_told_with_its_place(folder: PipelineFo
 
 def test_a_stage_knows_its_lines_in_the_file_and_its_settings() -> None:
     loaded = load_pipeline(FLIGHTS, environment={})
-    node = next(node for node in picture(build_topology(loaded), loaded.document).nodes if node.id == "stage:enrich")
+    node = next(node for node in picture(build_topology(loaded), loaded.positions).nodes if node.id == "stage:enrich")
     first, last = node.yaml[0], node.yaml[-1]
     assert first[1] == "  enrich:"
-    assert loaded.document.lines[first[0] - 1] == "  enrich:"
+    assert FLIGHTS.read_text().splitlines()[first[0] - 1] == "  enrich:"
     assert "stream: on_time" in last[1]
     assert node.settings["consumers"] == "2"
 
@@ -158,7 +158,7 @@ def test_a_stage_knows_its_lines_in_the_file_and_its_settings() -> None:
 def test_the_page_works_in_a_browser_and_asks_the_network_for_nothing(tmp_path: Path) -> None:
     loaded = load_pipeline(FLIGHTS, environment={})
     file = tmp_path / "flights.html"
-    file.write_text(render(picture(build_topology(loaded), loaded.document), "html"))
+    file.write_text(render(picture(build_topology(loaded), loaded.positions), "html"))
     with open_page() as page:
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))

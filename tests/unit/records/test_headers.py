@@ -11,7 +11,8 @@ from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.records.batch import Batch
 from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.processing import Processor
-from papyra_flow.steps.base import Each, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each
 from papyra_flow.steps.filter import Filter
 from papyra_flow.steps.map import MapFields, SetFields
 from papyra_flow.testing.driver import drive
@@ -33,7 +34,7 @@ def batch(*entries: list[bytes]) -> Batch:
 async def through(step: Any, *entries: list[bytes]) -> tuple[list[Any], dict[int, str]]:
     from pathlib import Path
 
-    processor = Processor([step.build(StepContext(Path(), ""))], Decoder([], 1 << 20))
+    processor = Processor([step.build(SetupContext(Path(), redis=""))], Decoder([], 1 << 20))
     processed = await processor.process(batch(*entries))
     assert processed.rows is not None
     return processed.rows.records, {place: str(exc) for place, exc in processed.failures.items()}
@@ -65,7 +66,7 @@ async def test_a_header_that_is_not_text_can_be_compared() -> None:
 @pytest.mark.parametrize("text", ["n > 1", "record['headers']", "[headers for headers in a]", "'headers'", "a.headers"])
 def test_expressions_that_do_not_name_headers_take_records_as_they_are(text: str) -> None:
     assert not compile_expression(text).needs_headers
-    built = SetFields(fields={"x": text}).build(StepContext.__new__(StepContext))
+    built = SetFields(fields={"x": text}).build(SetupContext.__new__(SetupContext))
     assert isinstance(built, Each)
     assert not built.needs_headers
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from papyra_flow.errors import ConnectorError
-from papyra_flow.steps.base import Each, StepContext
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each
 from papyra_flow.steps.lookup import Lookup
 
 
@@ -19,7 +20,7 @@ def table(folder: Path, data: bytes, **fields: Any) -> Any:
     kind = "jsonl" if "jsonl" in name else "csv"
     (folder / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
     lookup = Lookup.model_validate({kind: name, "on": "id", "as": "t", "missing": "null", **fields})
-    step = lookup.build(StepContext(folder, "redis://nowhere.invalid"))
+    step = lookup.build(SetupContext(folder, redis="redis://nowhere.invalid"))
     assert isinstance(step, Each)
     return lambda key: step.apply({"id": key})["t"]  # type: ignore[index]
 

@@ -11,10 +11,11 @@ import pytest
 from pydantic import BaseModel
 
 from papyra_flow.errors import RecordError
-from papyra_flow.steps.base import Each, StepContext, Whole
+from papyra_flow.spec.components import SetupContext
+from papyra_flow.steps.base import Each, Whole
 from papyra_flow.steps.run import Run
 
-HERE = StepContext(Path(__file__).parent, "embedded")
+HERE = SetupContext(Path(__file__).parent, redis="embedded")
 
 
 class Order(BaseModel):
@@ -154,7 +155,7 @@ def test_declared_models_are_the_contract() -> None:
 def test_a_function_that_cannot_be_used_is_told_in_one_sentence(tmp_path: Path, function: str, message: str) -> None:
     (tmp_path / "broken_module.py").write_text("1 / 0\n")
     with pytest.raises(ValueError, match=message):
-        Run.model_validate({"function": function}).build(StepContext(tmp_path, "embedded"))
+        Run.model_validate({"function": function}).build(SetupContext(tmp_path, redis="embedded"))
 
 
 def test_a_timeout_needs_something_that_can_be_given_up() -> None:

@@ -14,12 +14,12 @@ from papyra_flow.errors import RecordError
 from papyra_flow.records.json_codec import read_json, write_json
 from papyra_flow.records.table_rows import Fitness, records_of
 from papyra_flow.records.tables import table_of
-from papyra_flow.steps.base import StepContext
+from papyra_flow.spec.components import SetupContext
 from papyra_flow.steps.sql import Sql
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
 
-CONTEXT: Any = StepContext.__new__(StepContext)
+CONTEXT: Any = SetupContext.__new__(SetupContext)
 
 
 def queried(query: str, *records: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from papyra_flow.errors import ConnectorError, MissingKeyError, RecordError
-from papyra_flow.spec.components import STEPS, OneOf, components
-from papyra_flow.steps.base import Each, StepContext
+from papyra_flow.spec.choice import OneOf
+from papyra_flow.spec.components import STEPS, SetupContext, components
+from papyra_flow.steps.base import Each
 
 
 def built(folder: Path, raw: dict[str, Any]) -> Each:
     """A step, from what a file would say."""
     fields = dict(OneOf(STEPS).normalise(raw))  # type: ignore[call-overload]
     (name,) = [key for key in raw if key in components(STEPS)]
-    step = components(STEPS)[name].model_validate(fields).build(StepContext(folder, "embedded"))  # type: ignore[attr-defined]
+    step = components(STEPS)[name].model_validate(fields).build(SetupContext(folder, redis="embedded"))  # type: ignore[attr-defined]
     assert isinstance(step, Each)
     return step
 

@@ -103,5 +103,31 @@ def test_names_that_are_not_there_and_what_needs_a_server_are_refused(folder: Pi
     folder.pipeline(
         "pipeline: p\nstages: {a: {from: s, process: [{lookup: {hash: h, on: k, as: v}}], to: t}}\nstreams: {s: {}}\n"
     )
-    with pytest.raises(UsageError, match="looks up in the Redis hash 'h': that needs a server"):
+    with pytest.raises(UsageError, match="uses the key 'h': that needs a server"):
         drive(folder.file)
+
+
+def test_what_the_sink_refuses_is_a_dead_letter_as_in_a_run(folder: PipelineFolder) -> None:
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages: {a: {from: s, write: {csv: {path: out.csv, columns: [n]}}}}
+        streams: {s: {}}
+        """
+    )
+    with drive(folder.file) as driver:
+        driver.put("s", {"n": 1}, {"n": 2, "extra": 1}, {"n": 3})
+        assert driver.written("a") == [{"n": 1}, {"n": 3}]
+        assert [letter.error for letter in driver.dead("a")] == ["the file out.csv has no column 'extra'"]
+    assert not (folder.path / "out.csv").exists()
+
+
+def test_a_sink_is_asked_how_it_writes_without_its_file_being_touched(folder: PipelineFolder) -> None:
+    """What stands in the file is the business of a run: a test must not depend on it."""
+    folder.pipeline("pipeline: p\nstages: {a: {from: s, write: {csv: out.csv}}}\nstreams: {s: {}}\n")
+    (folder.path / "out.csv").write_text("other\n1\n")
+    with drive(folder.file) as driver:
+        driver.put("s", {"n": 1}, {"m": 1})
+        assert driver.written("a") == [{"n": 1}]
+        assert [letter.error for letter in driver.dead("a")] == ["the file out.csv has no column 'm'"]
+    assert (folder.path / "out.csv").read_text() == "other\n1\n"

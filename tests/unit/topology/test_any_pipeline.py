@@ -34,7 +34,7 @@ def planned(folder: Path, text: str) -> Topology | None:
     try:
         topology = build_topology(load_pipeline(file, environment={}))
     except InvalidPipelineError as exc:
-        told = [p.line >= 1 and p.column >= 1 and p.message != "" and p.code != "" for p in exc.problems]
+        told = [(p.line or 0) >= 1 and (p.column or 0) >= 1 and p.message != "" and p.code != "" for p in exc.problems]
         if not told or not all(told):
             pytest.fail(f"problems without a place or a word: {exc.problems}")
         return None

@@ -25,7 +25,7 @@ def linked(folder: PipelineFolder) -> PipelineFolder:
     return folder
 
 
-def found(folder: PipelineFolder, stages: str) -> list[tuple[str, int]]:
+def found(folder: PipelineFolder, stages: str) -> list[tuple[str, int | None]]:
     folder.file.write_text(f"pipeline: p\nstages:\n{stages}")
     return [(problem.code, problem.line) for problem in folder.problems()]
 

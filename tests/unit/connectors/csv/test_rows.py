@@ -251,7 +251,8 @@ def test_what_has_no_end_yet_is_not_given_out_while_the_file_grows(
     ("data", "error"),
     [
         (b"id,id\n", "line 1: the header has the name 'id' twice, in columns 1 and 2"),
-        (b"\n\nid,,x\n", "line 3: the header has no name for column 2"),
+        (b"\n\n,,\nid,a,x\n", "line 3: the header has no name for any column"),
+        (b"column_2,,x\n", "line 1: the header has the name 'column_2' twice, in columns 1 and 2"),
         (b'id,"x\n1,2\n', "line 1: the header cannot be read: the quote opened in column 2 is never closed"),
         (b"id,pr\xe9nom\n", "line 1: the header cannot be read: line 1 is not utf-8: .* at byte 6"),
         ("id,x\n".encode("utf-16-le"), "line 1: the header has NUL bytes; if the file is in UTF-16, say `encoding"),

@@ -11,28 +11,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.connectors.base import BadRecord, ConnectorContext, Sink, Source, SourceItem
+from papyra_flow.connectors.base import BadRecord, ConnectorContext, OpenSink, OpenSource, SourceItem
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.spec.components import SINKS, SOURCES, components
 
 
-def source(folder: Path, kind: str, **fields: Any) -> Source:
+def source(folder: Path, kind: str, **fields: Any) -> OpenSource:
     config = components(SOURCES)[kind].model_validate(fields)
     return config.open(ConnectorContext(folder, "p", "s", "embedded"))  # type: ignore[attr-defined, no-any-return]
 
 
-def sink(folder: Path, kind: str, **fields: Any) -> Sink:
+def sink(folder: Path, kind: str, **fields: Any) -> OpenSink:
     config = components(SINKS)[kind].model_validate(fields)
     return config.open(ConnectorContext(folder, "p", "s", "embedded"))  # type: ignore[attr-defined, no-any-return]
 
 
-async def begun(opened: Sink, checkpoint: str) -> None:
+async def begun(opened: OpenSink, checkpoint: str) -> None:
     """Lock and start a sink."""
     await opened.lock()
     await opened.start(checkpoint)
 
 
-async def read_all(opened: Source, checkpoint: str = "", count: int = 3) -> list[tuple[SourceItem, str]]:
+async def read_all(opened: OpenSource, checkpoint: str = "", count: int = 3) -> list[tuple[SourceItem, str]]:
     """Items, each with the checkpoint of its portion."""
     await opened.start(checkpoint)
     found: list[tuple[SourceItem, str]] = []
@@ -152,7 +152,7 @@ def lines(path: Path) -> list[Any]:
     return [orjson.loads(line) for line in (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()]
 
 
-async def wrote(opened: Sink, numbers: list[int], *, commit: bool = True) -> str:
+async def wrote(opened: OpenSink, numbers: list[int], *, commit: bool = True) -> str:
     chunks = [(str(n).encode(), opened.encode({"n": n}, None)) for n in numbers]
     checkpoint = await opened.write(chunks)
     if commit:

@@ -25,7 +25,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from papyra_flow.connectors.base import ConnectorContext, Sink
+from papyra_flow.connectors.base import ConnectorContext, OpenSink
 from papyra_flow.connectors.files import sink_file
 from papyra_flow.connectors.jsonl.sink import JsonlSink
 
@@ -70,7 +70,7 @@ class SinkHistory(RuleBasedStateMachine):
             patch.start()
         self.told = Told()
         logging.getLogger("papyra_flow.sink").addHandler(self.told)
-        self.sink: Sink | None = None
+        self.sink: OpenSink | None = None
         self.lost = 0
         self.path = NAMES[0]
         self.checkpoint = ""
@@ -106,7 +106,7 @@ class SinkHistory(RuleBasedStateMachine):
 
     # -- the stage --------------------------------------------------------------------------------------------
 
-    def opened(self, name: str, stage: str = "s") -> Sink:
+    def opened(self, name: str, stage: str = "s") -> OpenSink:
         context = ConnectorContext(self.folder, "p", stage, "", keep=self.keep, lost=self.note_lost)
         return JsonlSink(path=name, fsync=False).open(context)
 

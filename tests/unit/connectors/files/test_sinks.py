@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.connectors.base import ConnectorContext, Sink
+from papyra_flow.connectors.base import ConnectorContext, OpenSink
 from papyra_flow.connectors.files import lock as sink_lock
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.spec.components import SINKS, components
@@ -47,25 +47,25 @@ def when_told(do: Callable[[], object]) -> Iterator[None]:
         logging.getLogger("papyra_flow.sink").removeHandler(handler)
 
 
-def sink(folder: Path, kind: str, path: str, lost: Lost | None = None, **fields: Any) -> Sink:
+def sink(folder: Path, kind: str, path: str, lost: Lost | None = None, **fields: Any) -> OpenSink:
     config: Any = components(SINKS)[kind].model_validate({"path": path, **fields})
-    opened: Sink = config.open(ConnectorContext(folder, "p", "s", "embedded", lost=lost or Lost()))
+    opened: OpenSink = config.open(ConnectorContext(folder, "p", "s", "embedded", lost=lost or Lost()))
     return opened
 
 
-async def begun(opened: Sink, checkpoint: str = "") -> str:
+async def begun(opened: OpenSink, checkpoint: str = "") -> str:
     await opened.lock()
     return await opened.start(checkpoint)
 
 
-async def wrote(opened: Sink, *records: dict[str, Any], commit: bool = True) -> str:
+async def wrote(opened: OpenSink, *records: dict[str, Any], commit: bool = True) -> str:
     checkpoint = await opened.write([(b"1", opened.encode(record, None)) for record in records])
     if commit:
         opened.committed()
     return checkpoint
 
 
-async def run(opened: Sink, checkpoint: str, *records: dict[str, Any]) -> str:
+async def run(opened: OpenSink, checkpoint: str, *records: dict[str, Any]) -> str:
     """A whole run of one batch."""
     await begun(opened, checkpoint)
     checkpoint = await wrote(opened, *records)

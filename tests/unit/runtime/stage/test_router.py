@@ -12,13 +12,15 @@ from papyra_flow.errors import UnknownTargetError
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry, decode_fields
 from papyra_flow.records.rows import Rows
+from papyra_flow.runtime.commit.delivery import put
 from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.processing import Processed, Processor
+from papyra_flow.runtime.stage.records import RecordProgram
 from papyra_flow.runtime.stage.router import Router
 from papyra_flow.spec.models import StreamConfig
 from papyra_flow.steps.base import Each
 from papyra_flow.steps.emit import Emit
-from papyra_flow.streams.commit.commit import NOWHERE
+from papyra_flow.streams.commit.commit import Commit
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
 
@@ -52,13 +54,14 @@ async def routed(
     decoder = Decoder([StreamSpec("k", "k", StreamConfig())], max_record)
     processor = Processor([Each(step) for step in steps], decoder if steps or router.needs_value else None)
     batch = Batch.of(given)
-    processed = await processor.process(batch)
-    commit, failures = router.route(batch, processed)
-    counts = commit.tally(len(commit), set())
+    outcome = await RecordProgram(processor, router).run(batch)
+    left = outcome.tally(batch.ids)
+    commit = Commit()
+    commit.extend(outcome.ids, outcome.targets, outcome.data)
+    for place, became in outcome.became.items():
+        put(commit, batch.ids[place], became.emitted)
     arguments = [argument for portion in commit.seal() for argument in portion.arguments]
-    return Result(
-        [counts[n] for n in range(len(routes))], counts[NOWHERE], {**processed.failures, **failures}, arguments
-    )
+    return Result([left.records[n] for n in range(len(routes))], left.dropped, outcome.failures, arguments)
 
 
 S, T = RouteSpec("s"), RouteSpec("t")

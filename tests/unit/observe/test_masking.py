@@ -11,22 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from papyra_flow.config import secrets
-from papyra_flow.config.secrets import SHOWN, Secrets, hide_in_logs, without_passwords
 from papyra_flow.observe.logs import JsonFormatter
+from papyra_flow.observe.masking import masked_logs
+from papyra_flow.spec.secrets import SHOWN, Secrets, without_passwords
 
 SECRET = 'hunter2"\n\\é secret'
 
 
 @pytest.fixture(autouse=True)
 def hiding() -> Iterator[Secrets]:
-    """The secret is hidden in logs, and logging is as it was afterwards."""
-    factory = logging.getLogRecordFactory()
+    """The secret is hidden in logs."""
     found = Secrets({SECRET})
-    hide_in_logs(lambda text: without_passwords(found.hide(text)))
-    yield found
-    secrets._Hiding.hide = staticmethod(str)
-    logging.setLogRecordFactory(factory)
+    with masked_logs(lambda text: without_passwords(found.hide(text))):
+        yield found
 
 
 def logged(formatter: logging.Formatter, exc: BaseException | None, message: str, *arguments: object) -> str:
@@ -95,3 +92,22 @@ def test_passwords_in_the_query_of_an_address_are_hidden() -> None:
         f"unix:///s.sock?db=0&sentinel_password={SHOWN}&a=b"
     )
     assert without_passwords("http://[broken") == "http://[broken"
+
+
+def test_logging_is_as_it_was_once_the_last_run_has_ended() -> None:
+    first, second = masked_logs(lambda text: text.replace("a", "*")), masked_logs(lambda text: text.replace("b", "*"))
+    first.__enter__()
+    second.__enter__()
+    assert logged(logging.Formatter(), None, "a b") == "* *\n"
+    first.__exit__(None, None, None)
+    assert logged(logging.Formatter(), None, "a b") == "a *\n"
+    second.__exit__(None, None, None)
+    assert logged(logging.Formatter(), None, "a b") == "a b\n"
+
+
+def test_a_run_that_fails_leaves_logging_as_it_was(hiding: Secrets) -> None:
+    before = logging.getLogRecordFactory()
+    with pytest.raises(ValueError, match="no"), masked_logs(str.upper):
+        raise ValueError("no")
+    assert logging.getLogRecordFactory() is before
+    assert logged(logging.Formatter(), None, "a") == "a\n"

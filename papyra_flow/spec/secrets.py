@@ -7,14 +7,9 @@ addresses are taken out of any text by `without_passwords`, wherever they came f
 from __future__ import annotations
 
 import json
-import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any  # what a log record is made of
 from urllib.parse import quote
-
-from papyra_flow.error_text import error_of
 
 SHOWN = "***"
 SHORTEST = 4
@@ -34,7 +29,7 @@ class Secrets:
     def add(self, value: str, *, name: str | None = None) -> None:
         """A value that was substituted; with a variable's name it is secret only if the name says so."""
         if len(value) >= SHORTEST and (name is None or _SECRET_NAME.search(name)):
-            self.values |= {value, repr(value)[1:-1]}  # also as Python quotes it in a message
+            self.values |= {value, repr(value)[1:-1]}  # also as Python quotes it in a message, which JSON quotes again
 
     def hide(self, text: str) -> str:
         """The text with every secret replaced, longer ones first."""
@@ -72,39 +67,4 @@ def _without_option(option: str) -> str:
 
 def _spellings(value: str) -> set[str]:
     """A value as it is, and as `repr`, JSON and addresses write it."""
-    found = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}
-    return {spelling for spelling in found if len(spelling) >= SHORTEST}
-
-
-def hide_in_logs(hide: Callable[[str], str]) -> None:
-    """Take what `hide` does out of all that this process logs from now on, whoever logs it, and wherever to."""
-    _Hiding.hide = staticmethod(hide)
-    if logging.getLogRecordFactory() is not _hiding_record:
-        _Hiding.made = staticmethod(logging.getLogRecordFactory())
-        logging.setLogRecordFactory(_hiding_record)
-
-
-class _Hiding:
-    """What records are made by, and what is hidden in them; one a process, as logging itself is."""
-
-    hide: Callable[[str], str] = staticmethod(str)
-    made: Callable[..., logging.LogRecord] = staticmethod(logging.LogRecord)
-
-
-def _hiding_record(*arguments: Any, **more: Any) -> logging.LogRecord:
-    """A log record in which nothing is left to be hidden: neither in its message nor in its traceback."""
-    record, hide = _Hiding.made(*arguments, **more), _Hiding.hide
-    try:
-        message = record.getMessage()
-        if (hidden := hide(message)) != message:
-            record.msg, record.args = hidden, None
-        if record.exc_info:
-            text = logging.Formatter().formatException(record.exc_info)
-            if (hidden := hide(text)) != text:
-                record.exc_text, record.exc_info = hidden, None
-        if record.stack_info:
-            record.stack_info = hide(record.stack_info)
-    except Exception as exc:  # noqa: BLE001 - the arguments do not fit, or cannot be shown
-        told = f"a message that cannot be shown: {error_of(exc, hide)}"
-        record.msg, record.args, record.exc_info = told, None, None
-    return record
+    return {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}

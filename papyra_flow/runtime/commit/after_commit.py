@@ -1,0 +1,41 @@
+"""What follows a commit, in one place: backpressure, trimming, counts, timing."""
+
+from __future__ import annotations
+
+import logging
+
+from papyra_flow.runtime.commit.prepared import Prepared
+from papyra_flow.runtime.stage.stage import StageRuntime
+from papyra_flow.streams.commit.commit import Committed
+
+_log = logging.getLogger("papyra_flow.stage")
+
+
+def after_commit(stage: StageRuntime, prepared: Prepared, committed: Committed, reserved: int, seconds: float) -> None:
+    """Tell all beside the loop that a batch was committed, for which room for `reserved` records had been kept."""
+    context, counters, stale = stage.context, stage.counters, committed.stale
+    batch, fate = prepared.batch, prepared.fate
+    left = prepared.outcome.tally(batch.ids, stale)
+
+    # 1. Backpressure: what was written takes room, what was acknowledged makes some.
+    for number, stream in enumerate(stage.targets.streams):
+        context.gates.spend(stream.name, left.entries[number], reserved)
+    context.gates.relieve(stage.stream_of[batch.key])
+
+    # 2. Retention: what was acknowledged may be trimmed.
+    context.trimmer.acked(batch.key, committed.acked)
+
+    # 3. Counts: what left, and what became of failures.
+    for number, stream in enumerate(stage.targets.streams):
+        if count := left.records[number]:
+            counters.emitted[stream.name] += count
+    counters.written += left.written
+    counters.dropped += left.dropped + sum(entry.id not in stale for entry in fate.dropped)
+    counters.dead += left.bad + sum(entry.id not in stale for entry in fate.dead)
+    counters.retried += len(fate.again) + sum(entry.id not in stale for entry in fate.later)
+    counters.stale += len(stale)
+    if stale:
+        _log.info("%s: %d entries had been committed by another consumer", stage.name, len(stale))
+
+    # 4. Timing.
+    stage.timing.committed(batch, seconds)

@@ -1,0 +1,109 @@
+"""What a step function's signature says: the model that it takes, whether it wants a context, whether it is awaited."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from papyra_flow.error_text import message_of, shown
+from papyra_flow.records.values import Value
+from papyra_flow.steps.context import Context
+from papyra_flow.steps.functions.table_functions import Frame, takes_table
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A function as a step calls it."""
+
+    model: type[BaseModel] | None
+    """What its first parameter is annotated with, alone or in a list."""
+    returns: type[BaseModel] | None
+    frame: Frame | None
+    """The library whose table it takes."""
+    context: str | None
+    """The parameter that wants a context, by its name."""
+    context_is_second: bool
+    """Whether that may be given by its place, which is quicker."""
+    is_async: bool
+    is_async_generator: bool
+
+    def bound(self, call: Callable[..., object]) -> Callable[..., object]:
+        """The call with a record and its context, as two arguments."""
+        if self.context is None or self.context_is_second:
+            return call
+        name = self.context
+        return lambda record, context: call(record, **{name: context})
+
+
+def signature_of(function: Callable[..., object], label: str, *, batch: bool, method: bool = False) -> Signature:
+    """The signature of a function, or of a method without its `self`; raises ValueError if it does not fit a step."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[1 if method else 0 :]
+    except (TypeError, ValueError):
+        raise ValueError(f"{label} does not say which arguments it takes") from None
+    hints = _hints(function)
+    context = next((p for p in parameters[1:] if _wants_context(p, hints.get(p.name))), None)
+    if context is not None:
+        one = _is_one_context(hints.get(context.name))
+        if batch and one:
+            raise ValueError(f"{label} takes a batch: a context for each record is `{context.name}: list[Context]`")
+        if not batch and one is False:
+            raise ValueError(f"{label} takes one record: its context is `{context.name}: Context`")
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
+    if not parameters or len([p for p in needed if p is not context]) > 1:
+        takes = "the batch" if batch else "the record"
+        raise ValueError(f"{label} has to take one argument, {takes}, and may take a `context` beside it")
+    first = hints.get(parameters[0].name)
+    second = context is not None and context is parameters[1] and context.kind is not context.KEYWORD_ONLY
+    return Signature(
+        _model_in(first),
+        _model_in(hints.get("return")),
+        takes_table(first),
+        context.name if context is not None else None,
+        second,
+        any(map(inspect.iscoroutinefunction, (function, _called(function)))),
+        any(map(inspect.isasyncgenfunction, (function, _called(function)))),
+    )
+
+
+def _wants_context(parameter: inspect.Parameter, annotation: object) -> bool:
+    if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+        return False
+    if annotation is None:
+        return parameter.annotation is parameter.empty and parameter.name in {"context", "contexts"}
+    return annotation is Context or Context in typing.get_args(annotation)
+
+
+def _is_one_context(annotation: object) -> bool | None:
+    """Whether an annotation is for one context, and not for a list; None where there is none."""
+    if annotation is None:
+        return None
+    return annotation is Context or type(None) in typing.get_args(annotation)
+
+
+def _called(function: Callable[..., object]) -> Callable[..., object]:
+    """What a call of an object with `__call__` calls."""
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _hints(function: Callable[..., object]) -> dict[str, object]:
+    called = _called(function)
+    # `Record` is written with `Value`, which the function's own module need not know.
+    names = {"Value": Value, **getattr(inspect.unwrap(called), "__globals__", {})}
+    try:
+        return typing.get_type_hints(called, localns=names)
+    except Exception as exc:  # an annotation is any expression
+        name = shown(getattr(function, "__name__", function))
+        raise ValueError(f"the annotations of {name} do not resolve: {message_of(exc)}") from exc
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The one pydantic model in an annotation such as `M`, `M | None`, `list[M]` or `Iterator[M]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    models = {found for inner in typing.get_args(annotation) if (found := _model_in(inner))}
+    return models.pop() if len(models) == 1 else None
