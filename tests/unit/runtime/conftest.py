@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from tests.harness.memory import MemoryServer
@@ -18,3 +20,9 @@ def event_loop_policy() -> VirtualTimePolicy:
 def memory() -> MemoryServer:
     """An empty server."""
     return MemoryServer()
+
+
+@pytest.fixture(autouse=True)
+def _same_chances() -> None:
+    """Waits that are drawn by lot come out the same each time."""
+    random.seed(1)
