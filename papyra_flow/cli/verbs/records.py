@@ -155,7 +155,7 @@ def _before(start: str) -> str:
 async def _add(server: Server, key: str, batches: Iterator[list[Record]], form: Format) -> tuple[int, str | None]:
     """Add records in the stream's format; returns how many, and the last entry's id."""
     from papyra_flow.errors import ServerError
-    from papyra_flow.records.entries import entries_of_records
+    from papyra_flow.records.formats import entries_of_records
 
     added, last = 0, None
     for batch in batches:
