@@ -123,3 +123,11 @@ def format_problem(problem: Problem, *, colour: bool = False) -> str:
     if problem.hint:
         lines.append(f"  hint: {visible(problem.hint)}")
     return "\n".join(lines)
+
+
+def told(document: object, words: str, *, json: bool) -> None:
+    """Say what was done: as JSON to a script, in words to a person."""
+    if json:
+        print_json(document)
+    else:
+        print(words)

@@ -16,6 +16,7 @@ from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.cli.verbs import (
     acl,
     bench,
+    claim,
     dead,
     doctor,
     drop,
@@ -25,12 +26,13 @@ from papyra_flow.cli.verbs import (
     plan,
     records,
     render,
-    repair,
+    reset,
     run,
     serve,
     status,
     test,
     top,
+    trim,
     validate,
 )
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
@@ -77,7 +79,9 @@ for verbs in (
     status,
     top,
     groups,
-    repair,
+    claim,
+    trim,
+    reset,
     drop,
     records,
     acl,

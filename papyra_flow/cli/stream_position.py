@@ -26,3 +26,12 @@ def entry_id(text: str, option: str) -> str:
             f"{option} takes earliest, latest, an entry id, or a time such as 2026-01-31T12:00, not {text!r}"
         ) from None
     return f"{int(moment.astimezone(UTC).timestamp() * 1000)}-0"
+
+
+def check_ids(ids: list[str]) -> None:
+    """Raise UsageError for one that is not an entry id."""
+    from papyra_flow.spec.units import is_entry_id
+
+    for id_ in ids:
+        if "-" not in id_ or not is_entry_id(id_):
+            raise UsageError(f"{id_!r} is not an entry id such as 1700000000000-0")
