@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from papyra_flow.config.documents import Document
     from papyra_flow.runtime.process.options import RunOptions, RunResult
     from papyra_flow.spec.pipeline import PipelineSpec
-    from papyra_flow.testing.cases import Verdict
+    from papyra_flow.testing.cases import CaseResult
     from papyra_flow.testing.driver import Driver
     from papyra_flow.topology.plan import Plan
 
@@ -170,7 +170,7 @@ class Pipeline(Builder):
 
         return drive(self)
 
-    def test(self, *, match: str | None = None) -> list[Verdict]:
+    def test(self, *, match: str | None = None) -> list[CaseResult]:
         """Run the pipeline's own tests (`case`), without a server; only those with `match` in their name."""
         from papyra_flow.testing.cases import run_cases
 

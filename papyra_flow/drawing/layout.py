@@ -45,7 +45,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class EdgePath:
     """An edge's way: points from the source's right side to the target's left."""
 
     edge: Edge
@@ -81,7 +81,7 @@ class Layout:
     width: float
     height: float
     boxes: tuple[Box, ...]
-    routes: tuple[Route, ...]
+    routes: tuple[EdgePath, ...]
 
 
 def lay_out(picture: Picture) -> Layout:
@@ -121,12 +121,12 @@ def _size(node: Node, *, has_dead: bool) -> tuple[float, float]:
     ) + 14 * has_dead
 
 
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 
 def _places(
     nodes: Sequence[Node], edges: Sequence[Edge], sizes: dict[str, tuple[float, float]]
-) -> tuple[dict[str, Place], list[list[Place]]]:
+) -> tuple[dict[str, Point], list[list[Point]]]:
     """The corners of nodes, and the bends of edges; each part that hangs together below the one before it."""
     from grandalf.graphs import Edge as GraphEdge
     from grandalf.graphs import Graph, Vertex
@@ -142,11 +142,11 @@ def _places(
     for link in links:
         link.view = EdgeViewer()
     graph = Graph(list(vertices.values()), links)
-    places: dict[str, Place] = {}
-    bends: list[list[Place]] = [[] for _ in edges]
+    places: dict[str, Point] = {}
+    bends: list[list[Point]] = [[] for _ in edges]
     top = float(MARGIN)
     for component in graph.C:
-        ways: dict[int, list[Place]] = {}
+        ways: dict[int, list[Point]] = {}
         layout = SugiyamaLayout(component)
         layout.xspace, layout.yspace = BETWEEN_NODES, BETWEEN_LAYERS
         layout.route_edge = lambda edge, points, ways=ways: ways.__setitem__(edge.data, points[1:-1])
@@ -178,11 +178,11 @@ def _shifts(layers: int, edges: Sequence[tuple[int, str | None]]) -> list[float]
     return [sum(room[:rank]) for rank in range(layers)]
 
 
-def _route(edge: Edge, boxes: dict[str, Box], bends: Sequence[Place]) -> Route:
+def _route(edge: Edge, boxes: dict[str, Box], bends: Sequence[Point]) -> EdgePath:
     """From the middle of one side to the middle of the other, by the bends between."""
     source, target = boxes[edge.source], boxes[edge.target]
     slope = {"source": 8, "sink": 8}
     start = (source.x + source.width - slope.get(source.node.kind, 0), source.y + source.height / 2)
     end = (target.x + slope.get(target.node.kind, 0) - 3, target.y + target.height / 2)
     between = [(round(x, 1), round(y, 1)) for x, y in bends]
-    return Route(edge, (start, *between, end))
+    return EdgePath(edge, (start, *between, end))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from papyra_flow.drawing.theme import Kind
+from papyra_flow.drawing.theme import NodeKind
 from papyra_flow.spec.positions import Positions
 from papyra_flow.spec.units import format_duration
 from papyra_flow.topology.descriptions import retention_words
@@ -16,7 +16,7 @@ class Node:
     """A node of the picture; `lines` say what is done in it."""
 
     id: str
-    kind: Kind
+    kind: NodeKind
     label: str
     lines: list[str] = field(default_factory=list)
     description: str | None = None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["stage", "stream", "source", "sink", "dead"]
+NodeKind = Literal["stage", "stream", "source", "sink", "dead"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Look:
 
 
 TEXT = "#111827"
-LOOKS: Mapping[Kind, Look] = {
+LOOKS: Mapping[NodeKind, Look] = {
     "stage": Look("#dbeafe", "#1d4ed8", "▣", ("[", "]"), "box"),
     "stream": Look("#f3f4f6", "#4b5563", "≡", ("[(", ")]"), "cylinder"),
     "source": Look("#dcfce7", "#15803d", "╱", ("[/", "/]"), "parallelogram"),  # noqa: RUF001

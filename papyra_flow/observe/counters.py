@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from papyra_flow.observe.histograms import Timings
-
-NUMBERS = ("read", "written", "dropped", "retried", "dead", "claimed", "stale", "lost")
-"""The counts that are plain numbers."""
 
 
 @dataclass(slots=True)
@@ -32,24 +29,20 @@ class StageCounters:
 
     def add(self, other: StageCounters) -> None:
         """Add another process' counts."""
-        self.read += other.read
+        for name in NUMBERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         self.emitted.update(other.emitted)
-        self.written += other.written
-        self.dropped += other.dropped
-        self.retried += other.retried
-        self.dead += other.dead
-        self.claimed += other.claimed
-        self.stale += other.stale
-        self.lost += other.lost
         self.away = self.away or other.away
         self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:
-        """The counts under their names in the command line's contract; `lost` only where there is something to say."""
+        """The counts under their names in the command line's contract."""
         numbers = {name: getattr(self, name) for name in NUMBERS}
-        if self.lost:
-            numbers["lost"] = self.lost
         return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers}
+
+
+NUMBERS = tuple(count.name for count in fields(StageCounters) if count.default == 0)
+"""The counts that are plain numbers, in their order."""
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from papyra_flow.errors import PapyraFlowError, ServerError
 from papyra_flow.operate.endpoints import endpoint_findings
 from papyra_flow.operate.pending import pending_findings
 from papyra_flow.operate.rights import right_findings
-from papyra_flow.streams.admin.health import Finding, clock_finding, server_findings
+from papyra_flow.streams.admin.health import Advice, clock_finding, server_findings
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
@@ -21,10 +21,10 @@ from papyra_flow.topology.migration import former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import find_orphans
 
-Check = Callable[[Server, Topology], Awaitable[list[Finding]]]
+Check = Callable[[Server, Topology], Awaitable[list[Advice]]]
 
 
-async def examine(topology: Topology, url: str) -> list[Finding]:
+async def examine(topology: Topology, url: str) -> list[Advice]:
     """All that was looked at, in order; what could not be looked at is a finding, too."""
     topology = replace(topology, redis=url)
     found = await _of_server(topology, url) + await endpoint_findings(topology)
@@ -32,7 +32,7 @@ async def examine(topology: Topology, url: str) -> list[Finding]:
     return [replace(one, message=public(one.message), hint=one.hint and public(one.hint)) for one in found]
 
 
-async def _of_server(topology: Topology, url: str) -> list[Finding]:
+async def _of_server(topology: Topology, url: str) -> list[Advice]:
     server: Server | None = None
     try:
         server = Server(url, key=topology.keys.applied)
@@ -44,9 +44,9 @@ async def _of_server(topology: Topology, url: str) -> list[Finding]:
                 found += await check(server, topology)
             except ServerError as exc:
                 name = check.__name__.strip("_")
-                found.append(Finding(name, "error", f"could not be looked at: {exc}"))
+                found.append(Advice(name, "error", f"could not be looked at: {exc}"))
     except PapyraFlowError as exc:
-        return [Finding("server", "error", str(exc), "mend `redis` in the file, or give --redis")]
+        return [Advice("server", "error", str(exc), "mend `redis` in the file, or give --redis")]
     else:
         return found
     finally:
@@ -55,23 +55,23 @@ async def _of_server(topology: Topology, url: str) -> list[Finding]:
                 await server.close()
 
 
-async def _settings(server: Server, _: Topology) -> list[Finding]:
+async def _settings(server: Server, _: Topology) -> list[Advice]:
     return [*await server_findings(server.client), await clock_finding(server.client)]
 
 
-async def _scripting(server: Server, topology: Topology) -> list[Finding]:
+async def _scripting(server: Server, topology: Topology) -> list[Advice]:
     try:
         await server.client.call("EVAL", "#!lua\nreturn 1", 1, topology.keys.probe)
     except ServerError as exc:
-        return [Finding("scripting", "error", f"the server runs no scripts: {exc}", "a commit is a script: allow EVAL")]
-    return [Finding("scripting", "ok", "the server runs scripts")]
+        return [Advice("scripting", "error", f"the server runs no scripts: {exc}", "a commit is a script: allow EVAL")]
+    return [Advice("scripting", "ok", "the server runs scripts")]
 
 
 async def _positions(server: Server, topology: Topology) -> StreamsSnapshot:
     return await look(server.client, [stream.key for stream in topology.streams.values()], topology.leases)
 
 
-async def _keys(server: Server, topology: Topology) -> list[Finding]:
+async def _keys(server: Server, topology: Topology) -> list[Advice]:
     """Keys of another type than they are used with, or in another slot than the pipeline."""
     streams = [stream.key for stream in topology.streams.values()]
     streams += [stage.dead_key for stage in topology.stages.values()]
@@ -84,32 +84,32 @@ async def _keys(server: Server, topology: Topology) -> list[Finding]:
         told = reply.decode() if isinstance(reply, bytes) else "none"
         if told not in {kind, "none"}:
             message, hint = f"{key} holds a {told}, not a {kind}", "rename or delete that key, or name another one"
-            found.append(Finding("keys", "error", message, hint))
+            found.append(Advice("keys", "error", message, hint))
     if names_cluster(topology.redis):
         for key in streams:
             if not topology.has_within_reach(key):
                 message = f"{key} is in another slot of the cluster than the pipeline: no commit can have both"
                 found.append(
-                    Finding("slots", "error", message, "`read: {stream: …}` and `write: {stream: …}` go between slots")
+                    Advice("slots", "error", message, "`read: {stream: …}` and `write: {stream: …}` go between slots")
                 )
         if not any(one.check == "slots" for one in found):
-            found.append(Finding("slots", "ok", "all keys are in the pipeline's slot"))
+            found.append(Advice("slots", "ok", "all keys are in the pipeline's slot"))
     if not any(one.check == "keys" for one in found):
-        found.insert(0, Finding("keys", "ok", "every key is of the type that it is used with"))
+        found.insert(0, Advice("keys", "ok", "every key is of the type that it is used with"))
     return found
 
 
-async def _orphans(server: Server, topology: Topology) -> list[Finding]:
+async def _orphans(server: Server, topology: Topology) -> list[Advice]:
     found = []
     positions = await _positions(server, topology)
     if all(stream.kind in {"stream", "none"} for stream in positions.streams.values()):
         for former in former_groups(topology, positions):
-            found.append(Finding("groups", "error", str(former), "`run` refuses to start until the file says which"))
+            found.append(Advice("groups", "error", str(former), "`run` refuses to start until the file says which"))
     for orphan in await find_orphans(server, topology):
         stuck = orphan.holds_records and not orphan.of_others
-        found.append(Finding("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))
-    return found or [Finding("orphans", "ok", "the file knows every group and key that is there")]
+        found.append(Advice("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))
+    return found or [Advice("orphans", "ok", "the file knows every group and key that is there")]
 
 
-async def _pending(server: Server, topology: Topology) -> list[Finding]:
+async def _pending(server: Server, topology: Topology) -> list[Advice]:
     return await pending_findings(server, topology, await _positions(server, topology))

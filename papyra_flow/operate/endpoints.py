@@ -13,32 +13,30 @@ from contextlib import suppress
 from pathlib import Path
 
 from papyra_flow.errors import PapyraFlowError, ServerError
-from papyra_flow.streams.admin.health import Finding
+from papyra_flow.streams.admin.health import Advice
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
 
 
-async def endpoint_findings(topology: Topology) -> list[Finding]:
+async def endpoint_findings(topology: Topology) -> list[Advice]:
     """What is not there, stage by stage."""
-    found: list[Finding] = []
+    found: list[Advice] = []
     for stage in topology.stages.values():
         found += _files(topology, stage)
         for component in stage.components:
             for used in component.redis_keys(topology.pipeline, stage.name):
                 if used.server and used.type:
                     found += await _server(stage, topology.public(used.server), used.server, used.key, used.type)
-    return found or [Finding("connectors", "ok", "files and other servers are there")]
+    return found or [Advice("connectors", "ok", "files and other servers are there")]
 
 
-def _files(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
+def _files(topology: Topology, stage: StageSpec) -> Iterator[Advice]:
     for name in (name for component in (stage.source, *stage.steps) if component for name in component.files()):
         if reason := _unreadable(topology.folder, name):
-            yield Finding(
-                "connectors", "error", f"{stage.name}: {reason}", "put it there, or mend the path in the file"
-            )
+            yield Advice("connectors", "error", f"{stage.name}: {reason}", "put it there, or mend the path in the file")
     for name in stage.sink.files() if stage.sink is not None else ():
         if reason := _unwritable(topology.folder, name):
-            yield Finding("connectors", "error", f"{stage.name}: {reason}", "a run could not write there")
+            yield Advice("connectors", "error", f"{stage.name}: {reason}", "a run could not write there")
 
 
 def _unreadable(folder: Path, name: str) -> str | None:
@@ -63,14 +61,14 @@ def _unwritable(folder: Path, name: str) -> str | None:
     return None if os.access(target, os.W_OK) else f"{name} may not be written"
 
 
-async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -> list[Finding]:
+async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -> list[Advice]:
     server: Server | None = None
     try:
         server = Server(url, key=key)
         await server.check()
         reply = await server.client.call("TYPE", key)
     except PapyraFlowError as exc:
-        return [Finding("connectors", "error", f"{stage.name}: {shown}: {exc}", "a run would end at its start")]
+        return [Advice("connectors", "error", f"{stage.name}: {shown}: {exc}", "a run would end at its start")]
     finally:
         if server is not None:
             with suppress(ServerError):
@@ -78,4 +76,4 @@ async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -
     found = reply.decode() if isinstance(reply, bytes) else str(reply)
     if found in {kind, "none"}:
         return []
-    return [Finding("connectors", "error", f"{stage.name}: {key} on {shown} holds a {found}, not a {kind}")]
+    return [Advice("connectors", "error", f"{stage.name}: {key} on {shown} holds a {found}, not a {kind}")]

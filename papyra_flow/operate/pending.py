@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from papyra_flow.observe.reports import read_reports
 from papyra_flow.spec.units import format_duration
-from papyra_flow.streams.admin.health import Finding
+from papyra_flow.streams.admin.health import Advice
 from papyra_flow.streams.admin.repair import Membership, pending_of
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.claims import Pending
@@ -17,9 +17,9 @@ LOOKED_AT = 1000
 OLD_CLAIM_TIMES = 3.0
 
 
-async def pending_findings(server: Server, topology: Topology, positions: StreamsSnapshot) -> list[Finding]:
+async def pending_findings(server: Server, topology: Topology, positions: StreamsSnapshot) -> list[Advice]:
     """What is wrong with pending entries; raises ServerErrors."""
-    found: list[Finding] = []
+    found: list[Advice] = []
     workers = {report.worker for report in await read_reports(server.client, topology.keys.workers)}
     for stage in topology.stages.values():
         for name in stage.inputs:
@@ -30,10 +30,10 @@ async def pending_findings(server: Server, topology: Topology, positions: Stream
             entries = await pending_of(server.client, Membership(key, stage.group), count=LOOKED_AT)
             found += _poisoned(stage, key, entries)
             found += _ownerless(stage, key, entries, at_work=bool(workers))
-    return found or [Finding("pending", "ok", "no pending entry is stuck")]
+    return found or [Advice("pending", "ok", "no pending entry is stuck")]
 
 
-def _poisoned(stage: StageSpec, key: str, entries: list[Pending]) -> list[Finding]:
+def _poisoned(stage: StageSpec, key: str, entries: list[Pending]) -> list[Advice]:
     often = [entry for entry in entries if entry.deliveries > stage.settings.attempts]
     if not often:
         return []
@@ -43,10 +43,10 @@ def _poisoned(stage: StageSpec, key: str, entries: list[Pending]) -> list[Findin
         f"({worst.id.decode()} {worst.deliveries} times): they may end the workers that take them"
     )
     hint = f"`papyra-flow pending FILE {stage.name}` shows them, `tap FILE '{key}' --from ID --count 1` what is in one"
-    return [Finding("poisoned", "warning", message, hint)]
+    return [Advice("poisoned", "warning", message, hint)]
 
 
-def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: bool) -> list[Finding]:
+def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: bool) -> list[Advice]:
     least = OLD_CLAIM_TIMES * stage.settings.claim_after
     old = [entry for entry in entries if entry.idle > least]
     if not old:
@@ -58,9 +58,9 @@ def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: b
     )
     if not at_work:
         hint = "no worker runs: the next `papyra-flow run` takes them over"
-        return [Finding("ownerless", "info", message, hint)]
+        return [Advice("ownerless", "info", message, hint)]
     return [
-        Finding("ownerless", "warning", message, f"`papyra-flow claim FILE {stage.name}` frees them for the workers")
+        Advice("ownerless", "warning", message, f"`papyra-flow claim FILE {stage.name}` frees them for the workers")
     ]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from papyra_flow.streams.admin.health import Finding
+from papyra_flow.streams.admin.health import Advice
 from papyra_flow.streams.connection.client import Argument
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.connection.server_errors import lacks_right
@@ -20,7 +20,7 @@ _NO_NUMBER = "x"
 Attempt = tuple[Argument, ...]
 
 
-async def right_findings(server: Server, topology: Topology) -> list[Finding]:
+async def right_findings(server: Server, topology: Topology) -> list[Advice]:
     """What may not be done; raises ServerErrors where the server cannot be reached."""
     attempts = list(_attempts(topology))
     replies = await server.client.call_many(attempts)
@@ -29,9 +29,9 @@ async def right_findings(server: Server, topology: Topology) -> list[Finding]:
         if lacks_right(reply):
             refused[str(attempt[0])].append(_key_of(attempt))
     if not refused:
-        return [Finding("permissions", "ok", "the user may do what a run does")]
+        return [Advice("permissions", "ok", "the user may do what a run does")]
     told = "; ".join(f"{command} on {', '.join(dict.fromkeys(keys))}" for command, keys in refused.items())
-    return [Finding("permissions", "error", f"the user may not: {told}", "`papyra-flow acl FILE` prints what it needs")]
+    return [Advice("permissions", "error", f"the user may not: {told}", "`papyra-flow acl FILE` prints what it needs")]
 
 
 def _attempts(topology: Topology) -> Iterator[Attempt]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from papyra_flow.spec.components import Component
 
-Part: TypeAlias = "Mapping[str, object] | BaseModel"
+ComponentLike: TypeAlias = "Mapping[str, object] | BaseModel"
 """A mapping as in a file, or the model that a file's mapping becomes."""
 Connector: TypeAlias = "str | Mapping[str, object] | Component"
 StepGiven: TypeAlias = "str | Mapping[str, object] | Component | Callable[..., object]"
@@ -44,15 +44,15 @@ class Builder:
         from_: str | Sequence[str] | None = None,
         read: Connector | None = None,
         process: Sequence[StepGiven] = (),
-        to: str | Part | Sequence[str | Part] | None = None,
+        to: str | ComponentLike | Sequence[str | ComponentLike] | None = None,
         write: Connector | None = None,
         match: Literal["first", "all"] | None = None,
         group: str | None = None,
         start: str | None = None,
         description: str | None = None,
         consumers: int | None = None,
-        batch: Part | None = None,
-        retry: Part | None = None,
+        batch: ComponentLike | None = None,
+        retry: ComponentLike | None = None,
         on_error: Literal["dead", "drop", "halt"] | None = None,
         claim_after: str | None = None,
         max_pending: int | None = None,
@@ -96,8 +96,8 @@ class Builder:
         self,
         *,
         consumers: int | None = None,
-        batch: Part | None = None,
-        retry: Part | None = None,
+        batch: ComponentLike | None = None,
+        retry: ComponentLike | None = None,
         on_error: Literal["dead", "drop", "halt"] | None = None,
         claim_after: str | None = None,
         max_pending: int | None = None,

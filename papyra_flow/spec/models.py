@@ -15,7 +15,6 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
-    StringConstraints,
     WithJsonSchema,
     model_validator,
 )
@@ -26,6 +25,7 @@ from papyra_flow.spec.cases import Case
 from papyra_flow.spec.choice import OneOf
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component
 from papyra_flow.spec.forms import OneOrMany
+from papyra_flow.spec.names import GroupName, Name
 from papyra_flow.spec.units import (
     Backoff,
     BackoffRange,
@@ -37,8 +37,6 @@ from papyra_flow.spec.units import (
     written_duration,
 )
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,63}$")]
-GroupName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:@/-]{0,127}$")]
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
 RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
 """Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""

@@ -19,7 +19,7 @@ from papyra_flow.topology.build import build_topology
 
 
 @dataclass(slots=True)
-class Verdict:
+class CaseResult:
     """How a test ended: `problems` are empty if it passed; `line` is where it stands in the file, if it does."""
 
     file: Path
@@ -39,7 +39,7 @@ class Verdict:
         return not self.problems
 
 
-def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> Iterator[Verdict]:
+def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> Iterator[CaseResult]:
     """Run a file's tests, each with a driver of its own; only those with `match` in their name.
 
     Raises InvalidPipelineError for a file that is not valid.
@@ -49,7 +49,7 @@ def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> It
         if match is not None and match not in name:
             continue
         place = spec.where(("tests", name))
-        verdict = Verdict(file, name, place.key[0] if place is not None else None)
+        verdict = CaseResult(file, name, place.key[0] if place is not None else None)
         started = time.perf_counter()
         try:
             with Driver(topology) as driver:

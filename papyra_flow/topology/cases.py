@@ -6,10 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from papyra_flow.spec.models import PipelineConfig
-from papyra_flow.spec.positions import Path
+from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import Topology
-
-Finding = tuple[Path, str, str, str | None]
 
 
 def misnamed(topology: Topology, config: PipelineConfig) -> Iterator[Finding]:

@@ -22,10 +22,9 @@ from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.files import file_findings
+from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.tables import mixtures
-
-Finding = tuple[Path, str, str, str | None]
 
 
 def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, code: bool = True) -> list[Problem]:

@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from papyra_flow.spec.components import SetupContext
-from papyra_flow.spec.positions import Path
+from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology
-
-Finding = tuple[Path, str, str, str | None]
 
 
 def mismatches(topology: Topology) -> Iterator[Finding]:

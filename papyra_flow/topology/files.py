@@ -11,13 +11,11 @@ import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
 
 from papyra_flow.connectors.files.lock import is_same_file, unfit
 from papyra_flow.spec.positions import Path as Place
+from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import Topology
-
-Finding: TypeAlias = tuple[Place, str, str, str | None]
 
 
 def file_findings(topology: Topology) -> Iterator[Finding]:

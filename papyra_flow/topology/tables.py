@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 from papyra_flow.spec.positions import Path
+from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology
 
-Finding = tuple[Path, str, str, str | None]
 NEEDED = ("pyarrow", "duckdb")
 INSTALL = "pip install 'papyra-flow[arrow]'"
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from papyra_flow.operate.doctor import examine
-from papyra_flow.streams.admin.health import Finding, server_findings
+from papyra_flow.streams.admin.health import Advice, server_findings
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.acl import users
 from tests.harness.pipelines import PipelineFolder
@@ -23,7 +23,7 @@ PIPELINE = """\
     """
 
 
-async def found(server: LocalServer, url: str = "") -> dict[str, Finding]:
+async def found(server: LocalServer, url: str = "") -> dict[str, Advice]:
     asked = Server(url or server.url)
     try:
         return {one.check: one for one in await server_findings(asked.client)}
@@ -112,7 +112,7 @@ async def test_a_run_on_a_safe_server_says_nothing(
 # -- rights -----------------------------------------------------------------------------------------------------------
 
 
-async def rights(folder: PipelineFolder, url: str) -> Finding:
+async def rights(folder: PipelineFolder, url: str) -> Advice:
     topology = folder.pipeline(PIPELINE).topology()
     return next(one for one in await examine(topology, url) if one.check == "permissions")
 

@@ -12,7 +12,7 @@ from papyra_flow.errors import EXIT_FAILED
 from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
-    from papyra_flow.streams.admin.health import Finding
+    from papyra_flow.streams.admin.health import Advice
 
 MARKS = {"ok": "ok", "info": "note", "warning": "warning", "error": "error"}
 
@@ -42,7 +42,7 @@ def doctor(file: File, redis: Redis = None, set_: Set = None, json: Json = False
         raise typer.Exit(EXIT_FAILED)
 
 
-def _print(findings: list[Finding], bad: int, file: str) -> None:
+def _print(findings: list[Advice], bad: int, file: str) -> None:
     for one in findings:
         print(visible(f"{MARKS[one.level]:<8} {one.check}: {one.message}"))
         if one.hint:

@@ -16,7 +16,7 @@ from papyra_flow.errors import UsageError
 
 
 @dataclass(frozen=True)
-class Template:
+class Starter:
     """Files of a pipeline: each by the name that it gets, with its place in a checkout of papyra-flow."""
 
     name: str
@@ -32,8 +32,8 @@ _FLIGHTS = ("README.md", "airlines.csv", "airports.csv", "flights-2013-01.csv.gz
 TEMPLATES = {
     template.name: template
     for template in (
-        Template("orders", "pipeline.yml", {name: f"{_ORDERS_PLACE}/{name}" for name in _ORDERS}, True),
-        Template(
+        Starter("orders", "pipeline.yml", {name: f"{_ORDERS_PLACE}/{name}" for name in _ORDERS}, True),
+        Starter(
             "flights",
             "flights.yml",
             {
@@ -77,7 +77,7 @@ def init(
         print(f"      papyra-flow test {file}")
 
 
-def _contents(template: Template, name: str, source: str) -> bytes:
+def _contents(template: Starter, name: str, source: str) -> bytes:
     """A file as it is installed, or, in a checkout, as it stands in its place there."""
     installed: Traversable = files("papyra_flow.cli.templates") / template.name / name
     if not installed.is_file():

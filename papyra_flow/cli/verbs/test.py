@@ -12,7 +12,7 @@ from papyra_flow.errors import EXIT_FAILED, UsageError
 from papyra_flow.escapes import visible_lines
 
 if TYPE_CHECKING:
-    from papyra_flow.testing.cases import Verdict
+    from papyra_flow.testing.cases import CaseResult
 
 PLACES = ("*.yml", "*.yaml", "pipelines/*.yml", "pipelines/*.yaml")
 
@@ -41,7 +41,7 @@ def run_tests(
     from papyra_flow.cli.session import load
     from papyra_flow.testing.cases import run_cases
 
-    verdicts: list[Verdict] = []
+    verdicts: list[CaseResult] = []
     for file in files or _found():
         for verdict in run_cases(load(file, None, None), file, match=match):
             verdicts.append(verdict)
@@ -77,13 +77,13 @@ def _text(file: Path) -> str:
         raise UsageError(f"cannot read {file}: {exc.strerror}") from exc
 
 
-def _print(verdict: Verdict) -> None:
+def _print(verdict: CaseResult) -> None:
     print(f"{'passed' if verdict.passed else 'FAILED'}  {verdict.place}  {verdict.name}")
     for problem in verdict.problems:
         print("".join(f"        {line}\n" for line in visible_lines(problem).split("\n")), end="")
 
 
-def _write_junit(out: Path, verdicts: list[Verdict]) -> None:
+def _write_junit(out: Path, verdicts: list[CaseResult]) -> None:
     from junitparser import Failure, JUnitXml, TestCase, TestSuite
 
     report = JUnitXml("papyra-flow")

@@ -25,7 +25,7 @@ _log = logging.getLogger("papyra_flow.source")
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class FileTurn:
     """A part that has something to read; `whole` says that a last line without an end is to be sent, too."""
 
     number: int
@@ -80,7 +80,7 @@ class FileSet:
         changed, self._changed = sorted(self._changed), set()
         return {str(n): self._parts[n].encode() if n in self._parts else "" for n in changed}
 
-    def look(self, held: Mapping[int, OpenFile]) -> list[Turn]:
+    def look(self, held: Mapping[int, OpenFile]) -> list[FileTurn]:
         """Look at the files that are there; returns those with something to read, in order.
 
         `held` are files that are open, and so are still there when they were deleted. Raises ConnectorError.
@@ -248,20 +248,20 @@ class FileSet:
         else:
             _log.warning("%s is not the file that was read up to line %d: %s", name, part.line, again)
 
-    def _turn(self, number: int, member: Member, moved: bool) -> Turn | None:
+    def _turn(self, number: int, member: Member, moved: bool) -> FileTurn | None:
         """A turn for the part, if it has something to read."""
         part, size = self._parts[number], member.status.st_size
         if member.packed:
             unread = (size, member.status.st_mtime_ns) != (part.size, part.modified)
-            return Turn(number, part, member, whole=True) if unread else None
+            return FileTurn(number, part, member, whole=True) if unread else None
         if size <= part.offset:
             return None
         if not self._follow:
-            return Turn(number, part, member, whole=True)
+            return FileTurn(number, part, member, whole=True)
         settled = (moved or part.moved) and self._settled(number, member)
         if size == part.size and not settled:
             return None  # the rest is a line that is still being written
-        return Turn(number, part, member, whole=settled)
+        return FileTurn(number, part, member, whole=settled)
 
     def _settled(self, number: int, member: Member) -> bool:
         """Whether a file has not grown for a while."""

@@ -50,7 +50,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class WriteNote:
     """The stretches, oldest first; the newest ends with a piece that begins `at`."""
 
     stretches: tuple[Stretch, ...] = ()
@@ -59,13 +59,13 @@ class Note:
     """Checksum of the bytes before the piece."""
     pages: Sequence[int] = ()
 
-    def extended(self, newest: Stretch, mark: Mark, piece: bytes) -> Note:
+    def extended(self, newest: Stretch, mark: Mark, piece: bytes) -> WriteNote:
         """The note for one more piece, which is to be written at the mark, and ends the newest stretch."""
         start, end = newest.start, newest.end
         kept = [replace(one, end=min(one.end, start)) for one in self.stretches if one.start < start]
         stretches = (*kept, newest)[-MAX_STRETCHES:]
         pages = [_checksum(piece, a - mark.at, b - mark.at) for a, b in _pages(mark.at, end)]
-        return Note(stretches, mark.at, zlib.crc32(mark.tail), pages)
+        return WriteNote(stretches, mark.at, zlib.crc32(mark.tail), pages)
 
     def proves(self, descriptor: int, size: int) -> bool:
         """Whether the file ends with the newest piece, or with as much of it as a killed process wrote."""
@@ -91,7 +91,7 @@ class Note:
         return orjson.dumps({"stretches": stretches, "at": self.at, "before": self.before, "pages": pages})
 
     @classmethod
-    def parse(cls, data: bytes) -> Note | None:
+    def parse(cls, data: bytes) -> WriteNote | None:
         """A note as it was kept; None if it is damaged."""
         try:
             facts: Any = orjson.loads(data)
@@ -131,7 +131,7 @@ class Journal:
 
     def add(self, newest: Stretch, mark: Mark, piece: bytes) -> None:
         """Note a piece that is to be written at the mark, as the end of a stretch."""
-        self.note = (self.note or Note()).extended(newest, mark, piece)
+        self.note = (self.note or WriteNote()).extended(newest, mark, piece)
         self._write(bytes(self.note))
 
     def sync(self) -> None:
@@ -145,10 +145,10 @@ class Journal:
             os.close(self._beside_descriptor)
             self._beside_descriptor = None
 
-    def _read(self) -> Note | None:
+    def _read(self) -> WriteNote | None:
         if sys.platform == "linux":
             try:
-                return Note.parse(os.getxattr(self._descriptor, _ATTRIBUTE))
+                return WriteNote.parse(os.getxattr(self._descriptor, _ATTRIBUTE))
             except OSError:
                 pass  # none there, or none to be had
         try:
@@ -157,7 +157,7 @@ class Journal:
             return None
         try:
             of, _, note = os.pread(descriptor, PAGE, 0).partition(b"\n")[0].partition(b" ")
-            return Note.parse(note) if of == self._identity else None
+            return WriteNote.parse(note) if of == self._identity else None
         finally:
             os.close(descriptor)
 

@@ -14,7 +14,7 @@ import orjson
 from pydantic import Field
 
 from papyra_flow.connectors.base import Portion, SourceConfig, SourceItem
-from papyra_flow.connectors.files.file_set import FileSet, Turn
+from papyra_flow.connectors.files.file_set import FileSet, FileTurn
 from papyra_flow.connectors.files.lines import Parser
 from papyra_flow.connectors.files.old_checkpoints import parts_of_old_checkpoint
 from papyra_flow.connectors.files.open_file import OpenFile, readable
@@ -67,8 +67,8 @@ class FileSource:
         self._head = head
         self._follow = follow
         self._set = FileSet(self._pattern, follow=follow)
-        self._turns: deque[Turn] = deque()
-        self._turn: Turn | None = None
+        self._turns: deque[FileTurn] = deque()
+        self._turn: FileTurn | None = None
         self._reading: Reading | None = None
         self._held: OrderedDict[int, OpenFile] = OrderedDict()
         self._checkpoint = ""
@@ -123,7 +123,7 @@ class FileSource:
         shortest, longest = POLL_SECONDS
         self._pause = min(longest, max(shortest, 10 * (time.monotonic() - started)))
 
-    async def _open(self, turn: Turn) -> bool:
+    async def _open(self, turn: FileTurn) -> bool:
         """Open a turn's file where it was left; without one, or with another, there is nothing to read now."""
         number, part = turn.number, turn.part
         with readable(part.path):

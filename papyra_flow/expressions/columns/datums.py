@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 Datum: TypeAlias = "pa.Array | pa.Scalar"
 _INTEGER, _FLOAT = pa.int64(), pa.float64()
-Kind: TypeAlias = Literal["bool", "int", "float", "text", "null"]
+DatumKind: TypeAlias = Literal["bool", "int", "float", "text", "null"]
 
 
 class NotTheSameError(Exception):
@@ -37,7 +37,7 @@ def as_array(value: Datum, rows: int) -> pa.Array:
     return pa.repeat(value, rows) if isinstance(value, pa.Scalar) else value
 
 
-def kind_of(value: Datum) -> Kind:
+def kind_of(value: Datum) -> DatumKind:
     """What a value is in Python; refuses what has no kernels here."""
     kind = value.type
     if pa.types.is_boolean(kind):

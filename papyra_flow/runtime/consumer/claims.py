@@ -16,7 +16,7 @@ from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
 from papyra_flow.runtime.consumer.clock_skew import Unaging
 from papyra_flow.runtime.consumer.consumer_names import gone
-from papyra_flow.runtime.consumer.quarantine import Quarantine, Turn, apart
+from papyra_flow.runtime.consumer.quarantine import Quarantine, QuarantineTurn, apart
 from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.groups.claims import Claimer
@@ -36,7 +36,7 @@ class Claims:
         claimer: Claimer,
         consumer: str,
         held: Held,
-        turn: Turn,
+        turn: QuarantineTurn,
         before_look: Callable[[], Awaitable[None]],
     ) -> None:
         """`before_look` is awaited before each look for idle entries."""

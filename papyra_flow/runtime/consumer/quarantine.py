@@ -72,7 +72,7 @@ class Quarantine:
         return max(1, self._batch_size // (4 if deliveries <= 1 else 32))
 
 
-class Turn:
+class QuarantineTurn:
     """One consumer's turn at quarantined entries: of all consumers of a process, whatever their stage, one has it.
 
     It is held from before a quarantined batch is delivered once more, which is counted, until it is committed.

@@ -10,7 +10,7 @@ from papyra_flow.records.entries import Entry
 from papyra_flow.runtime.consumer.claims import Claims
 from papyra_flow.runtime.consumer.feed import Feed
 from papyra_flow.runtime.consumer.prefetch import Prefetch
-from papyra_flow.runtime.consumer.quarantine import Turn
+from papyra_flow.runtime.consumer.quarantine import QuarantineTurn
 from papyra_flow.runtime.consumer.retry_queue import RetryQueue
 from papyra_flow.runtime.consumer.wakeup import Wakeup
 from papyra_flow.runtime.services.keepalive import Held
@@ -36,7 +36,7 @@ class SharedReader:
         self._claimers = {
             key: Claimer(context.server.client, key=key, group=spec.group, consumer=consumer) for key in keys
         }
-        self._turn = Turn(context.quarantining, spec.settings.claim_after)
+        self._turn = QuarantineTurn(context.quarantining, spec.settings.claim_after)
         self._retries = RetryQueue(stage, self._claimers, held)
         self._claims = [
             Claims(stage, self._claimers[key], consumer, held[key], self._turn, before_look) for key in keys

@@ -39,7 +39,7 @@ from papyra_flow.topology.migration import former_groups, renamed
 from papyra_flow.topology.model import Topology
 
 _log = logging.getLogger("papyra_flow.run")
-__all__ = ["Part", "Watch", "apply_topology", "run_async", "run_pipeline"]
+__all__ = ["Runner", "Watch", "apply_topology", "run_async", "run_pipeline"]
 
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
 """Shows progress while a run goes on; cancelled at its end."""
@@ -84,7 +84,7 @@ async def _refuse_to_start_over(server: Server, topology: Topology, retry_policy
         raise RefusedError("\n".join(map(str, former)))
 
 
-class Part(Protocol):
+class Runner(Protocol):
     """What does the work of a run."""
 
     async def run(self) -> Outcome:
@@ -99,7 +99,7 @@ async def run_pipeline(
     url: str,
     options: RunOptions,
     watch: Watch | None = None,
-    make: Callable[[Topology, Server, RunCounters], Part] | None = None,
+    make: Callable[[Topology, Server, RunCounters], Runner] | None = None,
 ) -> RunResult:
     """Run a pipeline on the server at `url` to its end; what does the work is a `Worker` unless `make` makes another.
 
@@ -120,7 +120,7 @@ async def run_pipeline(
         sources = [topology.stages[name].source_lease for name in counters.stages if topology.stages[name].source]
         before = (await look(server.client, [], sources)).leases
         options = replace(options, owned={key: (lease.epoch, lease.owner) for key, lease in before.items()})
-        part: Part
+        part: Runner
         if make is not None:
             part = make(topology, server, counters)
         elif options.processes > 1:
@@ -159,7 +159,7 @@ async def run_pipeline(
             await server.close()
 
 
-async def _with_signals(part: Part) -> Outcome:
+async def _with_signals(part: Runner) -> Outcome:
     task = asyncio.create_task(part.run())
     with Signals(part.stop, task.cancel) as signals:
         try:

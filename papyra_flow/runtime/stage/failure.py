@@ -23,7 +23,7 @@ KEPT_FROM_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FailureVerdict:
     """What to do; `delay` is the wait before another attempt, in seconds; a long one is `kept` by the server."""
 
     action: Literal["retry", "dead", "drop", "halt"]
@@ -37,16 +37,16 @@ class FailurePolicy:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def judge(self, entry: Entry, exc: Exception) -> Verdict:
+    def judge(self, entry: Entry, exc: Exception) -> FailureVerdict:
         """What to do with an entry that failed like this, after as many deliveries as it had."""
         settings = self._settings
         if isinstance(exc, Dead):
-            return Verdict("dead")
+            return FailureVerdict("dead")
         if self._may_retry(exc) and entry.deliveries < settings.attempts:
             if isinstance(exc, Retry) and exc.after is not None:
-                return Verdict("retry", exc.after, kept=exc.after > KEPT_FROM_SECONDS)
-            return Verdict("retry", settings.backoff.wait(entry.deliveries))
-        return Verdict(settings.on_error)
+                return FailureVerdict("retry", exc.after, kept=exc.after > KEPT_FROM_SECONDS)
+            return FailureVerdict("retry", settings.backoff.wait(entry.deliveries))
+        return FailureVerdict(settings.on_error)
 
     def _may_retry(self, exc: Exception) -> bool:
         if isinstance(exc, Retry):

@@ -25,7 +25,7 @@ from papyra_flow.streams.commit.commit import refuse_wide
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
 if TYPE_CHECKING:
-    from papyra_flow.runtime.stage.table_steps import Part
+    from papyra_flow.runtime.stage.table_steps import TablePart
 
 
 class _Leaving(NamedTuple):
@@ -52,7 +52,7 @@ class TableRouter:
         self._max_record = max_record
 
     def route(
-        self, parts: Iterable[Part], headers: Mapping[bytes, bytes], encode: Encode | None, dropped: int
+        self, parts: Iterable[TablePart], headers: Mapping[bytes, bytes], encode: Encode | None, dropped: int
     ) -> Became:
         """What the parts of an entry became, of which rows were dropped before; RecordError for what cannot leave.
 
@@ -113,7 +113,7 @@ class TableRouter:
         leaving.rows[target] += table.num_rows
 
 
-def _for_sink(parts: Iterable[Part], encode: Encode) -> list[bytes]:
+def _for_sink(parts: Iterable[TablePart], encode: Encode) -> list[bytes]:
     payloads: list[bytes] = []
     for table, note in parts:
         if note is not None:

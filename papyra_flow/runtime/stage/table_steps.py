@@ -25,7 +25,7 @@ from papyra_flow.steps.functions.calls import bounded, contained, settled
 from papyra_flow.steps.functions.table_functions import as_arrow
 
 
-class Part(NamedTuple):
+class TablePart(NamedTuple):
     """A table on its way, and what an `Emit` noted on it."""
 
     table: pa.Table
@@ -47,10 +47,10 @@ class TableSteps:
         """Close what the steps opened."""
         await close_steps(self._steps)
 
-    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes], entry: Entry) -> tuple[list[Part], int]:
+    async def run(self, table: pa.Table, headers: Mapping[bytes, bytes], entry: Entry) -> tuple[list[TablePart], int]:
         """What an entry's table became, with these headers, and how many rows were dropped; raises what a step met."""
         self._fitness.require(table)
-        parts, dropped = [Part(table)], 0
+        parts, dropped = [TablePart(table)], 0
         for step in self._steps:
             before, parts = parts, []
             for part in before:
@@ -64,7 +64,9 @@ class TableSteps:
         return parts, dropped
 
 
-async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, bytes], entry: Entry) -> list[Part]:
+async def _made_of(
+    step: OfTable | Step, part: TablePart, headers: Mapping[bytes, bytes], entry: Entry
+) -> list[TablePart]:
     if isinstance(step, OfTable):
         more: tuple[object, ...] = (_headers(part, headers),) if step.needs_headers else ()
         if step.context is not None:
@@ -89,18 +91,18 @@ async def _made_of(step: OfTable | Step, part: Part, headers: Mapping[bytes, byt
     return _as_tables(rows)
 
 
-def _headers(part: Part, headers: Mapping[bytes, bytes]) -> Headers:
+def _headers(part: TablePart, headers: Mapping[bytes, bytes]) -> Headers:
     return Headers.of(headers).over(part.note.headers if part.note is not None else None)
 
 
-def _parts(outcome: object, note: Note | None) -> Iterator[Part]:
+def _parts(outcome: object, note: Note | None) -> Iterator[TablePart]:
     """What a step returned: a table, an `Emit` of one, an iterable of those, or nothing."""
     if outcome is None:
         return
     if isinstance(outcome, Emit):
         note, outcome = note_of(outcome, note), outcome.record
     if (table := as_arrow(outcome)) is not None:
-        yield Part(table, note)
+        yield TablePart(table, note)
     elif isinstance(outcome, Iterable) and not isinstance(outcome, str | bytes | dict):
         for one in bounded(outcome):
             yield from _parts(one, note)
@@ -108,10 +110,10 @@ def _parts(outcome: object, note: Note | None) -> Iterator[Part]:
         raise RecordError(f"a step returned {shown(outcome)}, not a table")
 
 
-def _as_tables(rows: Rows) -> list[Part]:
+def _as_tables(rows: Rows) -> list[TablePart]:
     """Rows as tables again: one for each way that they were told to go."""
     if rows.notes is None:
-        return [Part(table_of(rows.records))] if rows.records else []
+        return [TablePart(table_of(rows.records))] if rows.records else []
     groups: list[tuple[Note | None, list[int]]] = []
     for index, noted in enumerate(rows.notes):
         for known, members in groups:
@@ -120,4 +122,4 @@ def _as_tables(rows: Rows) -> list[Part]:
                 break
         else:
             groups.append((noted, [index]))
-    return [Part(table_of([rows.records[index] for index in members]), noted) for noted, members in groups]
+    return [TablePart(table_of([rows.records[index] for index in members]), noted) for noted, members in groups]

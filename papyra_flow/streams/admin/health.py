@@ -24,7 +24,7 @@ _OLD = (("redis", (7, 0), (7, 0, 5), "XAUTOCLAIM can overflow the heap (CVE-2022
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Advice:
     """What was looked at, what was found, and what to do about it; `warning` and `error` are for someone to act on."""
 
     check: str
@@ -44,7 +44,7 @@ class Finding:
 Facts = Mapping[str, str]
 
 
-async def server_findings(client: Client) -> list[Finding]:
+async def server_findings(client: Client) -> list[Advice]:
     """What the server's version and settings mean; raises ServerErrors only where it cannot be reached."""
     commands: list[tuple[Argument, ...]] = [("INFO", section) for section in _SECTIONS]
     commands += [("CONFIG", "GET", name) for name in _SETTINGS]
@@ -57,81 +57,81 @@ async def server_findings(client: Client) -> list[Finding]:
     for name, reply in zip(_SETTINGS, replies[len(_SECTIONS) :], strict=True):
         if isinstance(reply, list) and len(reply) == 2 and isinstance(reply[1], bytes):
             facts[f"config {name}"] = reply[1].decode(errors="replace")
-    checks: list[Callable[[Facts], Finding | None]] = [
+    checks: list[Callable[[Facts], Advice | None]] = [
         _version, _eviction, _persistence, _durability, _disk, _cut_file, _replicas,
     ]  # fmt: skip
     return [found for check in checks if (found := check(facts)) is not None]
 
 
-async def clock_finding(client: Client) -> Finding:
+async def clock_finding(client: Client) -> Advice:
     """Whether the server's clock and this machine's agree: ids and idle times go by the server's."""
     before = time.time()
     reply: Reply = await client.call("TIME")
     now = (before + time.time()) / 2
     off = int(reply[0]) + int(reply[1]) / 1e6 - now if isinstance(reply, list) else 0.0
     if abs(off) < CLOCK_SECONDS:
-        return Finding("clock", "ok", "the server's clock and this machine's agree")
+        return Advice("clock", "ok", "the server's clock and this machine's agree")
     where = "ahead of" if off > 0 else "behind"
-    return Finding(
+    return Advice(
         "clock", "warning", f"the server's clock is {abs(off):,.0f} s {where} this machine's",
         "let both follow NTP: ids, `retain` and idle times go by the server's clock",
     )  # fmt: skip
 
 
-def _version(facts: Facts) -> Finding | None:
+def _version(facts: Facts) -> Advice | None:
     if "redis_version" not in facts and "valkey_version" not in facts:
         return None
     found = parse_capabilities("\n".join(f"{name}:{value}" for name, value in facts.items()))
     for flavour, since, fixed, what in _OLD:
         if flavour == found.flavour and since <= found.version < fixed:
             told = ".".join(map(str, fixed))
-            return Finding("version", "warning", f"the server is {found}: {what}", f"upgrade it to {told} or newer")
-    return Finding("version", "ok", f"the server is {found}")
+            return Advice("version", "warning", f"the server is {found}: {what}", f"upgrade it to {told} or newer")
+    return Advice("version", "ok", f"the server is {found}")
 
 
-def _eviction(facts: Facts) -> Finding | None:
+def _eviction(facts: Facts) -> Advice | None:
     policy = facts.get("config maxmemory-policy", facts.get("maxmemory_policy", ""))
     if policy.startswith("allkeys"):
         limit = "" if facts.get("config maxmemory", facts.get("maxmemory", "0")) != "0" else " (once one is set)"
         message = (
             f"maxmemory-policy is {policy}: at its memory limit{limit} the server deletes streams with their records"
         )
-        return Finding("eviction", "warning", message, "set it to noeviction, which makes writers wait instead")
-    return Finding("eviction", "ok", f"maxmemory-policy is {policy}: no stream is evicted") if policy else None
+        return Advice("eviction", "warning", message, "set it to noeviction, which makes writers wait instead")
+    return Advice("eviction", "ok", f"maxmemory-policy is {policy}: no stream is evicted") if policy else None
 
 
-def _persistence(facts: Facts) -> Finding | None:
+def _persistence(facts: Facts) -> Advice | None:
     if _has_file(facts):
-        return Finding("persistence", "ok", "the server keeps an append-only file")
+        return Advice("persistence", "ok", "the server keeps an append-only file")
     save = facts.get("config save")
     if save:
-        return Finding(
+        return Advice(
             "persistence", "info", f"there are only snapshots (save {save}): a crash goes back to the last one",
             "set appendonly to yes to keep what was committed since",
         )  # fmt: skip
     if save is None:
-        return None if "aof_enabled" not in facts else Finding(
+        return None if "aof_enabled" not in facts else Advice(
             "persistence", "info", "the server keeps no append-only file, and does not say whether it keeps snapshots"
         )  # fmt: skip
-    return Finding(
+    return Advice(
         "persistence", "warning", "the server keeps nothing on disk: its restart loses every record on its way",
         "set appendonly to yes",
     )  # fmt: skip
 
 
-def _durability(facts: Facts) -> Finding | None:
+def _durability(facts: Facts) -> Advice | None:
     policy = facts.get("config appendfsync")
     if policy is None or not _has_file(facts) or policy == "always":
         return None
     lost = {"everysec": "the last second", "no": "what the system had not written yet, half a minute or more"}
-    return Finding(
+    return Advice(
         "fsync", "warning" if policy == "no" else "info",
         f"appendfsync is {policy}: a power failure loses {lost.get(policy, 'what was not written yet')} of commits",
         "set it to always where not one may be lost; records stay exactly once inside Redis either way",
     )  # fmt: skip
 
 
-def _disk(facts: Facts) -> Finding | None:
+def _disk(facts: Facts) -> Advice | None:
     failed = [
         what
         for name, what in (("aof_last_write_status", "append-only file"), ("rdb_last_bgsave_status", "snapshot"))
@@ -140,26 +140,26 @@ def _disk(facts: Facts) -> Finding | None:
     if not failed:
         return None
     told = " and ".join(failed)
-    return Finding("disk", "error", f"the server could not write its {told}", "look at its log; it may refuse commits")
+    return Advice("disk", "error", f"the server could not write its {told}", "look at its log; it may refuse commits")
 
 
-def _cut_file(facts: Facts) -> Finding | None:
+def _cut_file(facts: Facts) -> Advice | None:
     """Redis leaves the MULTI of a cut commit in the file, so that a second restart may do half of it again."""
     if not _has_file(facts) or "valkey_version" in facts or "redis_version" not in facts:
         return None
     message = "a crash can cut the append-only file so that the second restart of Redis repeats half a commit"
     hint = "run `redis-check-aof --fix` before it starts again, or BGREWRITEAOF once it has"
-    return Finding("cut-file", "info", message, hint)
+    return Advice("cut-file", "info", message, hint)
 
 
-def _replicas(facts: Facts) -> Finding | None:
+def _replicas(facts: Facts) -> Advice | None:
     if facts.get("role") == "slave":
-        return Finding("replicas", "error", "the server is a replica: it takes no writes", "give the master's address")
+        return Advice("replicas", "error", "the server is a replica: it takes no writes", "give the master's address")
     count = facts.get("connected_slaves", "0")
     least = facts.get("config min-replicas-to-write", "1" if "min_slaves_good_slaves" in facts else "0")
     if count == "0" or least != "0":
         return None
-    return Finding(
+    return Advice(
         "replicas", "warning", f"min-replicas-to-write is 0 with {count} replicas: a failover may lose commits",
         "set it to 1, with min-replicas-max-lag, so that a master that is cut off takes none",
     )  # fmt: skip

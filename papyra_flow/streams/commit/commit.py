@@ -47,7 +47,7 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Portion:
+class Call:
     """What one script gets: its arguments, and the id of its last entry."""
 
     last: bytes
@@ -65,7 +65,7 @@ class Commit:
         self._payloads: list[bytes] = []
         self._many: dict[int, Sequence[Operation]] = {}
         self.done = Committed()
-        self.waiting: list[Portion] | None = None
+        self.waiting: list[Call] | None = None
         """Portions that are still to be sent: one leaves when the server has answered it. None before the first try."""
 
     def __len__(self) -> int:
@@ -151,7 +151,7 @@ class Commit:
         self._many[place] = [Forward(self._targets[place], (b"data", self._payloads[place], name, value))]
         self._targets[place], self._payloads[place] = _MANY, b""
 
-    def seal(self, *, whole: bool = False) -> list[Portion]:
+    def seal(self, *, whole: bool = False) -> list[Call]:
         """What is to be sent, in portions, or all in one that is `whole`."""
         size = len(self.ids)
         if whole:
@@ -160,7 +160,7 @@ class Commit:
             cuts = [*range(0, size, MAX_RECORDS), size]
         else:
             cuts = [0, *self._cuts(), size]
-        return [Portion(self.ids[end - 1], self._arguments(start, end)) for start, end in pairwise(cuts) if start < end]
+        return [Call(self.ids[end - 1], self._arguments(start, end)) for start, end in pairwise(cuts) if start < end]
 
     def _cuts(self) -> Iterator[int]:
         records = size = 0

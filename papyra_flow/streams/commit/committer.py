@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from papyra_flow.errors import CommandRefusedError, ServerError
-from papyra_flow.streams.commit.commit import Commit, Committed, Portion
+from papyra_flow.streams.commit.commit import Call, Commit, Committed
 from papyra_flow.streams.commit.operations import MoveCheckpoint
 from papyra_flow.streams.connection.client import Argument, Client, Reply
 from papyra_flow.streams.connection.server_errors import refusal
@@ -74,7 +74,7 @@ class Committer:
                 commit.waiting.pop(0)
         return commit.done
 
-    async def _send(self, head: Sequence[Argument], portions: Sequence[Portion]) -> Sequence[Reply | ServerError]:
+    async def _send(self, head: Sequence[Argument], portions: Sequence[Call]) -> Sequence[Reply | ServerError]:
         """Send portions in one go, and return the replies to those that the server knew the script for.
 
         Where it does not know it for the first, that one is sent again with the script; what comes behind it waits.

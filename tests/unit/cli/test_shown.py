@@ -14,7 +14,7 @@ from papyra_flow.cli.verbs import test as cases
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem
 from papyra_flow.observe.failures import Failures
 from papyra_flow.observe.logs import TextFormatter
-from papyra_flow.testing.cases import Verdict
+from papyra_flow.testing.cases import CaseResult
 from tests.e2e.test_dead_letters import HOSTILE
 
 
@@ -43,7 +43,7 @@ def test_tables_and_documents(capsysbinary: pytest.CaptureFixture[bytes]) -> Non
 
 def test_what_failed_in_a_run_and_in_a_test(capsys: pytest.CaptureFixture[str]) -> None:
     run._print_failures([Failures("a", 1, 1, ((HOSTILE, 1),), True)], Path("p.yml"))
-    cases._print(Verdict(Path("p.yml"), "a test", 1, 0.1, [f"expected\n{HOSTILE}"]))
+    cases._print(CaseResult(Path("p.yml"), "a test", 1, 0.1, [f"expected\n{HOSTILE}"]))
     printed = capsys.readouterr()
     shown = printed.out + printed.err
     assert shown.count("TITLE") == 2

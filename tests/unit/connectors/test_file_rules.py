@@ -373,7 +373,7 @@ async def test_a_file_that_is_rewritten_between_the_look_and_its_opening_is_anot
     runs.write("in/a", 100, mode="a")
     look = file_set.FileSet.look
 
-    def rewritten(self: file_set.FileSet, held: Any) -> list[file_set.Turn]:
+    def rewritten(self: file_set.FileSet, held: Any) -> list[file_set.FileTurn]:
         turns = look(self, held)
         if "5000" not in path.read_text():
             runs.write("in/a", *range(5000, 5300))

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from papyra_flow.runtime.consumer.quarantine import Turn
+from papyra_flow.runtime.consumer.quarantine import QuarantineTurn
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def shared() -> asyncio.Lock:
 
 
 async def test_one_has_the_turn_and_the_next_gets_it_when_it_ends(shared: asyncio.Lock) -> None:
-    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 60)
+    stopping, one, other = asyncio.Event(), QuarantineTurn(shared, 60), QuarantineTurn(shared, 60)
     await one.begin(stopping)
     waiting = asyncio.create_task(other.begin(stopping))
     await asyncio.wait([waiting], timeout=0.05)
@@ -28,7 +28,7 @@ async def test_one_has_the_turn_and_the_next_gets_it_when_it_ends(shared: asynci
 
 
 async def test_no_turn_is_waited_for_longer_than_allowed(shared: asyncio.Lock) -> None:
-    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 0.01)
+    stopping, one, other = asyncio.Event(), QuarantineTurn(shared, 60), QuarantineTurn(shared, 0.01)
     await one.begin(stopping)
     await other.begin(stopping)
     assert not other.ours
@@ -38,7 +38,7 @@ async def test_no_turn_is_waited_for_longer_than_allowed(shared: asyncio.Lock) -
 
 
 async def test_no_turn_is_waited_for_beyond_the_end_and_a_turn_that_is_given_up_is_free(shared: asyncio.Lock) -> None:
-    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 3600)
+    stopping, one, other = asyncio.Event(), QuarantineTurn(shared, 60), QuarantineTurn(shared, 3600)
     await one.begin(stopping)
     waiting = asyncio.create_task(other.begin(stopping))
     stopping.set()
@@ -49,7 +49,7 @@ async def test_no_turn_is_waited_for_beyond_the_end_and_a_turn_that_is_given_up_
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_turn_free(shared: asyncio.Lock) -> None:
-    stopping, one, other = asyncio.Event(), Turn(shared, 60), Turn(shared, 3600)
+    stopping, one, other = asyncio.Event(), QuarantineTurn(shared, 60), QuarantineTurn(shared, 3600)
     await one.begin(stopping)
     waiting = asyncio.create_task(other.begin(stopping))
     await asyncio.wait([waiting], timeout=0.01)
