@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -23,6 +24,9 @@ _workers = 0
 """Runs that are going on in this process: what is forked while there is none is not a step's."""
 _at_work: list[object] = []
 
+_OURS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGURG})
+"""Signals that the parent has handlers for."""
+
 
 def told_to_end(items: Sequence[T]) -> Sequence[T]:
     """The items for a loop that calls a step: in a child that one of the calls forks, no more of them come.
@@ -31,7 +35,7 @@ def told_to_end(items: Sequence[T]) -> Sequence[T]:
     """
     global _at_work  # noqa: PLW0603 - one a process
     found = list(items)
-    _at_work = found  # type: ignore[assignment]
+    _at_work = found
     return found
 
 
@@ -71,12 +75,32 @@ def _code(exc: BaseException | None) -> int:
     return exc.code & 0xFF if isinstance(exc.code, int) else 1
 
 
+class _Masks(threading.local):
+    """The signals that a thread had blocked before it forked; None where a fork is no business of ours."""
+
+    before: set[int] | None = None
+
+
+_masks = _Masks()
+
+
+def _before_fork() -> None:
+    """Hold back signals until the child has handlers of its own: one that came sooner would be lost to ours."""
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, _OURS) if _workers else None
+
+
 def _after_fork() -> None:
+    if _masks.before is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
+
+
+def _after_fork_in_child() -> None:
     global in_child, _workers
     in_child, _workers = _workers > 0, 0
     _at_work.clear()
     if in_child:
         _forget_signals()
+    _after_fork()
 
 
 def _forget_signals() -> None:
@@ -90,4 +114,4 @@ def _forget_signals() -> None:
         return
 
 
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
