@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[3]
 FLIGHTS = ROOT / "pipelines" / "flights.yml"
 STARTER = Path(papyra_flow.cli.__file__).parent / "templates" / "orders" / "pipeline.yml"
 HERE = __name__
+FILTER = Filter.model_validate({"expression": "n > 3"})
 
 
 def add_total(order: dict[str, float]) -> dict[str, float]:
@@ -296,6 +298,20 @@ def test_a_wrong_name_is_refused_with_the_nearest(arguments: dict[str, object], 
 def test_a_stage_cannot_be_said_twice() -> None:
     with pytest.raises(UsageError, match="there is a stage of that name already"):
         Pipeline("shop").stage("a", from_="s", to="t").stage("a", from_="s", to="t")
+
+
+def test_neither_a_streams_settings_nor_a_test_are_replaced_without_a_word() -> None:
+    pipeline = Pipeline("p").stream("s", retain="1d").case("one", input={"s": [{"n": 1}]})
+    with pytest.raises(UsageError, match="stream 's': the settings of that stream are said already"):
+        pipeline.stream("s", retain="2d")
+    with pytest.raises(UsageError, match="test 'one': there is a test of that name already"):
+        pipeline.case("one", input={"s": []})
+
+
+@pytest.mark.parametrize("process", [dict, "filter", {"filter": "n > 3"}, FILTER, None])
+def test_what_is_no_list_of_steps_is_refused(process: Any) -> None:
+    with pytest.raises(UsageError, match=r"stage 'a': process is a list of steps, also of one: process=\[...\]"):
+        Pipeline("p").stage("a", from_="s", process=process)
 
 
 def test_the_folder_is_that_of_the_calling_module() -> None:
