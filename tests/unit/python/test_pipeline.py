@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from papyra_flow import Dead, Emit, Pipeline
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.connectors.jsonl.sink import JsonlSink
 from papyra_flow.errors import InvalidPipelineError, UsageError
+from papyra_flow.runtime.process.event_loop import new_loop
 from papyra_flow.spec.models import BatchConfig, RetryConfig, Route
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.filter import Filter
@@ -337,3 +339,30 @@ def test_a_file_may_be_added_to(tmp_path: Path) -> None:
 def test_a_graph_has_only_the_formats_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown format 'gif'"):
         shop(tmp_path).graph("gif")  # type: ignore[arg-type]
+
+
+def test_plan_test_and_drive_work_where_an_event_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
+    pipeline = Pipeline("p", folder=tmp_path).stage("a", from_="s", process=[slowly], to="t").stream("s")
+    pipeline.case("one", input={"s": [{"n": 1}]}, expect={"t": [{"n": 1, "slowly": True}]})
+
+    async def inside() -> None:
+        assert [stream.name for stream in pipeline.plan().streams] == ["s", "t"]
+        assert all(verdict.passed for verdict in pipeline.test())
+        with drive(pipeline) as driver:
+            driver.put("s", {"n": 2})
+            assert driver.out("t") == [{"n": 2, "slowly": True}]
+
+    asyncio.run(inside())
+
+
+def test_a_runs_loop_refuses_to_run_inside_another_one_and_does_not_try_for_ever() -> None:
+    loop = new_loop()
+
+    async def inside() -> None:
+        with pytest.raises(UsageError, match="this was called where an event loop runs"):
+            loop.run_until_complete(loop.create_future())
+
+    try:
+        asyncio.run(inside())
+    finally:
+        loop.close()
