@@ -25,7 +25,7 @@ class StageCounters:
     from where a sink had written them."""
     away: str = field(default="", compare=False)
     """What a connector that is waited for said last; empty where none is."""
-    timings: Timings = field(default_factory=Timings, compare=False)
+    timings: Timings = field(default_factory=Timings, compare=False, repr=False)
 
     def add(self, other: StageCounters) -> None:
         """Add another process' counts."""

@@ -16,6 +16,7 @@ from papyra_flow import Dead, Emit, Pipeline
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.connectors.jsonl.sink import JsonlSink
 from papyra_flow.errors import InvalidPipelineError, UsageError
+from papyra_flow.observe.counters import StageCounters
 from papyra_flow.runtime.process.event_loop import new_loop
 from papyra_flow.spec.models import BatchConfig, RetryConfig, Route
 from papyra_flow.spec.pipeline import PipelineSpec
@@ -366,3 +367,9 @@ def test_a_runs_loop_refuses_to_run_inside_another_one_and_does_not_try_for_ever
         asyncio.run(inside())
     finally:
         loop.close()
+
+
+def test_a_results_counts_can_be_read_where_they_are_printed() -> None:
+    told = repr(StageCounters(read=3, written=3))
+    assert "read=3" in told
+    assert "Histogram" not in told
