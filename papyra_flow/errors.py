@@ -125,6 +125,8 @@ class TransientError(ConnectorError):
     """
 
     def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
+        if not isinstance(retry_after, int | float | None):
+            raise TypeError(f"`retry_after` has to be a number of seconds, not {retry_after!r}")
         super().__init__(reason)
         self.retry_after = retry_after
 
@@ -144,6 +146,8 @@ class RecordsError(ConnectorError):
     """
 
     def __init__(self, failures: Mapping[int, str | Exception], checkpoint: str = "") -> None:
+        if not (isinstance(failures, Mapping) and all(isinstance(place, int) for place in failures)):
+            raise TypeError("RecordsError takes a dict of reasons by the places of the records: {2: 'too large'}")
         count = len(failures)
         first = next(iter(failures.values()), "no reason")
         super().__init__(f"{count} record{'s' if count != 1 else ''} refused: {first}")

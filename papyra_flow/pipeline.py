@@ -104,10 +104,14 @@ class Pipeline(Builder):
     def plan(self, *, redis: str | None = None) -> Plan:
         """What a run would create on the server, and what is there; raises ServerErrors."""
         from papyra_flow.operate.planning import plan_on
+        from papyra_flow.runtime.process.event_loop import apart
         from papyra_flow.runtime.process.session import opened
 
-        with opened(self.spec(redis=redis)) as found:
-            return found.ask(lambda server: plan_on(server, found.topology))
+        def planned() -> Plan:
+            with opened(self.spec(redis=redis)) as found:
+                return found.ask(lambda server: plan_on(server, found.topology))
+
+        return apart(planned)
 
     def graph(self, format: Format = "mermaid") -> str:  # noqa: A002 - its name on the command line
         """The topology as a picture; no server is needed."""

@@ -62,6 +62,8 @@ def spec_of(document: Document, path: Path) -> PipelineSpec:
 
 
 def _read(path: Path) -> str:
+    if path.suffix == ".py" and path.is_file():
+        raise UsageError(f"{path} is Python: name the pipeline in it, such as {path}:pipeline")
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // 1024**2} MiB: not a pipeline file")

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
+from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
 from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import DATA, Record, encode_json
@@ -61,6 +62,10 @@ class BadRecord:
     origin: str
     place: str
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.raw, bytes):
+            raise TypeError(f"BadRecord: `raw` has to be bytes, not {shown(self.raw)}")
+
 
 SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord | Mapping[str, object] | Emit
 """A record, one with headers, one as JSON already, an entry's flat fields as they are, or input that is no record."""
@@ -82,6 +87,8 @@ def fields_of(item: SourceItem) -> Sequence[bytes]:
             raise RecordError("Emit: a source's record has to be a dict")
         headers = (part for pair in (item.all_headers() or {}).items() for part in pair)
         return DATA, encode_json(item.record), *headers
+    if not isinstance(item, list | tuple):
+        raise RecordError(f"{shown(item)} is no item of a source: a dict, an Emit or a BadRecord is")
     return item
 
 

@@ -6,10 +6,11 @@ import inspect
 import logging
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from types import UnionType
 from typing import TypeVar
 
-from papyra_flow.error_text import error_of
-from papyra_flow.errors import ConnectorError, PapyraFlowError
+from papyra_flow.error_text import error_of, shown
+from papyra_flow.errors import ConfigurationError, ConnectorError, PapyraFlowError
 from papyra_flow.spec.components import Component
 
 T = TypeVar("T")
@@ -24,6 +25,12 @@ async def done(result: Awaitable[T] | T) -> T:
     return result
 
 
+def expected(component: Component, method: str, found: object, kind: type | UnionType, words: str) -> None:
+    """Raise ConfigurationError where a method returned, or handed out, something of another type."""
+    if not isinstance(found, kind):
+        raise ConfigurationError(f"{component.describe()}: `{method}` returned {shown(found)}, {words}")
+
+
 @contextmanager
 def guarded(component: Component, method: str) -> Iterator[None]:
     """Turn what a method raises into one sentence; a failed `teardown` is said and ends nothing."""
@@ -33,7 +40,7 @@ def guarded(component: Component, method: str) -> Iterator[None]:
         if method != "teardown":
             raise
         _log.warning("%s: `teardown` failed", component.describe(), exc_info=True)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:  # a library that gives up is no reason to leave without a word
         told = f"{component.describe()}: `{method}` failed: {error_of(exc)}"
         if method == "teardown":
             _log.warning("%s", told)

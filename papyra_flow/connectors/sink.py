@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from papyra_flow.connectors.base import ConnectorContext, OpenSink, Promise, SinkConfig
-from papyra_flow.connectors.calling import done, guarded
+from papyra_flow.connectors.calling import done, expected, guarded
 from papyra_flow.errors import ConfigurationError, ConnectorError, RecordsError, TransientError
 from papyra_flow.records.entries import DATA, Record, decode_json, encode_json
 from papyra_flow.spec.components import SetupContext
@@ -18,7 +18,8 @@ class Sink(SinkConfig):
     """Base of a sink of your own: its fields are what a file may set, `write` is how it is written. Since 0.2.
 
     `because` says why its promise holds. Each method may be `async`. What it keeps between calls are attributes that
-    begin with `_`; each consumer has a copy of its own. After an error it is torn down and set up again.
+    begin with `_`; each consumer has a copy of its own. After an error it is torn down and set up again. Only
+    `committed` is never `async`.
 
     A sink that can take back what was not committed sets `exclusive`: it has one writer, `write` returns a checkpoint
     that moves in the same script as the acks, and `resume` goes back to it.
@@ -74,6 +75,7 @@ class _Opened:
                 await done(self._sink.setup(self._context))
             with guarded(self._sink, "resume"):
                 found: str | None = await done(self._sink.resume(checkpoint))
+            self._refuse_other("resume", found)
         except BaseException:
             await self.close()  # what it has opened so far
             raise
@@ -90,6 +92,7 @@ class _Opened:
         try:
             with guarded(self._sink, "write"):
                 written: str | None = await done(self._sink.write(records, _keys(chunks, origin)))
+            self._refuse_other("write", written)
             self._written = written or ""
         except RecordsError as exc:
             self._written = exc.checkpoint
@@ -98,6 +101,11 @@ class _Opened:
             await self.close()
             raise
         return self._written
+
+    def _refuse_other(self, method: str, checkpoint: object) -> None:
+        """Raise ConfigurationError for what is no checkpoint; a generator, for one, has done nothing yet."""
+        if checkpoint is not None:
+            expected(self._sink, method, checkpoint, str, "and neither a checkpoint, which is text, nor None")
 
     async def _again(self) -> None:
         """Set it up again after an error; what was there before is only away."""
@@ -110,7 +118,8 @@ class _Opened:
 
     def committed(self) -> None:
         self._checkpoint = self._written
-        self._sink.committed()
+        with guarded(self._sink, "committed"):
+            self._sink.committed()
 
     async def close(self) -> None:
         if self._set_up:

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Mapping
 
 from papyra_flow.connectors.base import ConnectorContext, OpenSource, Portion, SourceConfig
-from papyra_flow.connectors.calling import done, guarded
+from papyra_flow.connectors.calling import done, expected, guarded
 from papyra_flow.spec.components import SetupContext
 
 
@@ -30,9 +30,9 @@ class Source(SourceConfig):
     def read(self, count: int) -> Awaitable[Portion] | Portion:
         """Up to `count` records and the checkpoint after them; waits until there is one, or the source has ended."""
 
-    def restore(self, parts: Mapping[str, str]) -> None:
+    def restore(self, parts: Mapping[str, str]) -> Awaitable[None] | None:
         """For a source of many parts: the states of all of them by name, before `resume`."""
-        return
+        return None
 
     def committed(self, checkpoint: str) -> Awaitable[None] | None:
         """All up to this checkpoint is in the pipeline's streams: a queue may forget it."""
@@ -54,11 +54,14 @@ class _Opened:
         self._source = source
         self._context = context
         self._set_up = False
+        self._parts: Mapping[str, str] = {}
 
     def restore(self, parts: Mapping[str, str]) -> None:
-        self._source.restore(parts)
+        self._parts = parts
 
     async def start(self, checkpoint: str) -> str:
+        with guarded(self._source, "restore"):
+            await done(self._source.restore(self._parts))
         self._set_up = True
         with guarded(self._source, "setup"):
             await done(self._source.setup(self._context))
@@ -68,7 +71,20 @@ class _Opened:
 
     async def read(self, count: int) -> Portion:
         with guarded(self._source, "read"):
-            return await done(self._source.read(count))
+            found = await done(self._source.read(count))
+        return self._checked(found)
+
+    def _checked(self, found: Portion) -> Portion:
+        """What `read` returned; raises ConfigurationError for what could not be committed."""
+        source = self._source
+        expected(source, "read", found, Portion, "and not a Portion")
+        expected(source, "read", found.items, list | tuple, "and not a list, as the items of its Portion")
+        expected(source, "read", found.checkpoint, str, "and not text, as the checkpoint of its Portion")
+        expected(source, "read", found.parts, Mapping, "and not a dict, as the parts of its Portion")
+        for part in found.parts.items():
+            for text in part:
+                expected(source, "read", text, str, "and not text, as the name or the state of a part")
+        return found
 
     async def committed(self, checkpoint: str) -> None:
         with guarded(self._source, "committed"):

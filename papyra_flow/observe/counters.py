@@ -27,7 +27,7 @@ class StageCounters:
     """What step functions counted, by their own names (`Context.count`)."""
     away: str = field(default="", compare=False)
     """What a connector that is waited for said last; empty where none is."""
-    timings: Timings = field(default_factory=Timings, compare=False)
+    timings: Timings = field(default_factory=Timings, compare=False, repr=False)
 
     def add(self, other: StageCounters) -> None:
         """Add another process' counts."""

@@ -68,6 +68,8 @@ class Builder:
         stages = self._tree.setdefault("stages", {})
         if name in stages:
             raise UsageError(f"{where}: there is a stage of that name already")
+        if isinstance(process, str) or not isinstance(process, Sequence):
+            raise UsageError(f"{where}: process is a list of steps, also of one: process=[...]")
         stages[name] = _said({
             "description": description, "from": from_, "read": read, "process": list(process) or None, "to": to,
             "match": match, "write": write, "group": group, "start": start, "consumers": consumers, "batch": batch,
@@ -87,9 +89,13 @@ class Builder:
         **unknown: Never,
     ) -> Self:
         """Say a stream's settings where the defaults do not fit, or declare one that others fill."""
-        _refuse_unknown(f"pipeline {self.name!r}, stream {name!r}", unknown, Builder.stream)
+        where = f"pipeline {self.name!r}, stream {name!r}"
+        _refuse_unknown(where, unknown, Builder.stream)
+        streams = self._tree.setdefault("streams", {})
+        if name in streams:
+            raise UsageError(f"{where}: the settings of that stream are said already")
         said = _said({"key": key, "retain": retain, "max_backlog": max_backlog, "format": format})
-        self._tree.setdefault("streams", {})[name] = said
+        streams[name] = said
         return self
 
     def defaults(
@@ -125,9 +131,13 @@ class Builder:
         **unknown: Never,
     ) -> Self:
         """Add a test, as `tests` in a file has them: `test` and `papyra-flow test` run it, without a server."""
-        _refuse_unknown(f"pipeline {self.name!r}, test {name!r}", unknown, Builder.case)
+        where = f"pipeline {self.name!r}, test {name!r}"
+        _refuse_unknown(where, unknown, Builder.case)
+        tests = self._tree.setdefault("tests", {})
+        if name in tests:
+            raise UsageError(f"{where}: there is a test of that name already")
         said = {"description": description, "input": input, "expect": expect, "dead": dead, "partial": partial or None}
-        self._tree.setdefault("tests", {})[name] = _said(said)
+        tests[name] = _said(said)
         return self
 
 

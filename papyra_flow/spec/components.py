@@ -7,6 +7,7 @@ or a mapping of its fields; further fields may stand beside that key.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -162,12 +163,23 @@ def _load(point: EntryPoint) -> type[Component] | str:
     return f"{point.value} {reason}" if (reason := flaw(loaded, WORDS[point.group])) else loaded
 
 
+def _is_generator(method: object) -> bool:
+    return inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+
+
 def flaw(found: object, kind: str) -> str | None:
     """What a class lacks to be a step, a source or a sink, as the rest of a sentence; None if it has all."""
     if not (isinstance(found, type) and issubclass(found, Component) and found.kind == kind):
         return f"is not a {kind}: make it a subclass of papyra_flow.{kind.title()}"
     if undefined := sorted(getattr(found, "__abstractmethods__", ())):
         return f"does not define `{undefined[0]}`"
+    if any("__init__" in cls.__dict__ for cls in found.__mro__[: found.__mro__.index(Component)]):
+        return "has an `__init__`: its fields are what a file may set, and `setup` is where it opens something"
+    for method in ("setup", "restore", "resume", "read", "write", "committed", "teardown"):
+        if _is_generator(getattr(found, method, None)):
+            return f"has a `yield` in `{method}`, which would never run: it has to return"
+    if kind == "sink" and inspect.iscoroutinefunction(getattr(found, "committed", None)):
+        return "has an async `committed`, which would never be awaited: a sink's has to be a plain method"
     if not (found.__doc__ or "").strip():
         return "has no docstring, whose first line is what the schema says of it"
     if found.main is not None and found.main not in found.model_fields:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +24,7 @@ from papyra_flow.records.formats import entries_of_records
 from papyra_flow.records.json_codec import read_json
 from papyra_flow.runtime.commit.delivery import Delivery, delivery_of
 from papyra_flow.runtime.commit.prepared import Prepared
-from papyra_flow.runtime.process.event_loop import new_loop
+from papyra_flow.runtime.process.event_loop import apart, new_loop
 from papyra_flow.runtime.services.backpressure import Gates
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
@@ -232,20 +231,10 @@ class _Loop:
         self._runner = asyncio.Runner(loop_factory=new_loop)
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        return _aside(lambda: self._runner.run(work))
+        return apart(lambda: self._runner.run(work))
 
     def close(self) -> None:
-        _aside(self._runner.close)
-
-
-def _aside(call: Callable[[], T]) -> T:
-    """The call's result, made where no loop runs."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return call()
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
+        apart(self._runner.close)
 
 
 def _as_json(encode: Encode) -> Encode:

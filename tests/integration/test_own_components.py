@@ -59,6 +59,8 @@ NUMBERS = """\
 
         async def committed(self, checkpoint):
             self.tell("committed", checkpoint)
+            if self.fails == "committed":
+                raise OSError("the queue is gone")
 
         def teardown(self):
             self.tell("teardown")
@@ -111,6 +113,15 @@ async def test_errors_of_a_source_that_waiting_does_not_cure_end_the_run(
     with pytest.raises(error, match=message):
         await numbers(folder, fails).run(url)
     assert told(folder).count("fails") == tries
+
+
+async def test_a_committed_that_always_fails_is_tried_again_as_often_as_allowed_and_then_ends_the_run(
+    folder: PipelineFolder, url: str
+) -> None:
+    numbers(folder, "committed")
+    with pytest.raises(ConnectorError, match="`committed` failed: OSError: the queue is gone"):
+        await asyncio.wait_for(folder.run(url), HANGS_SECONDS)
+    assert told(folder).count("setup") == 3
 
 
 async def test_a_run_whose_source_is_away_can_be_stopped(folder: PipelineFolder, url: str) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from papyra_flow.error_text import error_of
-from papyra_flow.errors import PipelineFailedError
+from papyra_flow.errors import PipelineFailedError, UsageError
 from papyra_flow.steps.functions.calls import is_ctrl_c
 
 T = TypeVar("T")
@@ -36,6 +36,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def apart(call: Callable[[], T]) -> T:
+    """The call's result, made in a thread of its own where an event loop runs in this one, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(call).result()
+
+
 def run_async(main: Coroutine[object, object, T]) -> T:
     """Run a coroutine to its end; raises PipelineFailedError if a step cancelled all tasks that it found."""
     try:
@@ -43,6 +53,15 @@ def run_async(main: Coroutine[object, object, T]) -> T:
             return runner.run(main)
     except asyncio.CancelledError:  # a Ctrl-C is a KeyboardInterrupt here
         raise PipelineFailedError("a step cancelled the tasks of the run itself") from None
+
+
+def _refuse_inside_a_loop() -> None:
+    """Raise UsageError where an event loop runs in this thread: no second one can."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise UsageError("this was called where an event loop runs: call it by `await asyncio.to_thread(...)` there")
 
 
 def _loop_class() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -58,6 +77,7 @@ def _loop_class() -> Callable[[], asyncio.AbstractEventLoop]:
 
         def run_until_complete(self, future: Awaitable[T]) -> T:
             """The future's result."""
+            _refuse_inside_a_loop()
             task = asyncio.ensure_future(future, loop=self)
             while True:
                 try:

@@ -126,15 +126,14 @@ class SourceWorker:
                 while self._context.pauses.holds(self._spec.name) and not self._context.stopping.is_set():
                     await self._context.rest(1.0)
                 portion = await source.read(self._spec.settings.batch_size)
-                retries.fine()
                 if committing is not None:
                     await committing
                     committing = None
                 if portion.items or portion.done or portion.parts:
-                    committing = asyncio.create_task(self._commit(lease, portion, source))
-                elif (now := asyncio.get_running_loop().time()) > beat_at:
-                    await self._retry_policy.keep_trying(lambda: self._context.leases.beat(lease))
-                    beat_at = now + self._spec.settings.claim_after / 3
+                    committing = asyncio.create_task(self._commit(lease, portion, source, retries))
+                else:
+                    retries.fine()
+                    beat_at = await self._beat_from(beat_at, lease)
                 if portion.done:
                     break
             if committing is not None:
@@ -144,7 +143,14 @@ class SourceWorker:
                 await asyncio.wait([committing])  # a commit that was sent is finished: then it is counted, too
             await source.close()
 
-    async def _commit(self, lease: Lease, portion: Portion, source: OpenSource) -> None:
+    async def _beat_from(self, beat_at: float, lease: Lease) -> float:
+        """Say that the owner is alive, if it is time to; returns when it will be again."""
+        if (now := asyncio.get_running_loop().time()) <= beat_at:
+            return beat_at
+        await self._retry_policy.keep_trying(lambda: self._context.leases.beat(lease))
+        return now + self._spec.settings.claim_after / 3
+
+    async def _commit(self, lease: Lease, portion: Portion, source: OpenSource, retries: ConnectorRetries) -> None:
         """Commit a portion; repeating it after a lost reply is harmless, its number says that it was done."""
         found = self._ingest.entries(portion)
         await self._retry_policy.keep_trying(
@@ -167,3 +173,4 @@ class SourceWorker:
             self._context.gates.spend(target.name, entries[number])
         if isinstance(source, AcknowledgedSource):
             await source.committed(portion.checkpoint)
+        retries.fine()  # not before: it may be `committed` that fails, each time

@@ -54,7 +54,8 @@ def signature_of(function: Callable[..., object], label: str, *, batch: bool, me
         if not batch and one is False:
             raise ValueError(f"{label} takes one record: its context is `{context.name}: Context`")
     needed = [p for p in parameters if p.default is p.empty and p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}]
-    if not parameters or len([p for p in needed if p is not context]) > 1:
+    named = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    if not parameters or parameters[0].kind in named or len([p for p in needed if p is not context]) > 1:
         takes = "the batch" if batch else "the record"
         raise ValueError(f"{label} has to take one argument, {takes}, and may take a `context` beside it")
     first = hints.get(parameters[0].name)

@@ -205,3 +205,10 @@ def test_the_longest_example_of_the_design_is_valid(tmp_path: Path) -> None:
           audits: {key: "papyra:local:audits"}
         """,
     )
+
+
+def test_a_python_file_without_its_pipelines_name_is_not_read_as_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "shop.py"
+    file.write_text("from papyra_flow import Pipeline\npipeline = Pipeline('shop')\n")
+    with pytest.raises(UsageError, match=r"shop\.py is Python: name the pipeline in it, such as .*shop\.py:pipeline"):
+        load_pipeline(file)

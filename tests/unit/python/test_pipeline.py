@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -14,6 +16,8 @@ from papyra_flow import Dead, Emit, Pipeline
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.connectors.jsonl.sink import JsonlSink
 from papyra_flow.errors import InvalidPipelineError, UsageError
+from papyra_flow.observe.counters import StageCounters
+from papyra_flow.runtime.process.event_loop import new_loop
 from papyra_flow.spec.models import BatchConfig, RetryConfig, Route
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.filter import Filter
@@ -27,6 +31,7 @@ ROOT = Path(__file__).parents[3]
 FLIGHTS = ROOT / "pipelines" / "flights.yml"
 STARTER = Path(papyra_flow.cli.__file__).parent / "templates" / "orders" / "pipeline.yml"
 HERE = __name__
+FILTER = Filter.model_validate({"expression": "n > 3"})
 
 
 def add_total(order: dict[str, float]) -> dict[str, float]:
@@ -298,6 +303,20 @@ def test_a_stage_cannot_be_said_twice() -> None:
         Pipeline("shop").stage("a", from_="s", to="t").stage("a", from_="s", to="t")
 
 
+def test_neither_a_streams_settings_nor_a_test_are_replaced_without_a_word() -> None:
+    pipeline = Pipeline("p").stream("s", retain="1d").case("one", input={"s": [{"n": 1}]})
+    with pytest.raises(UsageError, match="stream 's': the settings of that stream are said already"):
+        pipeline.stream("s", retain="2d")
+    with pytest.raises(UsageError, match="test 'one': there is a test of that name already"):
+        pipeline.case("one", input={"s": []})
+
+
+@pytest.mark.parametrize("process", [dict, "filter", {"filter": "n > 3"}, FILTER, None])
+def test_what_is_no_list_of_steps_is_refused(process: Any) -> None:
+    with pytest.raises(UsageError, match=r"stage 'a': process is a list of steps, also of one: process=\[...\]"):
+        Pipeline("p").stage("a", from_="s", process=process)
+
+
 def test_the_folder_is_that_of_the_calling_module() -> None:
     spec = Pipeline("shop").stage("a", from_="s", to="t").spec()
     assert (spec.folder, spec.file) == (Path(__file__).parent, Path(__file__))
@@ -321,3 +340,36 @@ def test_a_file_may_be_added_to(tmp_path: Path) -> None:
 def test_a_graph_has_only_the_formats_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown format 'gif'"):
         shop(tmp_path).graph("gif")  # type: ignore[arg-type]
+
+
+def test_plan_test_and_drive_work_where_an_event_loop_runs_as_in_a_notebook(tmp_path: Path) -> None:
+    pipeline = Pipeline("p", folder=tmp_path).stage("a", from_="s", process=[slowly], to="t").stream("s")
+    pipeline.case("one", input={"s": [{"n": 1}]}, expect={"t": [{"n": 1, "slowly": True}]})
+
+    async def inside() -> None:
+        assert [stream.name for stream in pipeline.plan().streams] == ["s", "t"]
+        assert all(verdict.passed for verdict in pipeline.test())
+        with drive(pipeline) as driver:
+            driver.put("s", {"n": 2})
+            assert driver.out("t") == [{"n": 2, "slowly": True}]
+
+    asyncio.run(inside())
+
+
+def test_a_runs_loop_refuses_to_run_inside_another_one_and_does_not_try_for_ever() -> None:
+    loop = new_loop()
+
+    async def inside() -> None:
+        with pytest.raises(UsageError, match="this was called where an event loop runs"):
+            loop.run_until_complete(loop.create_future())
+
+    try:
+        asyncio.run(inside())
+    finally:
+        loop.close()
+
+
+def test_a_results_counts_can_be_read_where_they_are_printed() -> None:
+    told = repr(StageCounters(read=3, written=3))
+    assert "read=3" in told
+    assert "Histogram" not in told

@@ -45,6 +45,10 @@ PIPELINE = """\
         (GOOD.replace('(5, ge=1, description="How many.")', "(5)"), "has no description of its field 'most'"),
         (GOOD.replace('main = "path"', 'main = "paht"'), "has no field 'paht', which `main` names"),
         (GOOD.replace("def write", "def wrote"), "does not define `write`"),
+        (GOOD.replace("return None", "yield 1"), "has a `yield` in `write`, which would never run"),
+        (GOOD.replace("def write", "async def write").replace("return None", "yield 1"), "has a `yield` in `write`"),
+        (f"{GOOD}    async def committed(self): pass", "has an async `committed`, which would never be awaited"),
+        (f"{GOOD}    def __init__(self, path): pass", "has an `__init__`: its fields are what a file may set"),
         (
             GOOD.replace("(Sink)", "(Step)").replace('    because = "of the keys"\n', ""),
             "is not a sink: make it a subclass of papyra_fl",

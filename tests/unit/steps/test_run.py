@@ -67,6 +67,14 @@ def nothing() -> None:
     return None
 
 
+def by_name(*, record: object) -> object:
+    return record
+
+
+def any_names(**record: object) -> object:
+    return record
+
+
 def two(a: Any, b: Any) -> None:
     return None
 
@@ -149,6 +157,8 @@ def test_declared_models_are_the_contract() -> None:
         (f"{__name__}:not_a_function", "is not a function"),
         (f"{__name__}:nothing", "has to take one argument, the record"),
         (f"{__name__}:two", "has to take one argument, the record"),
+        (f"{__name__}:by_name", "has to take one argument, the record"),
+        (f"{__name__}:any_names", "has to take one argument, the record"),
         ("broken_module:f", "broken_module cannot be imported: ZeroDivisionError"),
     ],
 )
