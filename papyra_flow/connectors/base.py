@@ -79,7 +79,7 @@ def fields_of(item: SourceItem) -> Sequence[bytes]:
         if item.to is not None:
             raise RecordError("Emit: a source's records go where the stage says, so that `to` has no meaning here")
         if not isinstance(item.record, Mapping):
-            raise RecordError("Emit: a source's record has to be a dict")
+            raise RecordError("Emit: a source's record must be a dict")
         headers = (part for pair in (item.all_headers() or {}).items() for part in pair)
         return DATA, encode_json(item.record), *headers
     return item

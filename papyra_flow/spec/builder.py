@@ -67,7 +67,7 @@ class Builder:
         _refuse_unknown(where, unknown, Builder.stage)
         stages = self._tree.setdefault("stages", {})
         if name in stages:
-            raise UsageError(f"{where}: there is a stage of that name already")
+            raise UsageError(f"{where}: the stage already exists")
         stages[name] = _said({
             "description": description, "from": from_, "read": read, "process": list(process) or None, "to": to,
             "match": match, "write": write, "group": group, "start": start, "consumers": consumers, "batch": batch,

@@ -34,4 +34,4 @@ class ToTables(StepConfig):
 
     def build_table(self, context: SetupContext) -> OfTable:
         """Refused: what is a table already cannot become one."""
-        raise ValueError("`batch` makes tables of records, but what comes here are tables already")
+        raise ValueError("`batch` makes tables of records, but its input is already tables")

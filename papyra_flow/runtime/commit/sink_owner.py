@@ -80,7 +80,7 @@ class SinkOwner:
                 lambda: stage.context.server.client.call("HGET", lease.key, "checkpoint")
             )
             if (held or b"") != lease.checkpoint.encode():
-                raise FencedError(f"{lease.key} is not where its owner had moved it")
+                raise FencedError(f"{lease.key} is not where its owner left it")
 
     async def _keep(self, checkpoint: str) -> None:
         """Keep a checkpoint beside the commits."""

@@ -107,7 +107,7 @@ class LiveConnection(asyncio.Protocol):
                 elif not receiver.done():
                     receiver.set_result(reply)
         except (hiredis.ProtocolError, IndexError) as exc:
-            self._end(f"what the server sends makes no sense: {exc}")
+            self._end(f"invalid reply from the server: {exc}")
 
     def _refused(self, receiver: Receiver, message: str) -> None:
         if not receiver.done():

@@ -82,4 +82,4 @@ def test_what_is_told_shows_the_text_as_it_was_written_and_not_the_value() -> No
     assert "character 23" in str(caught.value)
     with pytest.raises(ValueError, match="not known") as caught:
         value("n[${PASSWORD}](1)", {"PASSWORD": "hunter22"})
-    assert str(caught.value) == "the function '`n[${PASSWORD}]`' is not known"
+    assert str(caught.value) == "unknown function '`n[${PASSWORD}]`'"
