@@ -54,7 +54,7 @@ class ConnectorContext(SetupContext):
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """Input that is no record: what it was, what is wrong with it, and where it stood. Since 0.2."""
+    """Input that is not a record: what it was, what is wrong with it, and where it stood. Since 0.2."""
 
     raw: bytes
     error: str
@@ -63,7 +63,7 @@ class BadRecord:
 
 
 SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord | Mapping[str, object] | Emit
-"""A record, one with headers, one as JSON already, an entry's flat fields as they are, or input that is no record."""
+"""A record, one with headers, one as JSON already, an entry's flat fields as they are, or what is not a record."""
 
 
 def fields_of(item: SourceItem) -> Sequence[bytes]:

@@ -23,11 +23,11 @@ REFERENCE = re.compile(r"^([^:]*\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*$")
 
 
 class NotUsableError(ValueError):
-    """Where a file says that a class stands there is none, or one that is no component."""
+    """Where a file says that a class stands there is none, or it is not a component."""
 
 
 def is_reference(text: str) -> bool:
-    """Whether a key of a file says where a class stands, and is no component's name."""
+    """Whether a key of a file says where a class stands, and is not a component's name."""
     return REFERENCE.match(text) is not None
 
 

@@ -138,7 +138,7 @@ class _HashTable:
         self._server = Server(self._url, key=self._key)
 
     async def rows(self, keys: Sequence[str]) -> list[Value]:
-        """The rows of keys; a server that goes away is waited for: that is no fault of the records."""
+        """The rows of keys; a server that goes away is waited for: records are not to blame."""
         if (server := self._server) is None:
             raise ConnectorError("lookup: the step was not started")
         try:

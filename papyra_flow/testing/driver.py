@@ -136,7 +136,7 @@ class Driver:
                     await self._batch(self._stages[stage.name], portion)
 
     async def _started(self) -> dict[str, _Stage]:
-        """The stages' own parts, on a server that nobody ever connects to."""
+        """The stages' own parts, on a server that is never connected to."""
         server, topology = Server(NOWHERE), self.topology
         context = WorkerContext(
             topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.client, {}),

@@ -1,7 +1,7 @@
 """`run --watch`: a run that follows its files. What changed is checked, and the stages that it affects start again.
 
 Each stage has a worker of its own, in this process: the others go on meanwhile. A stage that is stopped commits what it
-has in hand and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why.
+is processing and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def failure_of(exc: BaseException) -> Exception:
 
 
 def is_ctrl_c(exc: BaseException) -> bool:
-    """Whether it is the KeyboardInterrupt of somebody at the terminal, and not one that a step raised itself."""
+    """Whether the KeyboardInterrupt is a user's Ctrl-C, and not one that a step raised itself."""
     if not isinstance(exc, KeyboardInterrupt):
         return False
     in_main = threading.current_thread() is threading.main_thread()

@@ -1,7 +1,7 @@
 """One live connection: commands go out at once, replies come back in order.
 
 The connection was made by redis-py (TLS, authentication, Sentinel); once it stands, this takes the place of the
-streams that redis-py reads from, and gives every reply to whoever waits for it as soon as its bytes are there. A
+streams that redis-py reads from, and gives every reply to its waiting caller as soon as its bytes are there. A
 caller that is cancelled leaves the connection in step: its reply is taken off the wire all the same.
 """
 

@@ -56,7 +56,7 @@ class Watchdog:
         return connection
 
     def _wait(self, connection: socket.socket) -> None:
-        """Until the server ends, or we are to: it says nothing of its own accord."""
+        """Until the server ends, or we are to: it sends nothing unasked."""
         connection.settimeout(LOOK_SECONDS)
         told = False
         while True:

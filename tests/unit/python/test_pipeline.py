@@ -186,9 +186,9 @@ def test_a_secret_of_a_file_is_not_in_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (lambda order: order, "<lambda> has no name that a file could say: define it in a module"),
-        ({"run": lambda order: order}, "<lambda> has no name"),
-        (Run(function=lambda order: order), "<lambda> has no name"),
+        (lambda order: order, "<lambda> cannot be referred to by name: define it at the top level"),
+        ({"run": lambda order: order}, "<lambda> cannot be referred to by name"),
+        (Run(function=lambda order: order), "<lambda> cannot be referred to by name"),
     ],
 )
 def test_to_yaml_says_in_one_sentence_which_function_has_no_name(step: object, expected: str, tmp_path: Path) -> None:
