@@ -68,6 +68,7 @@ DEAD = Metric("papyra_flow.records.dead", "counter", "Records that a stage sent 
 RETRIED = Metric("papyra_flow.records.retried", "counter", "Attempts that failed and were made again.", WORKED)
 CLAIMED = Metric("papyra_flow.records.claimed", "counter", "Entries taken over from consumers that are gone.", WORKED)
 STALE = Metric("papyra_flow.records.stale", "counter", "Entries that another consumer had committed first.", WORKED)
+OWN = Metric("papyra_flow.own", "counter", "What step functions counted (`Context.count`), by name.", (*WORKED, "name"))
 LOST = Metric(
     "papyra_flow.records.lost", "counter",
     "Entries that were acked, deleted, trimmed or taken by others before the stage had processed them.", STAGE,
@@ -97,7 +98,7 @@ LAG = Metric(
     ("pipeline", "stream", "group"),
 )
 METRICS: tuple[Metric, ...] = (
-    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, LOST, BATCH, LATENCY,
+    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, OWN, LOST, BATCH, LATENCY,
     END_TO_END, BACKLOG, OLDEST, LETTERS, WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
 )  # fmt: skip
 NUMBERS = {"written": WRITTEN, "dropped": DROPPED, "dead": DEAD, "retried": RETRIED, "claimed": CLAIMED, "stale": STALE}
@@ -120,6 +121,8 @@ def of_worker(topology: Topology, stage: StageSpec, worker: str, counters: Stage
         yield SENT, {**base, **reads, "messaging_destination_name": target}, count
     for number, metric in NUMBERS.items():
         yield metric, base, getattr(counters, number)
+    for name, count in sorted(counters.own.items()):
+        yield OWN, {**base, "name": name}, count
     timings = counters.timings
     yield PROCESS, {**base, **reads}, timings.process
     yield OPERATION, {**base, **reads, "messaging_operation_name": "commit"}, timings.commit

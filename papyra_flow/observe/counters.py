@@ -23,6 +23,8 @@ class StageCounters:
     lost: int = 0
     """Entries that were gone before they were processed, as the run audits count them, and records that others took
     from where a sink had written them."""
+    own: Counter[str] = field(default_factory=Counter)
+    """What step functions counted, by their own names (`Context.count`)."""
     away: str = field(default="", compare=False)
     """What a connector that is waited for said last; empty where none is."""
     timings: Timings = field(default_factory=Timings, compare=False)
@@ -32,13 +34,15 @@ class StageCounters:
         for name in NUMBERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.emitted.update(other.emitted)
+        self.own.update(other.own)
         self.away = self.away or other.away
         self.timings.add(other.timings)
 
     def as_json(self) -> dict[str, object]:
         """The counts under their names in the command line's contract."""
         numbers = {name: getattr(self, name) for name in NUMBERS}
-        return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers}
+        own = {"own": dict(sorted(self.own.items()))} if self.own else {}
+        return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers, **own}
 
 
 NUMBERS = tuple(count.name for count in fields(StageCounters) if count.default == 0)

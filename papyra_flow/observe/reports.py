@@ -109,6 +109,8 @@ def _unpacked(facts: dict[str, object]) -> StageCounters:
     for name, value in facts.items():
         if name == "emitted" and isinstance(value, dict):
             one.emitted.update(value)
+        elif name == "own" and isinstance(value, dict):
+            one.own.update(value)
         elif name == "timings" and isinstance(value, dict):
             for kind, histogram in one.timings.each():
                 counts, total = value[kind]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import ClassVar, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
+
+from papyra_flow.spec.counting import OwnCounts
 
 STEPS = "papyra_flow.steps"
 SOURCES = "papyra_flow.sources"
@@ -46,6 +48,16 @@ class SetupContext:
     pipeline: str = ""
     stage: str = ""
     redis: str = ""
+    counts: OwnCounts = field(default_factory=OwnCounts, repr=False, compare=False)
+    """Where `count` counts."""
+
+    def count(self, name: str, number: int = 1) -> None:
+        """Count something of the step's own under a name: `run`, `--json` and the metrics show it. Since 0.2.
+
+        What is counted by a record counts again when the record is tried again. Raises RecordError for more than 100
+        names in a stage.
+        """
+        self.counts.add(name, number)
 
     @property
     def logger(self) -> logging.Logger:
@@ -164,7 +176,7 @@ def flaw(found: object, kind: str) -> str | None:
         return "does not say why its promise holds: set `because`, which `plan` shows"
     if kind != "step" and (promise := getattr(found, "promise", None)) not in PROMISES:
         return f"promises {promise!r}, which is none of {', '.join(PROMISES)}"
-    for name, field in found.model_fields.items():
-        if not field.description:
+    for name, declared in found.model_fields.items():
+        if not declared.description:
             return f"has no description of its field {name!r}: {name}: ... = Field(description=...)"
     return None

@@ -65,6 +65,10 @@ class Context:
         """A logger of the stage's own, whose messages appear among those of the run."""
         return self._setup.logger
 
+    def count(self, name: str, number: int = 1) -> None:
+        """Count something of the step's own, as `SetupContext.count` does."""
+        self._setup.count(name, number)
+
     @property
     def stream(self) -> str:
         """The key of the stream that the record's entry came to the stage in, whatever it was replayed from since."""

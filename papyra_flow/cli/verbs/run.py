@@ -172,6 +172,7 @@ def as_json(topology: Topology, result: RunResult) -> dict[str, object]:
 
 def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
     from papyra_flow.cli.console import print_table
+    from papyra_flow.escapes import visible
 
     optional = [name for name in ("claimed", "lost") if any(getattr(c, name) for c in result.counters.stages.values())]
     rows = [
@@ -189,4 +190,9 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
     ]
     title = f"{result.outcome} after {result.seconds:.1f} s"
     columns = ("stage", "read", "emitted", "written", "dropped", "retried", "dead", *optional)
-    print_table(columns, rows, title=title, file=sys.stderr if to_stderr else sys.stdout)
+    file = sys.stderr if to_stderr else sys.stdout
+    print_table(columns, rows, title=title, file=file)
+    for name, counters in result.counters.stages.items():
+        if counters.own:
+            counts = ", ".join(f"{what} {number:,}" for what, number in sorted(counters.own.items()))
+            print(visible(f"{name} counted: {counts}"), file=file)

@@ -17,6 +17,7 @@ from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.runtime.stage.records import RecordProgram
 from papyra_flow.runtime.stage.router import Router
+from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.steps.base import Merge
 from papyra_flow.topology.model import StageSpec, Topology
 
@@ -44,19 +45,24 @@ class StageProgram(Protocol):
         """What becomes of a batch that is not to be run again, for this reason."""
 
 
-def program_of(spec: StageSpec, topology: Topology, policy: FailurePolicy) -> StageProgram:
-    """The program of a stage; raises ValueError, ConnectorError or UsageError for a step that cannot be built."""
+def program_of(
+    spec: StageSpec, topology: Topology, policy: FailurePolicy, counts: OwnCounts | None = None
+) -> StageProgram:
+    """The program of a stage, whose steps count in `counts`.
+
+    Raises ValueError, ConnectorError or UsageError for a step that cannot be built.
+    """
     if spec.first_on_tables is None:
-        return _of_records(spec, topology)
+        return _of_records(spec, topology, counts)
     if spec.merge is not None:
-        return _of_records_and_tables(spec, topology, policy, spec.merge)
+        return _of_records_and_tables(spec, topology, policy, spec.merge, counts)
     from papyra_flow.runtime.stage.tables import TableProgram
 
-    return TableProgram(*_over_tables(spec, topology), policy, spec.settings.max_record)
+    return TableProgram(*_over_tables(spec, topology, counts), policy, spec.settings.max_record)
 
 
-def _of_records(spec: StageSpec, topology: Topology) -> StageProgram:
-    context, inputs, most = topology.step_context(spec.name), topology.inputs(spec), spec.settings.max_record
+def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> StageProgram:
+    context, inputs, most = topology.step_context(spec.name, counts), topology.inputs(spec), spec.settings.max_record
     source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
     steps = [step.build(context) for step in spec.steps]
@@ -65,22 +71,27 @@ def _of_records(spec: StageSpec, topology: Topology) -> StageProgram:
     return RecordProgram(Processor(steps, decoder, sink=spec.sink is not None), router)
 
 
-def _of_records_and_tables(spec: StageSpec, topology: Topology, policy: FailurePolicy, merge: Merge) -> StageProgram:
+def _of_records_and_tables(
+    spec: StageSpec, topology: Topology, policy: FailurePolicy, merge: Merge, counts: OwnCounts | None
+) -> StageProgram:
     """Steps over records up to the first one over tables: there, those of a batch become one table."""
     from papyra_flow.records.columns import TYPES
     from papyra_flow.runtime.stage.merging import MergingProgram
 
-    context, decoder = topology.step_context(spec.name), Decoder(topology.inputs(spec), spec.settings.max_record)
+    context, decoder = (
+        topology.step_context(spec.name, counts),
+        Decoder(topology.inputs(spec), spec.settings.max_record),
+    )
     records = Processor([step.build(context) for step in spec.steps[: spec.first_on_tables]], decoder)
     types = {name: TYPES[word] for name, word in merge.types.items()}
-    return MergingProgram(records, types, *_over_tables(spec, topology), policy)
+    return MergingProgram(records, types, *_over_tables(spec, topology, counts), policy)
 
 
-def _over_tables(spec: StageSpec, topology: Topology) -> tuple[TableSteps, TableRouter]:
+def _over_tables(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> tuple[TableSteps, TableRouter]:
     from papyra_flow.runtime.stage.table_router import TableRouter
     from papyra_flow.runtime.stage.table_steps import TableSteps
 
-    context, first = topology.step_context(spec.name), spec.first_on_tables or 0
+    context, first = topology.step_context(spec.name, counts), spec.first_on_tables or 0
     built = [spec.build_step(number, context) for number in range(first, len(spec.steps))]
     router = TableRouter(spec.routes, spec.config.match, topology.outputs(spec), spec.settings.max_record)
     return TableSteps([step for step in built if step is not None]), router

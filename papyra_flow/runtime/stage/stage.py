@@ -16,6 +16,7 @@ from papyra_flow.runtime.services.trimming import Trimmer
 from papyra_flow.runtime.stage.failure import FailurePolicy
 from papyra_flow.runtime.stage.program import program_of
 from papyra_flow.runtime.stage.targets import Targets
+from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.streams.commit.lease import Leases
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.streams.connection.server import Server
@@ -70,7 +71,7 @@ class StageRuntime:
         self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
         self.replay_key = topology.streams[spec.replay].key if spec.replay else None
         self.stream_of = {stream.key: stream.name for stream in self.inputs}
-        self.program = program_of(spec, topology, self.policy)
+        self.program = program_of(spec, topology, self.policy, OwnCounts(counters.own))
         self.timing = self._timing()
 
     def _timing(self) -> StageTiming:
