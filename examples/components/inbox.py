@@ -24,7 +24,7 @@ class Inbox(Source):
     def setup(self, context: SetupContext) -> None:
         self._folder = context.folder / self.folder
         if not self._folder.is_dir():
-            raise ConfigurationError(f"there is no folder {self.folder}")
+            raise ConfigurationError(f"folder not found: {self.folder}")
 
     def resume(self, checkpoint: str) -> None:
         self._after = checkpoint

@@ -191,7 +191,7 @@ class _Builder:
             key = key_node.value
             if key in data:
                 first = self.document.places[*path, key].key[0]
-                self.refuse(key_node, "duplicate-key", f"the key {key!r} stands here twice (first in line {first})")
+                self.refuse(key_node, "duplicate-key", f"duplicate key {key!r} (first in line {first})")
                 continue
             self.document.places[*path, key] = Place(_start(key_node), _start(value_node))
             data[key] = self.build(value_node, (*path, key), parents)

@@ -26,7 +26,7 @@ def apply_override(tree: object, override: str) -> None:
             node[name] = {}
         node = node[name]
     if not isinstance(node, dict):
-        raise UsageError(f"--set {dotted}: there is no such place in the pipeline")
+        raise UsageError(f"--set {dotted}: no such key in the pipeline")
     try:
         value = yaml.load(text, yaml.BaseLoader) if text[:1] in "[{" else None  # noqa: S506 - strings only
     except yaml.YAMLError as exc:

@@ -43,7 +43,7 @@ class _Writing:
         if callable(value) or isinstance(value, GivenFunction):
             given = value if isinstance(value, GivenFunction) else GivenFunction(value)
             if (name := importable_name(given.function)) is None:
-                message = f"{given} has no name that a file could say: define it in a module, outside other functions"
+                message = f"{given} cannot be referred to by name: define it at the top level of a module"
                 raise self._unnamed(path, message)
             return name
         if isinstance(value, Mapping):

@@ -55,7 +55,7 @@ class ConnectorContext(SetupContext):
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """Input that is no record: what it was, what is wrong with it, and where it stood. Since 0.2."""
+    """Input that is not a record: what it was, what is wrong with it, and where it stood. Since 0.2."""
 
     raw: bytes
     error: str
@@ -68,7 +68,7 @@ class BadRecord:
 
 
 SourceItem: TypeAlias = bytes | Sequence[bytes] | BadRecord | Mapping[str, object] | Emit
-"""A record, one with headers, one as JSON already, an entry's flat fields as they are, or input that is no record."""
+"""A record, one with headers, one as JSON already, an entry's flat fields as they are, or what is not a record."""
 
 
 def fields_of(item: SourceItem) -> Sequence[bytes]:
@@ -84,7 +84,7 @@ def fields_of(item: SourceItem) -> Sequence[bytes]:
         if item.to is not None:
             raise RecordError("Emit: a source's records go where the stage says, so that `to` has no meaning here")
         if not isinstance(item.record, Mapping):
-            raise RecordError("Emit: a source's record has to be a dict")
+            raise RecordError("Emit: a source's record must be a dict")
         headers = (part for pair in (item.all_headers() or {}).items() for part in pair)
         return DATA, encode_json(item.record), *headers
     if not isinstance(item, list | tuple):

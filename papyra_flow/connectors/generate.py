@@ -24,9 +24,9 @@ class GenerateSource(SourceConfig):
     main: ClassVar[str] = "count"
     because: ClassVar[str] = "the number of the next record moves in the same script as the records"
 
-    count: int | None = Field(None, ge=0, description="Records in all; without it the source never ends.")
-    rate: float | None = Field(None, gt=0, description="Records a second at the most; without it as fast as can be.")
-    seed: int = Field(0, description="Seeds `random`, anew for each record, so that a restart goes on the same.")
+    count: int | None = Field(None, ge=0, description="Total number of records; without it the source never ends.")
+    rate: float | None = Field(None, gt=0, description="Maximum records per second; without it, as fast as possible.")
+    seed: int = Field(0, description="Seed of `random`, per record, so that a restart continues the same.")
     fields: dict[str, Expression] = Field(
         _DEFAULT_FIELDS, description="Fields, as expressions over `n` (from 0) and `random` (from 0 to 1)."
     )
@@ -37,11 +37,11 @@ class GenerateSource(SourceConfig):
         for name, text in fields.items():
             compiled = compile_expression(text)
             if compiled.needs_headers:
-                raise ValueError(f"{name}: there is no 'headers' here, only `n` and `random`")
+                raise ValueError(f"{name}: unknown name 'headers', only `n` and `random` are known here")
             try:
                 compiled.one({"n": 0, "random": 0.5})
             except KeyError as exc:
-                raise ValueError(f"{name}: there is no {exc.args[0]!r} here, only `n` and `random`") from exc
+                raise ValueError(f"{name}: unknown name {exc.args[0]!r}, only `n` and `random` are known here") from exc
             except Exception:  # noqa: BLE001, S112 - what fails for one record need not for the others
                 continue
         return fields

@@ -72,7 +72,7 @@ class ForgetfulSink(SinkConfig):
 
 class _Nowhere:
     async def lock(self) -> None:
-        """Nobody is kept out."""
+        """No writer is fenced off."""
 
     async def start(self, checkpoint: str) -> str:
         """Nothing is there."""

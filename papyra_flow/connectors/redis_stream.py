@@ -57,9 +57,11 @@ class StreamSource(SourceConfig):
     key: str = Field(min_length=1, description="The stream's key.")
     redis: str | None = Field(None, description="Its server, if it is not the pipeline's.")
     start: str = Field(
-        "0", pattern=r"^(0|\$|\d+(-\d+)?)$", description="The id after which to start; `$` for new ones only."
+        "0", pattern=r"^(0|\$|\d+(-\d+)?)$", description="Start after this id; `$` for new entries only."
     )
-    follow: bool = Field(True, description="Wait for new entries; otherwise end at those that are there at the start.")
+    follow: bool = Field(
+        True, description="Wait for new entries instead of ending at the last one present at the start."
+    )
 
     @property
     def bounded(self) -> bool:

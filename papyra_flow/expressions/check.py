@@ -122,13 +122,13 @@ class _Checker(ast.NodeTransformer):
             made = self._function(node, name)
         else:
             name = function.id if isinstance(function, ast.Name) else self._shown(function)
-            raise ValueError(f"the function {name!r} is not known{_nearest(name, FUNCTIONS)}")
+            raise ValueError(f"unknown function {name!r}{_nearest(name, FUNCTIONS)}")
         made = ast.fix_missing_locations(ast.copy_location(made, node))
         return made if name in plain.SMALL_RESULTS else self._made(made)
 
     def _function(self, node: ast.Call, name: str) -> ast.expr:
         if name in self.bound | self.unbound:
-            raise ValueError(f"the function {name!r} is hidden by the name of a loop: name that one differently")
+            raise ValueError(f"the function {name!r} is shadowed by a loop's variable: rename the variable")
         if not self.looping and not self.guarded and linear.is_summed(node):
             self.summed = node.args[0]
         simple = not self.looping and plain.is_plain_call(name, node)
@@ -209,7 +209,7 @@ class _Checker(ast.NodeTransformer):
         if node.format_spec is not None:
             parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
             if any(not isinstance(part, ast.Constant) for part in parts):
-                raise ValueError("a format may be at most 999 wide, and must stand there as it is")
+                raise ValueError("a format may be at most 999 wide, and must be a literal")
             self._check_format("".join(str(part.value) for part in parts if isinstance(part, ast.Constant)))
         made = ast.FormattedValue(value, node.conversion, node.format_spec)
         return ast.fix_missing_locations(ast.copy_location(made, node))

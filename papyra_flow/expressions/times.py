@@ -60,7 +60,7 @@ def timestamp(moment: Any) -> Any:
 def wrong_format(form: str) -> str | None:
     """What is wrong with a format of dates or of numbers, if anything is."""
     if len(form) > MAX_FORMAT or _WIDE.search(form):
-        return "a format may be at most 999 wide, and must stand there as it is"
+        return "a format may be at most 999 wide, and must be a literal"
     if _LOCAL.search(form):
         return "the format %s depends on the machine's zone: use timestamp()"
     return None

@@ -54,7 +54,9 @@ def measure(topology: Topology, url: str, *, count: int, processes: int, sample:
         if stream.declared and stream.readers and not stream.writers and not stream.internal
     ]
     if fed and sample is None:
-        raise UsageError(f"the stream {fed[0].name!r} is filled by others: say what is in it with --sample FILE")
+        raise UsageError(
+            f"the stream {fed[0].name!r} is written by other programs: pass example records with --sample FILE"
+        )
     server_before = run_async(_filled(replaced, url, fed, count, sample or ()))
     before = _cpu()
     result = run_async(run_pipeline(replaced, url, RunOptions(processes=processes, drain=True)))
@@ -94,7 +96,7 @@ async def _sampled(topology: Topology, stage: StageSpec) -> list[bytes]:
     finally:
         await source.close()
     if not found:
-        raise UsageError(f"the source of {stage.name!r} has no records to measure with: give some with --sample FILE")
+        raise UsageError(f"the source of {stage.name!r} has no records to measure with: pass some with --sample FILE")
     return found
 
 

@@ -23,11 +23,11 @@ REFERENCE = re.compile(r"^([^:]*\.py|[A-Za-z_][\w.]*):[A-Za-z_]\w*$")
 
 
 class NotUsableError(ValueError):
-    """Where a file says that a class stands there is none, or one that is no component."""
+    """Where a file says that a class stands there is none, or it is not a component."""
 
 
 def is_reference(text: str) -> bool:
-    """Whether a key of a file says where a class stands, and is no component's name."""
+    """Whether a key of a file says where a class stands, and is not a component's name."""
     return REFERENCE.match(text) is not None
 
 
@@ -68,7 +68,7 @@ def _file(place: str, folder: Path) -> ModuleType:
     if (known := sys.modules.get(name)) is not None:
         return known
     if not path.is_file():
-        raise NotUsableError(f"there is no file {place} (looked in {folder.name}/)")
+        raise NotUsableError(f"file not found: {place} (looked in {folder.name}/)")
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise NotUsableError(f"{place} is not a Python file")
@@ -86,6 +86,4 @@ def _module(place: str, folder: Path) -> ModuleType:
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as exc:
-        raise NotUsableError(
-            f"there is no module {exc.name!r} (looked in {folder.name}/ and what is installed)"
-        ) from exc
+        raise NotUsableError(f"module {exc.name!r} not found (looked in {folder.name}/ and what is installed)") from exc

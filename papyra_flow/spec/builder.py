@@ -67,7 +67,7 @@ class Builder:
         _refuse_unknown(where, unknown, Builder.stage)
         stages = self._tree.setdefault("stages", {})
         if name in stages:
-            raise UsageError(f"{where}: there is a stage of that name already")
+            raise UsageError(f"{where}: the stage already exists")
         if isinstance(process, str) or not isinstance(process, Sequence):
             raise UsageError(f"{where}: process is a list of steps, also of one: process=[...]")
         stages[name] = _said({

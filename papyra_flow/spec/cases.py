@@ -28,9 +28,9 @@ class Case(_Model):
         min_length=1, description="Records that go in, by stream or by stage (as if its source had read them)."
     )
     expect: dict[Name, list[Fields]] = Field(
-        {}, description="Records that have to come out, in order, by stream, or by stage for what its sink writes."
+        {}, description="Expected records, in order, by stream, or by stage for what its sink writes."
     )
     partial: bool = Field(False, description="Compare only the fields that `expect` names.")
     dead: dict[Name, list[DeadCase]] = Field(
-        {}, description="Dead letters that have to be there, by stage; all others fail the test."
+        {}, description="Expected dead letters, by stage; any other fails the test."
     )

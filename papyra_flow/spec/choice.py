@@ -119,7 +119,7 @@ class OneOf:
         near = difflib.get_close_matches(name, known, 1)
         raise PydanticCustomError(
             "unknown_component",
-            f"there is no {word} {name!r}",
+            f"unknown {word} {name!r}",
             {"hint": f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"},
         )
 

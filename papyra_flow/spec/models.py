@@ -68,17 +68,17 @@ class Model(BaseModel):
 class BatchConfig(Model):
     """How many records a consumer takes at once."""
 
-    size: int | None = Field(None, ge=1, le=10_000, description="Records in a batch at the most (500), or tables (16).")
-    wait: Duration | None = Field(None, description="How long a batch that is not full waits for more (0).")
+    size: int | None = Field(None, ge=1, le=10_000, description="Maximum records (500) or tables (16) in a batch.")
+    wait: Duration | None = Field(None, description="How long to wait for a batch to fill (0).")
 
 
 class RetryConfig(Model):
     """What happens when a step raises an exception."""
 
-    attempts: int | None = Field(None, ge=1, le=1000, description="Attempts in all, the first one included (5).")
+    attempts: int | None = Field(None, ge=1, le=1000, description="Total attempts, including the first (5).")
     backoff: BackoffRange | None = Field(None, description="First and longest wait between attempts (200ms..30s).")
-    on: list[str] | None = Field(None, description="Only these exceptions are retried, by class name.")
-    never: list[str] | None = Field(None, description="These exceptions are never retried, by class name.")
+    on: list[str] | None = Field(None, description="Retry only these exceptions, by class name.")
+    never: list[str] | None = Field(None, description="Never retry these exceptions, by class name.")
 
 
 class Tuning(Model):
@@ -89,7 +89,7 @@ class Tuning(Model):
     retry: RetryConfig | None = Field(None, description="Attempts and backoff when a step fails.")
     on_error: Literal["dead", "drop", "halt"] | None = Field(
         None,
-        description="What becomes of a record whose attempts are used up: dead letters, dropped, or stop (dead).",
+        description="What to do when attempts are exhausted: dead-letter, drop, or stop (dead).",
     )
     claim_after: Duration | None = Field(
         None, description="Idle time after which a consumer's pending entries are taken over (30s)."
@@ -97,10 +97,10 @@ class Tuning(Model):
     max_pending: int | None = Field(
         None,
         ge=1,
-        description="Entries that a consumer holds at the most, waiting for a retry included (4 batches).",
+        description="Maximum entries a consumer holds, including those waiting for a retry (4 batches).",
     )
     max_record: Size | None = Field(
-        None, description="Bytes that a record may have, as it comes and as it leaves; larger ones are dead (8MiB)."
+        None, description="Maximum record size, in and out; larger records are dead-lettered (8MiB)."
     )
 
 
@@ -127,7 +127,7 @@ class StageConfig(Tuning):
     to: Annotated[list[Route], OneOrMany(short="stream")] = Field(
         [], description="The stream, or routes, that records are forwarded to."
     )
-    match: Literal["first", "all"] = Field("first", description="Forward to the first route that fits, or to all.")
+    match: Literal["first", "all"] = Field("first", description="Forward to the first route that matches, or to all.")
     write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
     group: GroupName | None = Field(
         None, description="The consumer group's name (the stage's; `PIPELINE.STAGE` if it reads a stream with a `key`)."
@@ -184,12 +184,10 @@ class PipelineConfig(Model):
         description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` for a server of "
         "its own.",
     )
-    defaults: Tuning = Field(
-        default_factory=lambda: Tuning.model_validate({}), description="What holds for every stage."
-    )
+    defaults: Tuning = Field(default_factory=lambda: Tuning.model_validate({}), description="Defaults for every stage.")
     stages: dict[Name, StageConfig] = Field(min_length=1, description="The stages, by name.")
     streams: dict[Name, Annotated[StreamConfig, BeforeValidator(_optional_mapping)]] = Field(
-        {}, description="Streams whose defaults do not fit, by name."
+        {}, description="Stream settings, by name."
     )
 
     tests: dict[str, Case] = Field(

@@ -1,7 +1,7 @@
 """Values with a unit, as a pipeline file writes them: durations, sizes, backoff ranges.
 
 Durations become seconds (float), sizes bytes (int). A bare number has no unit and is refused, except 0,
-because nobody can tell whether `wait: 20` means milliseconds or seconds.
+because it is ambiguous whether `wait: 20` means milliseconds or seconds.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ class ToTables(StepConfig):
         return Merge(dict(self.types), alone=True)
 
     def build(self, context: SetupContext) -> Step:
-        """Refused: it is no step over records, but where those over tables begin."""
+        """Refused: it marks where steps over tables begin, and never runs over records."""
         raise ValueError("`batch` stands where records become tables")
 
     def build_table(self, context: SetupContext) -> OfTable:
         """Refused: what is a table already cannot become one."""
-        raise ValueError("`batch` makes tables of records, but what comes here are tables already")
+        raise ValueError("`batch` makes tables of records, but its input is already tables")

@@ -24,7 +24,7 @@ class Explode(StepConfig):
 
     field: str = Field(description="The field that holds the list.")
     as_: str | None = Field(None, alias="as", description="The field that holds the item (the list's own).")
-    index: str | None = Field(None, description="A field for the item's place in the list, from 0.")
+    index: str | None = Field(None, description="A field for the item's index in the list, from 0.")
 
     def build(self, context: SetupContext) -> Step:
         """The step."""

@@ -39,22 +39,20 @@ class Lookup(StepConfig):
     on: Expression = Field(description="The record's field, or an expression, that holds the key.")
     as_: str | None = Field(None, alias="as", description="The field for the row found; without it, the row's fields.")
     fields: list[str] | None = Field(None, description="Only these columns of the row.")
-    types: dict[str, ColumnType] = Field(
-        {}, description="Types of a CSV's columns; where there is no text, it is null."
-    )
-    delimiter: Delimiter = Field(",", description="What separates a CSV's columns; `\\t` for tabs.")
+    types: dict[str, ColumnType] = Field({}, description="Types of a CSV's columns; empty text is null.")
+    delimiter: Delimiter = Field(",", description="The CSV's column separator; `\\t` for tabs.")
     encoding: Encoding = Field("utf-8", description=ENCODING)
-    duplicates: Duplicates = Field("error", description="Which row of a file counts, if a key is there twice.")
-    missing: Literal["dead", "null", "drop"] = Field("dead", description="What happens if there is no row.")
+    duplicates: Duplicates = Field("error", description="Which row of a file counts if a key occurs twice.")
+    missing: Literal["dead", "null", "drop"] = Field("dead", description="What to do when no row matches.")
 
     @model_validator(mode="after")
     def _one_table(self) -> Self:
         if sum(table is not None for table in (self.csv, self.jsonl, self.hash)) != 1:
             raise ValueError("a lookup needs one table: `csv`, `jsonl` or `hash`")
         if self.hash is None and self.key is None and not self.on.isidentifier():
-            raise ValueError("`key` has to name the table's column when `on` is an expression")
+            raise ValueError("`key` must name the table's column when `on` is an expression")
         if compile_expression(self.on).needs_headers:
-            raise ValueError("`on` cannot ask for headers: `set` a field to the header first")
+            raise ValueError("`on` cannot read headers: `set` a field to the header first")
         if self.types and self.csv is None:
             raise ValueError("`types` are for the columns of a table in `csv`")
         return self
@@ -140,7 +138,7 @@ class _HashTable:
         self._server = Server(self._url, key=self._key)
 
     async def rows(self, keys: Sequence[str]) -> list[Value]:
-        """The rows of keys; a server that goes away is waited for: that is no fault of the records."""
+        """The rows of keys; a server that goes away is waited for: records are not to blame."""
         if (server := self._server) is None:
             raise ConnectorError("lookup: the step was not started")
         try:

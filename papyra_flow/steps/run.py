@@ -45,7 +45,7 @@ def _as_name(value: str | GivenFunction) -> str:
     """The name under which a file can say it; raises ValueError if there is none."""
     name = value if isinstance(value, str) else importable_name(value.function)
     if name is None:
-        raise ValueError(f"{value} has no name that a file could say: define it in a module, outside other functions")
+        raise ValueError(f"{value} cannot be referred to by name: define it at the top level of a module")
     return name
 
 
@@ -62,8 +62,8 @@ class Run(StepConfig):
         WithJsonSchema({"type": "string", "pattern": _NAME.pattern}),
     ] = Field(description="The function, or a class with a `__call__`, as `module:name`.")
     batch: bool = Field(False, description="The function takes a list of records and returns one of equal length.")
-    concurrency: int = Field(16, ge=1, le=10_000, description="Calls at a time, of an async or threaded function.")
-    thread: bool = Field(False, description="Call a function that blocks in threads, so that it holds up nobody.")
+    concurrency: int = Field(16, ge=1, le=10_000, description="Concurrent calls of an async or threaded function.")
+    thread: bool = Field(False, description="Call a blocking function in threads, so that other work continues.")
     timeout: Duration | None = Field(None, description="How long one call of an async or threaded function may take.")
 
     @property
@@ -109,7 +109,7 @@ def import_function(name: str | GivenFunction | Function, folder: Path) -> Funct
         with importing_from(folder):
             found: object = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
-        raise ValueError(f"there is no module {exc.name!r} (looked in {folder.name}/ and what is installed)") from exc
+        raise ValueError(f"module {exc.name!r} not found (looked in {folder.name}/ and what is installed)") from exc
     except BaseException as exc:
         forks.leave_if_child(exc)
         if is_ctrl_c(exc):
@@ -122,7 +122,7 @@ def import_function(name: str | GivenFunction | Function, folder: Path) -> Funct
     except AttributeError:
         raise ValueError(f"the module {module_name!r} has no function {attribute!r}") from None
     except Exception as exc:
-        raise ValueError(f"the function {attribute!r} of {module_name!r} cannot be had: {error_of(exc)}") from exc
+        raise ValueError(f"the function {attribute!r} of {module_name!r} cannot be read: {error_of(exc)}") from exc
     if not callable(found):
         raise ValueError(f"{name} is not a function")
     return found

@@ -80,11 +80,11 @@ def _compare_dead(stage: str, expected: Sequence[DeadCase], driver: Driver) -> I
         fits = next((found for found in letters if _fits(wanted, *found)), None)
         if fits is None:
             told = f"a dead letter of {stage} is missing: {_line(wanted.model_dump(exclude_none=True))}"
-            yield told + "".join(f"\n  there is: {_line(record)}: {letter.error}" for letter, record in letters)
+            yield told + "".join(f"\n  found: {_line(record)}: {letter.error}" for letter, record in letters)
         else:
             letters.remove(fits)
     for letter, record in letters:
-        yield f"{stage} has a dead letter that is not expected: {_line(record)}: {letter.error}"
+        yield f"{stage} has an unexpected dead letter: {_line(record)}: {letter.error}"
 
 
 def _fits(wanted: DeadCase, letter: DeadLetter, record: Mapping[str, object]) -> bool:

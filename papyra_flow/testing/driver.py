@@ -91,7 +91,7 @@ class Driver:
     def out(self, stream: str) -> list[Record]:
         """All records that came to a stream, in order."""
         if stream not in self._places:
-            raise UsageError(f"there is no stream {stream!r}; there are {self._names(self._places)}")
+            raise UsageError(f"unknown stream {stream!r}; the streams are {self._names(self._places)}")
         place = self._places[stream]
         return [record for entry in place.entries for record in _records(place.spec, entry)]
 
@@ -135,7 +135,7 @@ class Driver:
                     await self._batch(self._stages[stage.name], portion)
 
     async def _started(self) -> dict[str, _Stage]:
-        """The stages' own parts, on a server that nobody ever connects to."""
+        """The stages' own parts, on a server that is never connected to."""
         server, topology = Server(NOWHERE), self.topology
         context = WorkerContext(
             topology, server, "driver", Gates(), Keepalive(NOWHERE), Trimmer(server.client, {}),
@@ -181,7 +181,7 @@ class Driver:
             return [self.topology.streams[found] for found in names]
         if name in self.topology.streams:
             return [self.topology.streams[name]]
-        raise UsageError(f"there is no stream or stage {name!r}; there are {self._names(self._places)} and "
+        raise UsageError(f"unknown stream or stage {name!r}; there are {self._names(self._places)} and "
                          f"{self._names(self.topology.stages)}")  # fmt: skip
 
     def _add(self, stream: StreamSpec, records: Sequence[Mapping[str, object]]) -> None:
@@ -197,7 +197,7 @@ class Driver:
 
     def _stage_spec(self, name: str) -> StageSpec:
         if name not in self.topology.stages:
-            raise UsageError(f"there is no stage {name!r}; there are {self._names(self.topology.stages)}")
+            raise UsageError(f"unknown stage {name!r}; the stages are {self._names(self.topology.stages)}")
         return self.topology.stages[name]
 
     def _names(self, known: Mapping[str, object]) -> str:

@@ -16,13 +16,13 @@ def misnamed(topology: Topology, config: PipelineConfig) -> Iterator[Finding]:
     sinks = [name for name, stage in topology.stages.items() if stage.sink is not None]
     for test, case in config.tests.items():
         known: dict[str, tuple[Iterable[str], list[str], str]] = {
-            "input": (case.input, [*streams, *topology.stages], "no stream or stage"),
-            "expect": (case.expect, [*streams, *sinks], "no stream, and no stage with a sink"),
-            "dead": (case.dead, list(topology.stages), "no stage"),
+            "input": (case.input, [*streams, *topology.stages], "stream or stage"),
+            "expect": (case.expect, [*streams, *sinks], "stream, or stage with a sink"),
+            "dead": (case.dead, list(topology.stages), "stage"),
         }
         for part, (named, names, what) in known.items():
             for name in named:
                 if name not in names:
                     near = difflib.get_close_matches(name, names, 1)
-                    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}"
-                    yield ("tests", test, part, name), "test-name", f"there is {what} {name!r}", hint
+                    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+                    yield ("tests", test, part, name), "test-name", f"unknown {what} {name!r}", hint

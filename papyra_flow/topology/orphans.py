@@ -21,7 +21,7 @@ SCANS = 50
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A group, a stream, dead letters or bookkeeping that the file does not know."""
+    """A group, a stream, dead letters or bookkeeping that is not in the file."""
 
     kind: Literal["group", "stream", "dead", "bookkeeping"]
     key: str
@@ -66,7 +66,7 @@ class Orphan:
 
 
 def orphans(topology: Topology, positions: StreamsSnapshot, keys: Iterable[str] = ()) -> list[Orphan]:
-    """What the file does not know: groups on its streams, and those of `keys` that `positions` tell of as well."""
+    """What is not in the file: groups on its streams, and those of `keys` that `positions` tell of as well."""
     found = [
         orphan
         for stream in topology.streams.values()

@@ -33,7 +33,7 @@ def test_what_is_not_as_expected_is_shown_as_a_difference(folder: PipelineFolder
     assert '+ {"m":10,"n":1}' in finished.out
     assert "passed  pipeline.yml:8  partly" in finished.out
     assert "passed  pipeline.yml:9  dead as it should be" in finished.out
-    assert 'a has a dead letter that is not expected: {"n":0}' in finished.out
+    assert 'a has an unexpected dead letter: {"n":0}' in finished.out
     assert 'a dead letter of a is missing: {"error":"division"}' in finished.out
     assert finished.out.endswith("3 passed, 3 failed\n")
     report = ElementTree.parse(folder.path / "out.xml").getroot()
@@ -87,10 +87,10 @@ def test_a_test_that_names_what_is_not_there_is_a_problem_of_the_file(folder: Pi
         """
     )
     err = folder.cli("validate", "pipeline.yml", code=2).err
-    assert "there is no stream or stage 'ss'" in err
+    assert "unknown stream or stage 'ss'" in err
     assert "did you mean s?" in err
-    assert "there is no stream, and no stage with a sink 'a'" in err
-    assert "there is no stage 'b'" in err
+    assert "unknown stream, or stage with a sink 'a'" in err
+    assert "unknown stage 'b'" in err
 
 
 def test_what_init_writes_passes_its_own_tests(folder: PipelineFolder) -> None:

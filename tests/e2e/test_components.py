@@ -39,7 +39,7 @@ def test_a_source_a_step_and_a_sink_beside_the_file_are_run(example: PipelineFol
 def test_a_folder_that_is_not_there_ends_the_run_with_one_sentence(example: PipelineFolder) -> None:
     shutil.rmtree(example.path / "inbox")
     run = example.cli("run", "pipeline.yml", code=1)
-    assert run.err.strip().endswith("papyra-flow: there is no folder inbox")
+    assert run.err.strip().endswith("papyra-flow: folder not found: inbox")
     assert "Traceback" not in run.err
 
 

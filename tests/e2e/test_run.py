@@ -50,7 +50,7 @@ def test_dead_letters_are_exit_code_3(chain: PipelineFolder) -> None:
         (("run", "nowhere.yml"), 2, "cannot read nowhere.yml: No such file or directory"),
         (("run", "pipeline.yml", "--stage", "x"), 2, "unknown stage 'x'; the stages are a, b, c"),
         (("run", "pipeline.yml", "--set", "stages.b.consumers=0"), 2, "greater than or equal to 1"),
-        (("run", "pipeline.yml", "--set", "stages.a.read.jsonl=gone.jsonl"), 1, "there is no file gone.jsonl"),
+        (("run", "pipeline.yml", "--set", "stages.a.read.jsonl=gone.jsonl"), 1, "file not found: gone.jsonl"),
         (("run", "pipeline.yml", "--redis", "redis://127.0.0.1:1"), 4, "no server answers"),
         (("run", "pipeline.yml", "--redis", "http://x"), 2, "is not a server address"),
         (("run", "pipeline.yml", "--set", "stages.c.write.jsonl=in.jsonl/x"), 1, "cannot write"),
@@ -226,7 +226,7 @@ def test_a_worker_process_that_dies_is_started_again(folder: PipelineFolder) -> 
         """
     )
     finished = folder.cli("run", "pipeline.yml", "--processes", "2")
-    assert "starting it again" in finished.err
+    assert "restarting it" in finished.err
     assert numbers(folder) == Counter(range(3000))
 
 
@@ -283,7 +283,7 @@ def test_an_embedded_server_that_is_killed_is_started_again(folder: PipelineFold
     (folder.path / "killed").touch()
     _, err = process.communicate(timeout=HANGS_SECONDS)
     assert process.returncode == 0, err
-    assert err.count("the embedded server has ended; starting it again") == 2
+    assert err.count("the embedded server exited; restarting it") == 2
     assert numbers(folder) == Counter(range(20_000))
     assert not list(folder.path.rglob("server.sock"))
 
@@ -302,7 +302,7 @@ def test_an_embedded_server_that_ends_again_and_again_is_left_alone(endless: Pip
         if (pid := _pid_of(socket)) is not None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return any("has ended again and again; it is not started any more" in line for line in lines)
+        return any("keeps exiting; not restarting it" in line for line in lines)
 
     try:
         eventually(killed_often, "the last end")
@@ -310,7 +310,7 @@ def test_an_embedded_server_that_ends_again_and_again_is_left_alone(endless: Pip
         process.kill()
         reader.join()
         process.communicate()
-    assert sum("starting it again" in line for line in lines) >= OFTEN
+    assert sum("restarting it" in line for line in lines) >= OFTEN
 
 
 def _pid_of(socket: Path) -> int | None:

@@ -192,7 +192,7 @@ def test_logs_are_json_where_there_is_no_terminal_and_know_their_stage(
     finished = folder.cli("run", "pipeline.yml", "--drain", "--redis", url, *sped_up, code=1)
     line, lost = [json.loads(line) for line in finished.err.splitlines() if line.startswith("{")]
     assert lost["event"].startswith("a: lost 3 entries of {p}:s")
-    assert line["event"].startswith("a: 3 pending entries of {p}:s had been deleted")
+    assert line["event"].startswith("a: 3 pending entries of {p}:s were deleted")
     assert (line["level"], line["logger"]) == ("warning", "papyra_flow.stage")
     assert (line["pipeline"], line["stage"]) == ("p", "a")
     assert line["timestamp"].endswith("Z")

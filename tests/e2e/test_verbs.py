@@ -45,7 +45,7 @@ def test_validate_shows_every_problem_with_its_line(folder: PipelineFolder) -> N
         "  3 |   a: {read: {jsonl: in.jsonl}, too: s}\n"
         "                                     ^\n"
         "  hint: did you mean to?\n"
-        "pipeline.yml:7:17: the function 'size' is not known [wrong-value]\n"
+        "pipeline.yml:7:17: unknown function 'size' [wrong-value]\n"
         "  7 |       - filter: size(n) > 3\n"
         "                      ^\n"
         "2 problems found\n"

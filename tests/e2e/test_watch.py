@@ -59,7 +59,7 @@ class Watched:
     @property
     def restarts(self) -> int:
         """How many edits were taken up."""
-        return sum("started again" in line for line in self.lines)
+        return sum("restarted" in line for line in self.lines)
 
     def end(self) -> None:
         if self.process.poll() is None:
@@ -87,12 +87,12 @@ def watched(folder: PipelineFolder, url: str, redis_client: redis.Redis) -> Iter
 
 def test_a_step_that_is_edited_is_used_from_then_on(watched: Watched) -> None:
     watched.folder.write("steps.py", STEPS % 2)
-    eventually(lambda: watched.said("started again: b"), "the restart")
+    eventually(lambda: watched.said("restarted: b"), "the restart")
     watched.send()
     eventually(watched.all_arrived, "all records")
     assert [record["n"] for record in watched.arrived()] == list(range(watched.sent))
     assert {record["version"] for record in watched.arrived()[50:]} == {2}
-    assert not watched.said("started again: a"), "a stage that the edit does not concern goes on"
+    assert not watched.said("restarted: a"), "a stage that the edit does not concern goes on"
 
 
 def test_an_edit_under_load_loses_and_doubles_nothing(watched: Watched) -> None:
@@ -111,7 +111,7 @@ def test_a_stage_may_be_added_changed_and_removed(watched: Watched) -> None:
     eventually(lambda: watched.restarts == 1, "the new stage")
     eventually(lambda: len(watched.arrived("v")) == watched.sent, "its records")
     watched.folder.file.write_text(added.replace("1 > 0", "2 > 1, more: n"))
-    eventually(lambda: watched.said("started again: c\n"), "the changed stage, alone")
+    eventually(lambda: watched.said("restarted: c\n"), "the changed stage, alone")
     watched.send()
     eventually(lambda: len(watched.arrived("v")) == watched.sent, "all records")
     assert "more" in watched.arrived("v")[-1]
@@ -136,13 +136,13 @@ def test_an_edit_that_is_not_valid_keeps_the_old_one_running_and_says_why(
 ) -> None:
     watched.folder.write(name, text) if name != "pipeline.yml" else watched.folder.file.write_text(text)
     eventually(lambda: watched.said(words), "the reason")
-    assert watched.said("what ran before goes on")
+    assert watched.said("the previous version keeps running")
     watched.send()
     eventually(watched.all_arrived, "all records")
     assert {record["version"] for record in watched.arrived()} == {1}
     watched.folder.write("steps.py", STEPS % 3)
     watched.folder.file.write_text(FILE % "")
-    eventually(lambda: watched.said("started again: b"), "the edit that mends it")
+    eventually(lambda: watched.said("restarted: b"), "the edit that mends it")
     watched.send()
     eventually(watched.all_arrived, "all records")
     assert watched.arrived()[-1]["version"] == 3

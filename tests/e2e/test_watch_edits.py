@@ -59,4 +59,4 @@ def test_an_edit_of_a_step_while_the_file_is_not_valid_is_taken_up_when_it_is(wa
 
 
 def _refusals(watched: Watched) -> int:
-    return sum("what ran before goes on" in line for line in watched.lines)
+    return sum("the previous version keeps running" in line for line in watched.lines)

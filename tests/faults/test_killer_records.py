@@ -67,7 +67,7 @@ def test_killer_records_among_ten_thousand_end_in_the_dead_letters_alone(
     assert arrived(url) == Counter(n for n in range(10_000) if n not in killers)
     letters = folder.cli("dead", "list", "pipeline.yml", "--json", "--redis", url).json
     assert sorted(dead(letters)) == sorted(killers)
-    deaths = finished.err.count("starting it again")
+    deaths = finished.err.count("restarting it")
     print(f"{deaths} processes died of {len(killers)} records")
     assert deaths >= 3 * 3  # the abort, the fault and the kill; running out of memory may be an exception, too
     assert any("without completing" in letter["error"] for letter in letters)

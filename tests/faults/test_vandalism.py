@@ -244,7 +244,7 @@ def test_a_password_that_is_set_under_way_ends_the_run_with_one_sentence(workloa
         server.config_set("requirepass", "secret")
         server.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
         server.execute_command("AUTH", "secret")
-        ended(worker, 4, r"NOAUTH|does not let us")
+        ended(worker, 4, r"NOAUTH|authentication failed|permission denied")
         server.config_set("requirepass", "")
 
 
@@ -254,7 +254,7 @@ def test_a_permission_that_is_taken_away_ends_the_run_and_loses_nothing(workload
     workload.produce(20_000)
     with workload.server as server:
         server.execute_command("ACL", "SETUSER", "default", "-xadd")
-        ended(worker, 4, "does not let us")
+        ended(worker, 4, "authentication failed|permission denied")
         server.execute_command("ACL", "SETUSER", "default", "+xadd")
     workload.drain()
     workload.verify()

@@ -240,7 +240,7 @@ async def an_owner_whose_server_went_back_commits_nothing(client: Client) -> Non
     assert (await acked(1, "5", "9")).acked == 1
     assert (await acked(1, "5", "9")).missing == {entries[1].id}, "the same once more, for a reply that was lost"
     await client.call("HSET", LEASE, "checkpoint", "5")
-    with pytest.raises(FencedError, match="is not where its owner had moved it"):
+    with pytest.raises(FencedError, match="is not where its owner left it"):
         await acked(2, "9", "12")
     assert await pending(client) == 1
 

@@ -93,7 +93,7 @@ async def test_the_printed_user_may_do_nothing_else(secured: Callable[..., str],
         ("XADD", "readable", "*", "a", "b"), ("HSET", "prices", "a", "2"), ("PUBLISH", "c", "x"), ("SHUTDOWN",),
         ("EVAL", "#!lua\nreturn redis.call('DEL', KEYS[1])", 1, "{p}:s"), ("XGROUP", "DESTROY", "{p}:s", "work"),
     ):  # fmt: skip
-        with pytest.raises(ServerError, match="the server does not let us"):
+        with pytest.raises(ServerError, match=r"permission denied by the server|authentication failed"):
             await server.client.call(*command)
     await server.close()
 
@@ -105,7 +105,7 @@ async def test_a_permission_that_is_missing_is_told_and_loses_nothing(
     folder: PipelineFolder, secured: Callable[..., str], any_url: str, rule: str
 ) -> None:
     url = secured(without=rule)
-    with pytest.raises(CommandRefusedError, match="the server does not let us"):
+    with pytest.raises(CommandRefusedError, match=r"permission denied by the server|authentication failed"):
         await folder.run(url, drain=True)
     with plain_client(any_url) as admin:
         own, far = users(folder.topology("redis=redis://own"))

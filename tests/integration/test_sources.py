@@ -17,7 +17,7 @@ from tests.harness.servers import plain_client
 
 async def test_a_missing_file_ends_the_run_with_one_sentence(folder: PipelineFolder, url: str) -> None:
     folder.pipeline("pipeline: p\nstages:\n  a: {read: {jsonl: nowhere.jsonl}, to: s}\n")
-    with pytest.raises(ConnectorError, match=r"there is no file nowhere\.jsonl"):
+    with pytest.raises(ConnectorError, match=r"file not found: nowhere\.jsonl"):
         await folder.run(url)
 
 

@@ -68,9 +68,9 @@ PIPELINE = """
 @pytest.mark.parametrize(
     ("key", "meaning"),
     [
-        ("{p}:@source:read", "what its source has read before may be read again"),
-        ("{p}:@source:read:parts", "what its source has read before may be read again"),
-        ("{p}:@sink:write", "what was written and not committed yet may be written twice"),
+        ("{p}:@source:read", "its source may read earlier records again"),
+        ("{p}:@source:read:parts", "its source may read earlier records again"),
+        ("{p}:@sink:write", "uncommitted output may be written twice"),
     ],
 )
 async def test_a_checkpoint_that_was_lost_between_two_runs_is_told_once(

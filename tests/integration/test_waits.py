@@ -127,7 +127,7 @@ def test_a_bounded_run_waits_and_says_what_for(folder: PipelineFolder, url: str,
     out, err = running.communicate(timeout=HANGS_SECONDS)
     assert (running.returncode, json.loads(out)["outcome"]) == (0, "stopped")
     assert "1 record waits for another attempt, due in" in err
-    assert "the next run goes on with it" in err
+    assert "the next run continues with it" in err
 
     running = folder.start("run", "pipeline.yml", "--redis", url, "--drain", "--json")
 

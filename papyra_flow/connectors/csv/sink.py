@@ -30,10 +30,8 @@ class CsvSink(SinkConfig):
 
     path: str = Field(min_length=1, description="The file; `.gz` is compressed.")
     columns: list[str] | None = Field(None, min_length=1, description="The columns (the fields of the first record).")
-    delimiter: str = Field(
-        ",", min_length=1, max_length=1, pattern=r'^[^"\r\n]$', description="What separates columns."
-    )
-    fsync: bool = Field(True, description="Wait until the disk has a batch before it is acknowledged.")
+    delimiter: str = Field(",", min_length=1, max_length=1, pattern=r'^[^"\r\n]$', description="The column separator.")
+    fsync: bool = Field(True, description="Flush each batch to disk (fsync) before acknowledging it.")
     overwrite: bool = Field(False, description="Empty the file when the stage has no checkpoint yet.")
 
     def files(self) -> tuple[str, ...]:

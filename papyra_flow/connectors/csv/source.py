@@ -31,19 +31,17 @@ class CsvSource(FileSourceConfig):
 
     types: dict[str, ColumnType] = Field({}, description="Types of columns; all others are strings.")
     null_values: list[str] = Field([], description="Spellings that mean null.")
-    header: list[str] | None = Field(
-        None, min_length=1, description="The columns' names, for files without a header row."
-    )
-    delimiter: Delimiter = Field(",", description="What separates columns; `\\t` for tabs.")
+    header: list[str] | None = Field(None, min_length=1, description="Column names, for files without a header row.")
+    delimiter: Delimiter = Field(",", description="The column separator; `\\t` for tabs.")
     quote: str | None = Field(
-        '"', min_length=1, max_length=1, description="What quotes fields, and is doubled in them; null for nothing."
+        '"', min_length=1, max_length=1, description="The quote character, doubled within fields; null for none."
     )
     encoding: Encoding = Field("utf-8", description=ENCODING)
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if self.delimiter in {"\r", "\n", self.quote} or self.quote in {"\r", "\n"}:
-            raise ValueError("`delimiter` and `quote` have to differ, and cannot be line ends")
+            raise ValueError("`delimiter` and `quote` must differ, and cannot be line ends")
         if self.header is not None:
             try:
                 refuse_names(self.header, "`header`")

@@ -33,7 +33,7 @@ def unfit(path: Path) -> str | None:
         return None
     if stat.S_ISREG(mode):
         return None
-    return f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, and a sink needs a regular file"
+    return f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'not a file')}, and a sink needs a regular file"
 
 
 async def open_locked(path: Path, *, create: bool = True, within: float = math.inf) -> int:

@@ -35,7 +35,7 @@ class FileSourceConfig(SourceConfig):
 
     path: str = Field(min_length=1, description="The file, or a glob of files; `.gz` is decompressed.")
     follow: bool = Field(
-        False, description="Wait for more, through rotation and new files, instead of ending at the files' ends."
+        False, description="Keep reading as files grow, rotate or appear, instead of ending at the files' ends."
     )
 
     @property
@@ -88,8 +88,8 @@ class FileSource:
         await self._look()
         if not self._set.members:
             if not self._follow:
-                raise ConnectorError(f"there is no file {self._pattern.text}")
-            _log.warning("there is no file %s yet: waiting for it", self._pattern.text)
+                raise ConnectorError(f"file not found: {self._pattern.text}")
+            _log.warning("file not found: %s; waiting for it", self._pattern.text)
         return checkpoint
 
     async def read(self, count: int) -> Portion:

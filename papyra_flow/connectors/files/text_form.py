@@ -145,7 +145,7 @@ def _checked(encoding: str) -> str:
         whole = b"".join(units)
         readable = whole == _PROBE.encode(codec) and whole.decode(codec, "replace") == _PROBE
     except LookupError:
-        raise ValueError(f"there is no text encoding {encoding!r}") from None
+        raise ValueError(f"unknown text encoding {encoding!r}") from None
     except (UnicodeError, AssertionError):
         readable = False
     if not readable or {len(unit) for unit in units} not in ({1}, {2}, {4}):

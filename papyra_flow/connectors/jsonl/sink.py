@@ -24,7 +24,7 @@ class JsonlSink(SinkConfig):
     because: ClassVar[str] = "the file is cut back to its checkpoint, which moves with the acks"
 
     path: str = Field(min_length=1, description="The file; `.gz` is compressed.")
-    fsync: bool = Field(True, description="Wait until the disk has a batch before it is acknowledged.")
+    fsync: bool = Field(True, description="Flush each batch to disk (fsync) before acknowledging it.")
     overwrite: bool = Field(False, description="Empty the file when the stage has no checkpoint yet.")
 
     def files(self) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def after_commit(stage: StageRuntime, prepared: Prepared, committed: Committed, 
     counters.retried += len(fate.again) + sum(entry.id not in stale for entry in fate.later)
     counters.stale += len(stale)
     if stale:
-        _log.info("%s: %d entries had been committed by another consumer", stage.name, len(stale))
+        _log.info("%s: %d entries were already committed by another consumer", stage.name, len(stale))
 
     # 4. Timing.
     stage.timing.committed(batch, seconds)

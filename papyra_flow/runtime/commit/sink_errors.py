@@ -41,7 +41,7 @@ async def write(
         except ConnectorError as exc:
             await retries.wait(exc)
             if stopping():
-                raise StoppedError(f"stopping while the sink is away: {exc}") from exc
+                raise StoppedError(f"stopping while the sink is unavailable: {exc}") from exc
         else:
             retries.fine()
             return Written(checkpoint)
@@ -57,7 +57,7 @@ async def opened(start: Callable[[], Awaitable[None]], retries: ConnectorRetries
                 raise
             await retries.wait(exc)
             if stopping():
-                raise StoppedError(f"stopping while the sink is away: {exc}") from exc
+                raise StoppedError(f"stopping while the sink is unavailable: {exc}") from exc
 
 
 def origins(batch: Batch) -> Callable[[bytes], str]:
@@ -78,7 +78,7 @@ def _refused(exc: RecordsError, count: int) -> dict[int, Exception]:
     """Each refusal as the failure of a record; raises ConnectorError for a place that was not in the call."""
     for number in exc.failures:
         if not 0 <= number < count:
-            raise ConnectorError(f"the sink refused record {number} of {count}: places count from 0") from exc
+            raise ConnectorError(f"the sink refused record {number} of {count}: indexes start at 0") from exc
     return {
         number: reason if isinstance(reason, Exception) else RecordError(str(reason))
         for number, reason in exc.failures.items()

@@ -32,7 +32,7 @@ class SinkOwner:
 
     @property
     def exclusive(self) -> bool:
-        """Whether nobody else has, or can commit, anything of this group."""
+        """Whether no other consumer has, or can commit, anything of this group."""
         return self._lease is not None
 
     async def open(self) -> Delivery | None:
@@ -68,7 +68,7 @@ class SinkOwner:
 
     @property
     def standing_by(self) -> bool:
-        """Whether somebody else owns the sink, so that there is nothing for us to do."""
+        """Whether another process owns the sink, so that there is nothing to do here."""
         return self._standing_by
 
     async def _fence(self) -> None:
@@ -80,7 +80,7 @@ class SinkOwner:
                 lambda: stage.context.server.client.call("HGET", lease.key, "checkpoint")
             )
             if (held or b"") != lease.checkpoint.encode():
-                raise FencedError(f"{lease.key} is not where its owner had moved it")
+                raise FencedError(f"{lease.key} is not where its owner left it")
 
     async def _keep(self, checkpoint: str) -> None:
         """Keep a checkpoint beside the commits."""
@@ -107,7 +107,7 @@ class SinkOwner:
         return await self._stage.context.leases.take(self._stage.spec.sink_lease, wait_for=silence)
 
     async def beat(self) -> None:
-        """Say that the owner is alive; raises FencedError if it is somebody else by now."""
+        """Say that the owner is alive; raises FencedError if another process is by now."""
         if self._lease is not None:
             await self._stage.context.leases.beat(self._lease)
 

@@ -150,7 +150,7 @@ class Claims:
         self._claimed(await self._counted([id_ for id_ in ids if not self._held.has(id_)]))
         if self._claimer.deleted > self._deleted:
             _log.warning(
-                "%s: %d pending entries of %s had been deleted from the stream, and are lost",
+                "%s: %d pending entries of %s were deleted from the stream and are lost",
                 self._stage.name, self._claimer.deleted - self._deleted, self._key,
             )  # fmt: skip
             self._deleted = self._claimer.deleted

@@ -30,13 +30,13 @@ async def repair_group(stage: StageRuntime) -> None:
     if await client.call("EXISTS", keys.destroyed):
         raise PipelineFailedError("the pipeline was removed from the server (`papyra-flow destroy`) while it ran")
     if not await client.call("EXISTS", keys.applied):
-        _log.warning("%s: the server has lost the pipeline's keys; creating its groups again", stage.name)
+        _log.warning("%s: the server lost the pipeline's keys; recreating its groups", stage.name)
         await reopen(client, keys.ledger, await create_groups(client, topology.groups(), marker=keys.applied))
         return
     positions = await look(client, [stream.key for stream in stage.inputs])
     for found in positions.streams.values():
         if found.kind not in {"stream", "none"}:
-            raise WrongKeyTypeError(f"{found.key} holds a {found.kind}: not a stream")
+            raise WrongKeyTypeError(f"{found.key} holds a {found.kind}, not a stream")
         if found.kind == "none":
             raise PipelineFailedError(
                 f"the stream {found.key} was deleted or evicted while it ran, and with it the group "

@@ -18,7 +18,7 @@ class Wakeup:
         self._rung = False
 
     def ring(self) -> None:
-        """Wake whoever waits, or the next one who is going to."""
+        """Wake the waiter, or the next one to wait."""
         self._rung = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

@@ -156,16 +156,16 @@ class Audit:
     def _gone(self, stage: str, key: str, count: int, what: str) -> None:
         self.wiped.append(key)
         self.lost[stage] += count
-        _log.warning("%s: %s was %s; %s %s at the last look", stage, key, WIPED, _counted(count), what)
+        _log.warning("%s: %s was %s; %s %s at the last check", stage, key, WIPED, _counted(count), what)
 
 
 def _leases_of(stage: StageSpec) -> list[tuple[str, str]]:
     """A stage's leases, each with what it means that one is lost."""
     found = []
     if stage.source is not None:
-        found.append((stage.source_lease, "what its source has read before may be read again"))
+        found.append((stage.source_lease, "its source may read earlier records again"))
     if stage.exclusive:
-        found.append((stage.sink_lease, "what was written and not committed yet may be written twice"))
+        found.append((stage.sink_lease, "uncommitted output may be written twice"))
     return found
 
 

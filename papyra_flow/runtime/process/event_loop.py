@@ -85,11 +85,11 @@ def _loop_class() -> Callable[[], asyncio.AbstractEventLoop]:
                 except (SystemExit, KeyboardInterrupt) as exc:
                     if task.done() or is_ctrl_c(exc):
                         raise
-                    _log.warning("a task that a step started raised %s; the run goes on", error_of(exc))
+                    _log.warning("a task that a step started raised %s; the run continues", error_of(exc))
                 except RuntimeError:
                     if task.done() or self.is_closed():
                         raise
-                    _log.warning("a step stopped the event loop; the run goes on")
+                    _log.warning("a step stopped the event loop; the run continues")
                 else:
                     return found
 

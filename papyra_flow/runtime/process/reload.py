@@ -1,7 +1,7 @@
 """`run --watch`: a run that follows its files. What changed is checked, and the stages that it affects start again.
 
 Each stage has a worker of its own, in this process: the others go on meanwhile. A stage that is stopped commits what it
-has in hand and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why.
+is processing and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class ReloadingRun:
                 topology = await self._checked()
             await apply_topology(self._server, topology)
         except PapyraFlowError as exc:
-            _log.warning("the edit is not taken up: what ran before goes on")
+            _log.warning("the edit is not applied; the previous version keeps running")
             self._tell(exc)
             self._not_taken_up = changed
             return
@@ -121,7 +121,7 @@ class ReloadingRun:
         for name in made_of:
             self._counters.stages.setdefault(name, StageCounters())
         self._start([name for name in (*affected, *new) if name in made_of])
-        _log.warning("%s", f"started again: {', '.join((*affected, *new)) or 'nothing that runs has changed'}")
+        _log.warning("%s", f"restarted: {', '.join((*affected, *new)) or 'nothing that is running has changed'}")
 
     async def _checked(self) -> Topology:
         """The topology as the files are now; raises InvalidPipelineError."""
@@ -132,7 +132,7 @@ class ReloadingRun:
         existing = frozenset(key for key, position in streams if position.kind == "stream")
         topology = replace(build_topology(loaded, existing=existing), redis=self._topology.redis)
         if topology.pipeline != self._topology.pipeline:
-            problem = loaded.positions.problem(("pipeline",), "renamed", "a pipeline that runs cannot be renamed")
+            problem = loaded.positions.problem(("pipeline",), "renamed", "a running pipeline cannot be renamed")
             raise InvalidPipelineError([problem])
         return topology
 
@@ -153,7 +153,7 @@ class ReloadingRun:
         if (exc := task.exception()) is None:
             _log.info("%s: %s", name, task.result())
         elif isinstance(exc, PapyraFlowError):
-            _log.warning("%s has failed, and waits for an edit", name)
+            _log.warning("%s failed; waiting for an edit", name)
             self._tell(exc)
         else:
             task.get_loop().call_exception_handler({"message": f"the stage {name} broke", "exception": exc})

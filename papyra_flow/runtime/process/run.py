@@ -148,7 +148,7 @@ async def run_pipeline(
             await audit.finish()
             streams = await _streams(server, topology)
             for line in await what_waits(server, topology, list(topology.stages.values())):
-                _log.warning("%s: the next run goes on with it", line)
+                _log.warning("%s: the next run continues with it", line)
         for name, lost in audit.lost.items():
             counters.stages[name].lost += lost
         if error is None and (error := audit.error) is not None:

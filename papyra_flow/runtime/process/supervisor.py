@@ -141,11 +141,11 @@ class Supervisor:
         deaths = 1 if child.counters.anything else child.deaths + 1
         limit = DEATHS_WITHOUT_PROGRESS if child.started else DEATHS_BEFORE_START
         if deaths >= limit:
-            raise PipelineFailedError(f"process {index} died {deaths} times without getting anything done ({code})")
+            raise PipelineFailedError(f"process {index} died {deaths} times without making progress ({code})")
         if self._stopping:
             raise PipelineFailedError(f"process {index} died while stopping ({code})")
         pause = min(LONGEST_PAUSE_SECONDS, 0.05 * 2 ** (deaths // 10))
-        _log.warning("process %d died (exit code %s); starting it again", index, code)
+        _log.warning("process %d died (exit code %s); restarting it", index, code)
         self._coming.add(index)
         asyncio.get_running_loop().call_later(pause, self._start, index, deaths)
 

@@ -65,7 +65,7 @@ class Belongings:
         for what in found:
             if what not in self._told:
                 self._told.add(what)
-                _log.warning("%s: a step %s; it is as before again", stage, what)
+                _log.warning("%s: a step %s; restored", stage, what)
 
     def close(self) -> None:
         """Give back what is kept for that."""

@@ -55,7 +55,7 @@ class ConnectorRetries:
     def fine(self) -> None:
         """The other side answers."""
         if self._failures:
-            _log.info("%s: going on after %d failed attempts", self._stage, self._failures)
+            _log.info("%s: recovered after %d failed attempts", self._stage, self._failures)
             self._failures, self._counters.away = 0, ""
 
     async def wait(self, exc: ConnectorError, *, opening: bool = False) -> None:
@@ -72,7 +72,7 @@ class ConnectorRetries:
         seconds = asked if asked is not None else self._settings.backoff.wait(self._failures)
         loop = asyncio.get_running_loop()
         if (now := loop.time()) >= self._tell_from:
-            _log.warning("%s: %s; trying again in %.1f s", self._stage, exc, seconds)
+            _log.warning("%s: %s; retrying in %.1f s", self._stage, exc, seconds)
             self._tell_from = now + TELL_EVERY
         self._counters.away = message_of(exc, MAX_DETAIL)
         until = now + seconds

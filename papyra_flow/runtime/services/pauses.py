@@ -30,7 +30,7 @@ class Pauses:
         """Learn which stages are paused; one that begins or ends is told."""
         stages = await paused(self._client, self._key)
         for name in stages ^ self._stages:
-            _log.warning("%s is paused" if name in stages else "%s goes on", name)
+            _log.warning("%s is paused" if name in stages else "%s is resumed", name)
         self._stages = stages
 
     async def run(self) -> None:

@@ -49,7 +49,7 @@ class Trimmer:
                 for key in touched:
                     await trim_acked(self._client, key, keep=self._keep[key])
             except ServerError as exc:
-                _log.debug("not trimmed this time: %s", exc)
+                _log.debug("trimming skipped: %s", exc)
 
     async def finish(self) -> None:
         """Trim everything to the entry."""

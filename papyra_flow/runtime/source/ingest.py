@@ -58,7 +58,7 @@ class Ingest:
         return found
 
     def _accept(self, item: SourceItem, found: Ingested, packed: list[tuple[SourceItem, Record]]) -> None:
-        """Take an item; raises RecordError, with nothing taken, for what is no record or too large for one."""
+        """Take an item; raises RecordError, with nothing taken, for an invalid or oversized record."""
         if isinstance(item, BadRecord):
             raise RecordError(item.error)
         fields = fields_of(item)

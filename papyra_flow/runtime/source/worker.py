@@ -91,7 +91,7 @@ class SourceWorker:
         while not self._context.stopping.is_set():
             await self._context.rest(LOOK_AGAIN_SECONDS)
             if not await self._retry_policy.keep_trying(lambda: self._context.leases.is_known(lease)):
-                _log.warning("%s: the server has lost %s: reading the source again", self._spec.name, lease.key)
+                _log.warning("%s: the server lost %s; reading the source again", self._spec.name, lease.key)
                 return
 
     async def _read_to_the_end(self, lease: Lease) -> None:

@@ -13,7 +13,7 @@ from papyra_flow.topology.model import StreamSpec
 
 
 class Decoder:
-    """How entries of a stage's streams become records; more than `max_record` bytes are no record."""
+    """How entries of a stage's streams become records; larger ones than `max_record` are refused."""
 
     def __init__(self, streams: list[StreamSpec], max_record: int) -> None:
         self._fields = {stream.key for stream in streams if stream.config.format == "fields"}

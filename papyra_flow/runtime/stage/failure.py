@@ -1,6 +1,6 @@
 """What becomes of a record that failed: another attempt, the dead letters, or the end of the run.
 
-Attempts are the entry's delivery count on the server, so that a crash does not start them anew.
+Attempts are the entry's delivery count on the server, so that a crash does not reset them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def describe_failure(exc: Exception, hide: Callable[[str], str] = str) -> tuple[
 
 
 def _is_ours(exc: Exception) -> bool:
-    """Whether it was raised by papyra-flow itself, or by nobody yet."""
+    """Whether it was raised by papyra-flow itself, or not raised yet."""
     trace = exc.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -40,7 +40,7 @@ def _without_shared(outcomes: Sequence[object]) -> Sequence[object]:
     """The outcomes, with a failure in place of each that shares a record with another, or holds one twice.
 
     A dict that was returned for one record, changed and returned for the next is the last one for both: what it was
-    before is lost, and nobody can tell whether that happened.
+    before is lost, undetectably.
     """
     uses = Counter(id(thing) for outcome in outcomes for thing in _changeable(outcome))
     if len(uses) == uses.total():

@@ -41,10 +41,10 @@ class WorkerContext:
     telemetry: Telemetry | None = None
     clock: ServerClock = field(default_factory=ServerClock)
     quarantining: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the consumer that has suspects in hand (`suspects.Turn`)."""
+    """Held by the consumer that is processing suspects (`suspects.Turn`)."""
 
     belongings: Belongings | None = None
-    """What steps may have changed that is the process' own; None where it is somebody else's process."""
+    """What steps may have changed that is the process' own; None in a process that is not the pipeline's own."""
 
     async def rest(self, seconds: float) -> None:
         """Wait, but not beyond the moment when the process is to stop."""

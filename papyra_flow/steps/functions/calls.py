@@ -39,7 +39,7 @@ def failure_of(exc: BaseException) -> Exception:
     if is_ctrl_c(exc):
         raise exc
     if isinstance(exc, Retry) and (wrong := _wrong_wait(exc.after)):
-        return RecordError(f"Retry: `after` has to be a number of seconds, {wrong}").with_traceback(exc.__traceback__)
+        return RecordError(f"Retry: `after` must be a number of seconds, {wrong}").with_traceback(exc.__traceback__)
     if isinstance(exc, Exception) and not isinstance(exc, StopIteration | StopAsyncIteration | ServerError):
         return exc
     # A ServerError is the step's own, too: of ours it would say that no record is at fault.
@@ -48,7 +48,7 @@ def failure_of(exc: BaseException) -> Exception:
 
 
 def is_ctrl_c(exc: BaseException) -> bool:
-    """Whether it is the KeyboardInterrupt of somebody at the terminal, and not one that a step raised itself."""
+    """Whether the KeyboardInterrupt is a user's Ctrl-C, and not one that a step raised itself."""
     if not isinstance(exc, KeyboardInterrupt):
         return False
     in_main = threading.current_thread() is threading.main_thread()

@@ -143,7 +143,7 @@ class StepFunction:
                     returned = contained(function, given, *more)
             if not isinstance(returned, list | tuple) or len(returned) != len(given):
                 got = f"{len(returned)} items" if isinstance(returned, list | tuple) else shown(returned, 60)
-                raise RecordError(f"{self.label} has to return a list of {len(given)} items, not {got}")
+                raise RecordError(f"{self.label} must return a list of {len(given)} items, not {got}")
             for place, result in zip(places, returned, strict=True):
                 results[place] = result
             return results

@@ -53,7 +53,7 @@ def of_tables(
 
 
 def as_arrow(value: object) -> pa.Table | None:
-    """What a function returned as an Arrow table; None if it is no table."""
+    """What a function returned as an Arrow table; None if it is not a table."""
     import pyarrow as pa
 
     if isinstance(value, pa.Table):

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[..., T], argument: object) -> T:
-    """The function's result, or its exception; whoever is cancelled while waiting gives the thread up."""
+    """The function's result, or its exception; a caller cancelled while waiting abandons the thread."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -35,9 +35,9 @@ async def in_thread(function: Callable[..., T], argument: object) -> T:
         failure: Exception | None = None
         try:
             result = contained(function, argument)
-        except Exception as exc:  # noqa: BLE001 - it is told to whoever waits
+        except Exception as exc:  # noqa: BLE001 - it is passed to the waiter
             failure = exc
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed: no waiter is left
             loop.call_soon_threadsafe(told, result, failure)
 
     threading.Thread(target=run, name="papyra-flow-step", daemon=True).start()

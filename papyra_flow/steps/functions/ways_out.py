@@ -35,7 +35,7 @@ def _execve_instead(path: Any, argv: Any, env: Any) -> NoReturn:
 
 def _refuse(name: str) -> None:
     if forks.is_worker():
-        raise OSError(f"os.{name}() would replace the worker by another program: use `subprocess` in a step")
+        raise OSError(f"os.{name}() would replace the worker process: use `subprocess` instead")
 
 
 os._exit = _exit_instead

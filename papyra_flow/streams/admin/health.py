@@ -74,7 +74,7 @@ async def clock_finding(client: Client) -> Advice:
     where = "ahead of" if off > 0 else "behind"
     return Advice(
         "clock", "warning", f"the server's clock is {abs(off):,.0f} s {where} this machine's",
-        "let both follow NTP: ids, `retain` and idle times go by the server's clock",
+        "sync both with NTP: ids, `retain` and idle times go by the server's clock",
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def _persistence(facts: Facts) -> Advice | None:
             "persistence", "info", "the server keeps no append-only file, and does not say whether it keeps snapshots"
         )  # fmt: skip
     return Advice(
-        "persistence", "warning", "the server keeps nothing on disk: its restart loses every record on its way",
+        "persistence", "warning", "the server keeps nothing on disk: a restart loses every record in the pipeline",
         "set appendonly to yes",
     )  # fmt: skip
 
@@ -127,7 +127,7 @@ def _durability(facts: Facts) -> Advice | None:
     return Advice(
         "fsync", "warning" if policy == "no" else "info",
         f"appendfsync is {policy}: a power failure loses {lost.get(policy, 'what was not written yet')} of commits",
-        "set it to always where not one may be lost; records stay exactly once inside Redis either way",
+        "set it to always if no record may be lost; records stay exactly once inside Redis either way",
     )  # fmt: skip
 
 

@@ -64,7 +64,7 @@ async def pending_among(client: Client, member: Membership, ids: Sequence[str]) 
 async def hand_over(
     client: Client, member: Membership, entries: Sequence[Pending], *, claim_after: float, to: str | None = None
 ) -> int:
-    """Give entries to a consumer, or make them free for whoever claims next; delivery counts stay (XCLAIM JUSTID).
+    """Give entries to a consumer, or release them for the next consumer to claim; delivery counts stay (XCLAIM JUSTID).
 
     Those that have been idle for the claim time are free already, and keep their age.
     """

@@ -1,4 +1,4 @@
-"""Sending a commit: through `lua/commit.lua`, in portions that hold the server for a few milliseconds at the most.
+"""Sending a commit: through `lua/commit.lua`, in portions that each hold the server for at most a few milliseconds.
 
 Repeating a commit after its reply was lost is safe: entries acked by the first try are not ours any more, and are
 reported as stale.

@@ -68,7 +68,7 @@ class Leases:
         return Lease(key, epoch, checkpoint.decode(), int(commits), done == b"1", int(records))
 
     async def parts(self, lease: Lease) -> dict[str, str]:
-        """The states of a source's parts by their names; nobody else moves them once the lease was taken."""
+        """The states of a source's parts by their names; only the lease's owner moves them."""
         found: dict[str, str] = {}
         cursor = b"0"
         while True:
@@ -90,7 +90,7 @@ class Leases:
         return beat if time.monotonic() - since > silence + 1 else b""
 
     async def beat(self, lease: Lease) -> None:
-        """Say that the owner is still there; raises FencedError if it is somebody else by now."""
+        """Say that the owner is still there; raises FencedError if another process is by now."""
         await self._update(lease)
 
     async def move(self, lease: Lease, checkpoint: str) -> None:

@@ -2,7 +2,7 @@
 
 Each commit counts what it acks in the hash `{pipeline}:@ledger`. An audit compares that with how far the group is and
 what is pending for it: whatever is in neither was acked, deleted, trimmed or taken by others, and is lost for the
-pipeline. It is counted there once, whoever looks, and told by a run. What an operator takes on purpose is written off,
+pipeline. It is counted there once, and told by a run. What an operator takes on purpose is written off,
 as if it had been acked.
 """
 

@@ -164,8 +164,8 @@ def _not_let_in(exc: Exception, *, again: bool) -> ServerError | OpenFilesError:
         return OpenFilesError()
     answered = next((e for e in (exc, exc.__cause__) if isinstance(e, AuthenticationError | ResponseError)), None)
     if isinstance(answered, AuthenticationError):
-        later = "; it did before, so its password or user was changed: what is pending stays, and the next run takes it"
-        return CommandRefusedError(f"the server does not let us in: {answered}{later if again else ''}")
+        later = "; it worked before: was the password or user changed? pending entries stay for the next run"
+        return CommandRefusedError(f"authentication failed: {answered}{later if again else ''}")
     if answered is not None:
         return refusal(reply_text(answered))
     return ServerUnreachableError(f"no server answers: {exc}")

@@ -1,7 +1,7 @@
 """One live connection: commands go out at once, replies come back in order.
 
 The connection was made by redis-py (TLS, authentication, Sentinel); once it stands, this takes the place of the
-streams that redis-py reads from, and gives every reply to whoever waits for it as soon as its bytes are there. A
+streams that redis-py reads from, and gives every reply to its waiting caller as soon as its bytes are there. A
 caller that is cancelled leaves the connection in step: its reply is taken off the wire all the same.
 """
 
@@ -107,7 +107,7 @@ class LiveConnection(asyncio.Protocol):
                 elif not receiver.done():
                     receiver.set_result(reply)
         except (hiredis.ProtocolError, IndexError) as exc:
-            self._end(f"what the server sends makes no sense: {exc}")
+            self._end(f"invalid reply from the server: {exc}")
 
     def _refused(self, receiver: Receiver, message: str) -> None:
         if not receiver.done():

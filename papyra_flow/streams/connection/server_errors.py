@@ -35,9 +35,9 @@ def refusal(message: str) -> ServerError:
     if prefix == "WRONGTYPE" or "WRONGTYPE" in message:
         return WrongKeyTypeError(message)
     if prefix in _WAIT:
-        return TryAgainError(f"the server refuses for now: {message}")
+        return TryAgainError(f"the server temporarily refuses commands: {message}")
     if prefix in {"NOAUTH", "WRONGPASS", "NOPERM"} or any(words in message for words in _NO_PERMISSION):
-        return CommandRefusedError(f"the server does not let us: {message}")
+        return CommandRefusedError(f"permission denied by the server: {message}")
     return CommandRefusedError(f"the server refused a command: {message}")
 
 

@@ -56,7 +56,7 @@ class Watchdog:
         return connection
 
     def _wait(self, connection: socket.socket) -> None:
-        """Until the server ends, or we are to: it says nothing of its own accord."""
+        """Until the server ends, or we are to: it sends nothing unasked."""
         connection.settimeout(LOOK_SECONDS)
         told = False
         while True:
@@ -64,7 +64,7 @@ class Watchdog:
                 connection.recv(1)
             except TimeoutError:
                 if not told and not self._is_there():
-                    _log.error("the embedded server's folder was deleted: what the pipeline holds ends with this run")
+                    _log.error("the embedded server's folder was deleted: its data is lost when this run ends")
                     told = True
             else:
                 return
@@ -78,10 +78,10 @@ class Watchdog:
                 return
             now = time.monotonic()
             if len(revivals) == OFTEN and now - revivals[0] < OFTEN_SECONDS:
-                _log.error("the embedded server has ended again and again; it is not started any more")
+                _log.error("the embedded server keeps exiting; not restarting it")
                 return
             revivals.append(now)
-            _log.warning("the embedded server has ended; starting it again")
+            _log.warning("the embedded server exited; restarting it")
             try:
                 self._revive()
                 self._connection = self._connected()

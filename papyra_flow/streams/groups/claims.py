@@ -17,7 +17,7 @@ from papyra_flow.streams.connection.client import Client
 
 
 def given_back_ms(claim_after: float) -> int:
-    """The idle time that given-back entries get: just past the claim time, so that whoever looks next takes them.
+    """The idle time that given-back entries get: just past the claim time, so that the next to look takes them.
 
     It is what every view, metric and alert shows as their age, so it is not a moment more.
     """

@@ -122,7 +122,7 @@ if epoch ~= '' then
     -- A server that has lost what it confirmed is behind what was written outside: that has to be cut back first.
     local at = held[2] or ''
     if at ~= ARGV[4] and at ~= ARGV[5] then
-      return redis.error_reply('FENCED ' .. lease .. ' is not where its owner had moved it')
+      return redis.error_reply('FENCED ' .. lease .. ' is not where its owner left it')
     end
   end
   local ids, pending, found = {}, {}, 0

@@ -23,7 +23,7 @@ def runs(tmp_path: Path) -> Runs:
 async def test_a_path_that_leads_through_a_file_names_no_file(runs: Runs) -> None:
     runs.write("in/a", 1)
     runs.path = "in/a/b"
-    with pytest.raises(ConnectorError, match="there is no file in/a/b"):
+    with pytest.raises(ConnectorError, match="file not found: in/a/b"):
         await runs.run()
 
 

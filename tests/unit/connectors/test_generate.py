@@ -52,5 +52,5 @@ async def test_a_record_that_cannot_be_made_up_is_a_bad_one_and_the_others_come(
 
 
 def test_a_name_that_generate_does_not_know_is_refused_when_the_file_is_read() -> None:
-    with pytest.raises(ValueError, match="x: there is no 'number' here, only `n` and `random`"):
+    with pytest.raises(ValueError, match="x: unknown name 'number', only `n` and `random`"):
         GenerateSource(fields={"x": "number + 1"})

@@ -104,6 +104,6 @@ def test_a_loop_binds_names_and_nothing_else(text: str) -> None:
 
 
 def test_a_loops_name_that_hides_a_function_is_told() -> None:
-    with pytest.raises(ValueError, match="'len' is hidden by the name of a loop"):
+    with pytest.raises(ValueError, match="'len' is shadowed by a loop's variable"):
         compile_expression("[len(len) for len in a]")
     assert compile_expression("[len for len in len]").one({"len": [1]}) == [1]

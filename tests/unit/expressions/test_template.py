@@ -80,6 +80,6 @@ def test_what_is_told_shows_the_text_as_it_was_written_and_not_the_value() -> No
         value("n > '${PASSWORD}' and and", {"PASSWORD": "hunter22"})
     assert "hunter22" not in str(caught.value)
     assert "character 23" in str(caught.value)
-    with pytest.raises(ValueError, match="not known") as caught:
+    with pytest.raises(ValueError, match="unknown function") as caught:
         value("n[${PASSWORD}](1)", {"PASSWORD": "hunter22"})
-    assert str(caught.value) == "the function '`n[${PASSWORD}]`' is not known"
+    assert str(caught.value) == "unknown function '`n[${PASSWORD}]`'"

@@ -191,9 +191,9 @@ def test_a_secret_of_a_file_is_not_in_what_is_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "expected"),
     [
-        (lambda order: order, "<lambda> has no name that a file could say: define it in a module"),
-        ({"run": lambda order: order}, "<lambda> has no name"),
-        (Run(function=lambda order: order), "<lambda> has no name"),
+        (lambda order: order, "<lambda> cannot be referred to by name: define it at the top level"),
+        ({"run": lambda order: order}, "<lambda> cannot be referred to by name"),
+        (Run(function=lambda order: order), "<lambda> cannot be referred to by name"),
     ],
 )
 def test_to_yaml_says_in_one_sentence_which_function_has_no_name(step: object, expected: str, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_all_that_is_wrong_is_told_at_once_by_the_names_of_the_parts(tmp_path: P
     )
     assert sorted(told.partition(": invalid syntax")[0] for told in problems(pipeline)) == sorted(
         [
-            "pipeline 'shop', stage 'price', process[0]: there is no step 'fliter' (did you mean filter?)",
+            "pipeline 'shop', stage 'price', process[0]: unknown step 'fliter' (did you mean filter?)",
             "pipeline 'shop', stage 'price', process[1].filter.expression: not a Python expression",
             "pipeline 'shop', stage 'price', claim_after: expected a duration such as 20ms, 5s or 1h, not '20'",
             "pipeline 'shop', stage 'export', write: Filter is a step, not a sink",
@@ -299,7 +299,7 @@ def test_a_wrong_name_is_refused_with_the_nearest(arguments: dict[str, object], 
 
 
 def test_a_stage_cannot_be_said_twice() -> None:
-    with pytest.raises(UsageError, match="there is a stage of that name already"):
+    with pytest.raises(UsageError, match="the stage already exists"):
         Pipeline("shop").stage("a", from_="s", to="t").stage("a", from_="s", to="t")
 
 
@@ -334,7 +334,7 @@ def test_a_file_may_be_added_to(tmp_path: Path) -> None:
     assert list(build_topology(pipeline.spec()).stages) == ["price", "export", "print"]
     pipeline.stage("wrong", from_="small", write={"jsnl": "x"})
     (told,) = problems(pipeline)
-    assert told.endswith("there is no sink 'jsnl' (did you mean jsonl?)")
+    assert told.endswith("unknown sink 'jsnl' (did you mean jsonl?)")
 
 
 def test_a_graph_has_only_the_formats_that_there_are(tmp_path: Path) -> None:

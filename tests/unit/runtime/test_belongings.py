@@ -21,6 +21,6 @@ def test_threads_can_be_started_after_a_step_removed_the_excepthook(
         thread = threading.Thread(target=lambda: None)
         thread.start()
         thread.join()
-        assert "a step removed sys.excepthook; it is as before again" in caplog.text
+        assert "a step removed sys.excepthook; restored" in caplog.text
     finally:
         belongings.close()

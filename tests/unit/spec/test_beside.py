@@ -105,9 +105,9 @@ def test_all_forms_of_it_are_understood_and_fit_the_schema(folder: PipelineFolde
 
 def test_what_is_not_there_is_said(folder: PipelineFolder) -> None:
     for written, message in (
-        ("./nowhere.py:Good", "there is no file ./nowhere.py"),
-        ("nowhere_at_all:Good", "there is no module 'nowhere_at_all'"),
-        ("nowhere", "there is no sink 'nowhere'"),
+        ("./nowhere.py:Good", "file not found: ./nowhere.py"),
+        ("nowhere_at_all:Good", "module 'nowhere_at_all' not found"),
+        ("nowhere", "unknown sink 'nowhere'"),
     ):
         (problem,) = folder.pipeline(PIPELINE.replace("{./mine.py:Good: %s}", written)).problems()
         assert message in problem.message

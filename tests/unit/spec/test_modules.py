@@ -70,7 +70,7 @@ def test_a_module_is_read_once_and_keeps_its_state_while_another_has_its_name(fo
 def test_a_module_that_only_the_other_folder_has_is_not_found(folders: tuple[Path, Path]) -> None:
     (folders[1] / "helpers_here.py").unlink()
     import_function("steps_here:name", folders[0])
-    with pytest.raises(ValueError, match="there is no module 'helpers_here'"):
+    with pytest.raises(ValueError, match="module 'helpers_here' not found"):
         import_function("steps_here:name", folders[1])
 
 

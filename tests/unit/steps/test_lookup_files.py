@@ -72,5 +72,5 @@ def test_a_table_is_read_as_a_source_is(tmp_path: Path, encoding: str, name: str
 
 @pytest.mark.parametrize("fields", [{"jsonl": "t", "types": {"a": "int"}}, {"csv": "t", "encoding": "utf9"}])
 def test_what_can_be_known_is_refused_before_the_table_is_read(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"`types` are for the columns|there is no text encoding 'utf9'"):
+    with pytest.raises(ValueError, match=r"`types` are for the columns|unknown text encoding 'utf9'"):
         Lookup.model_validate({"on": "id", **fields})

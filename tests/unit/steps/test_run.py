@@ -138,7 +138,7 @@ async def test_a_batch_function_gets_the_whole_batch() -> None:
     good, bad = await apply("whole_models", [{"n": 1}, {"n": "x"}], batch=True)
     assert good == Order(n=2)
     assert isinstance(bad, RecordError)
-    with pytest.raises(RecordError, match=r"has to return a list of 2 items, not 0 items"):
+    with pytest.raises(RecordError, match=r"must return a list of 2 items, not 0 items"):
         await apply("too_short", [{"n": 1}, {"n": 2}], batch=True)
 
 
@@ -152,7 +152,7 @@ def test_declared_models_are_the_contract() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("nosuchmodule:f", "there is no module 'nosuchmodule'"),
+        ("nosuchmodule:f", "module 'nosuchmodule' not found"),
         (f"{__name__}:nosuch", "has no function 'nosuch'"),
         (f"{__name__}:not_a_function", "is not a function"),
         (f"{__name__}:nothing", "has to take one argument, the record"),

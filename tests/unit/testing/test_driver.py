@@ -98,7 +98,7 @@ def test_tables_and_fields_are_driven_as_records(folder: PipelineFolder) -> None
 def test_names_that_are_not_there_and_what_needs_a_server_are_refused(folder: PipelineFolder) -> None:
     with drive(pipeline(folder)) as driver:
         for call in (lambda: driver.put("x", {}), lambda: driver.out("x"), lambda: driver.dead("x")):
-            with pytest.raises(UsageError, match=r"there is no (stream|stage)"):
+            with pytest.raises(UsageError, match=r"unknown (stream|stage)"):
                 call()
     folder.pipeline(
         "pipeline: p\nstages: {a: {from: s, process: [{lookup: {hash: h, on: k, as: v}}], to: t}}\nstreams: {s: {}}\n"

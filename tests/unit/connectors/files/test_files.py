@@ -133,7 +133,7 @@ async def test_jsonl_lines_that_are_no_objects_are_told_with_their_place(tmp_pat
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (None, "there is no file t.jsonl.gz"),
+        (None, "file not found: t.jsonl.gz"),
         (b"this is no gzip", r"t\.jsonl\.gz is cut off or damaged|cannot read"),
         (gzip.compress(b'{"n": 1}\n' * 10_000)[:-20], r"t\.jsonl\.gz is cut off or damaged"),
     ],

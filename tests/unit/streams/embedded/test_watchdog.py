@@ -40,7 +40,7 @@ def test_a_server_that_ends_again_is_started_again_but_not_for_ever(
         caretaker.begin()
         for _ in range(OFTEN + 1 if starts else 1):
             listening.accept()[0].close()
-        eventually(lambda: "again and again" in caplog.text, "giving up")
+        eventually(lambda: "keeps exiting" in caplog.text, "giving up")
     assert len(calls) == OFTEN
     caretaker.end()
 
