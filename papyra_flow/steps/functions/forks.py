@@ -35,7 +35,7 @@ def told_to_end(items: Sequence[T]) -> Sequence[T]:
     """
     global _at_work  # noqa: PLW0603 - one a process
     found = list(items)
-    _at_work = found
+    _at_work = found  # type: ignore[assignment]
     return found
 
 
