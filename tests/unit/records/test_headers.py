@@ -126,9 +126,9 @@ def test_on_tables_the_headers_are_those_of_the_tables_entry(folder: PipelineFol
     [
         (
             "a: {from: s, process: [{lookup: {jsonl: t, key: k, on: headers.k}}], write: stdout}",
-            "cannot ask for headers",
+            "cannot read headers",
         ),
-        ("a: {read: {generate: 3, fields: {x: headers.k}}, write: stdout}", "no 'headers' here"),
+        ("a: {read: {generate: 3, fields: {x: headers.k}}, write: stdout}", "unknown name 'headers'"),
     ],
 )
 def test_where_there_are_no_headers_they_cannot_be_asked_for(folder: PipelineFolder, stages: str, message: str) -> None:
