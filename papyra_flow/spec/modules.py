@@ -16,7 +16,7 @@ import sysconfig
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -65,12 +65,21 @@ def importing_from(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def read_again(folder: Path) -> Iterator[None]:
-    """Read the folder's modules again when they are next imported; if that fails, those of before are back."""
+    """Read the folder's modules again when they are next imported; if that fails, those of before are back.
+
+    From their source: Python takes compiled code for up to date if the source's size and second of change are the same,
+    which two quick edits may leave as they were.
+    """
+    writes_none = sys.dont_write_bytecode
     with _Turns.lock:
         _take_turn(folder.resolve())
         before = modules_of(folder)
-        for name in before:
+        for name, module in before.items():
             del sys.modules[name]
+            if (compiled := getattr(module, "__cached__", None)) is not None:
+                with suppress(OSError):
+                    Path(compiled).unlink()
+    sys.dont_write_bytecode = True
     try:
         yield
     except BaseException:
@@ -80,6 +89,8 @@ def read_again(folder: Path) -> Iterator[None]:
                 del sys.modules[name]
             sys.modules.update(before)
         raise
+    finally:
+        sys.dont_write_bytecode = writes_none
 
 
 def modules_of(folder: Path) -> dict[str, ModuleType]:

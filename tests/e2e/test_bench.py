@@ -36,7 +36,7 @@ def test_streams_that_others_fill_are_filled_from_a_sample(folder: PipelineFolde
         streams: {s: {}, u: {format: arrow}}
         """
     )
-    assert "say what is in it with --sample" in folder.cli("bench", "pipeline.yml", code=2).err
+    assert "pass example records with --sample" in folder.cli("bench", "pipeline.yml", code=2).err
     folder.records("sample.jsonl", [{"n": 1}])
     told = folder.cli("bench", "pipeline.yml", "--sample", "sample.jsonl", "--records", "1500", "--json").json
     assert {name: stage["read"] for name, stage in told["stages"].items()} == {"a": 1500, "b": 1500}

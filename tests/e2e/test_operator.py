@@ -54,7 +54,7 @@ def test_verbs_that_run_steps_say_what_is_missing(uncoded: PipelineFolder, verb:
 def test_pending_needs_no_stage_and_says_which_groups_are_not_there(uncoded: PipelineFolder, url: str) -> None:
     before = uncoded.cli("pending", "pipeline.yml", "--json", "--redis", url)
     assert before.json == []
-    assert "there is no group 's' on {p}:in; `run` and `apply` create it" in before.err
+    assert "no group 's' on {p}:in; `run` and `apply` create it" in before.err
     uncoded.cli("apply", "pipeline.yml", "--redis", url)
     assert uncoded.cli("pending", "pipeline.yml", "--json", "--redis", url).err == ""
 

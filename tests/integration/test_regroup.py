@@ -70,5 +70,5 @@ async def test_a_stream_that_was_replaced_is_told_from_a_group_that_was_destroye
     stage: StageRuntime, redis_client: redis.Redis
 ) -> None:
     redis_client.set("{p}:s", "mine")
-    with pytest.raises(WrongKeyTypeError, match="holds a string: not a stream"):
+    with pytest.raises(WrongKeyTypeError, match="holds a string, not a stream"):
         await repair_group(stage)
