@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from papyra_flow.errors import CommandRefusedError, UsageError
 from papyra_flow.streams.admin.repair import PORTION, Membership, pending_of
 from papyra_flow.streams.connection.client import Client
+from papyra_flow.streams.groups.claims import given_back_ms
 from papyra_flow.streams.groups.lag import counted
 from papyra_flow.streams.groups.lifecycle import consumers_of, delete_consumer
 from papyra_flow.streams.groups.snapshot import GroupPosition, look
@@ -74,7 +75,7 @@ async def drop_consumer(
     CommandRefusedError for one that goes on reading.
     """
     taken, taker = 0, to or (TAKER if consumer != TAKER else f"{TAKER}-{TAKER}")
-    idle = 0 if to else int(claim_after * 1000) + 1
+    idle = 0 if to else given_back_ms(claim_after)
     for _ in range(TRIES):
         while found := await pending_of(client, member, count=PORTION, consumer=consumer):
             ids = [entry.id for entry in found]

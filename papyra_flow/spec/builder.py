@@ -94,8 +94,7 @@ class Builder:
         streams = self._tree.setdefault("streams", {})
         if name in streams:
             raise UsageError(f"{where}: the settings of that stream are said already")
-        said = _said({"key": key, "retain": retain, "max_backlog": max_backlog, "format": format})
-        streams[name] = said
+        streams[name] = _said({"key": key, "retain": retain, "max_backlog": max_backlog, "format": format})
         return self
 
     def defaults(

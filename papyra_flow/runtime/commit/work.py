@@ -36,7 +36,7 @@ async def prepare(stage: StageRuntime, delivery: Delivery, batch: Batch) -> Prep
     return prepared
 
 
-async def commit(_stage: StageRuntime, delivery: Delivery, prepared: Prepared) -> list[tuple[Entry, float]]:
+async def commit(delivery: Delivery, prepared: Prepared) -> list[tuple[Entry, float]]:
     """Commit it; returns the entries to be tried again, and the wait before that in seconds."""
     try:
         return await delivery.commit(prepared)

@@ -103,7 +103,7 @@ class Consumer:
             await self._commits.send(self._commit(prepared))
 
     async def _commit(self, prepared: Prepared) -> None:
-        again = await commit(self.stage, self._delivery, prepared)
+        again = await commit(self._delivery, prepared)
         self._after_commit(prepared.batch, again)
 
     def _after_commit(self, batch: Batch, again: list[tuple[Entry, float]]) -> None:
