@@ -20,12 +20,12 @@ from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.given import GivenFunction, importable_name
 from papyra_flow.spec.modules import importing_from
 from papyra_flow.spec.units import Duration
-from papyra_flow.steps.base import OfTable, Step, StepConfig
 from papyra_flow.steps.functions import (
     forks,
     ways_out,  # noqa: F401 - in force before any code of the user is imported
 )
 from papyra_flow.steps.functions.calls import is_ctrl_c
+from papyra_flow.steps.functions.function_step import FunctionStep
 from papyra_flow.steps.functions.hosts import Host
 from papyra_flow.steps.functions.step_function import Function, StepFunction, served
 
@@ -49,7 +49,7 @@ def _as_name(value: str | GivenFunction) -> str:
     return name
 
 
-class Run(StepConfig):
+class Run(FunctionStep):
     """Call a Python function, `module:function`, with each record, or with a whole batch."""
 
     name: ClassVar[str] = "run"
@@ -70,22 +70,6 @@ class Run(StepConfig):
     def calls_code(self) -> bool:
         """It does nothing else."""
         return True
-
-    def build(self, context: SetupContext) -> Step:
-        """The step; raises ValueError if the function cannot be imported or does not fit."""
-        return self._function(context).build(context)
-
-    def build_table(self, context: SetupContext) -> OfTable | None:
-        """The function of tables; None for one of records. Raises ValueError as `build` does."""
-        return self._function(context).build_table(context)
-
-    def accepts(self, context: SetupContext) -> type | None:
-        """The pydantic model of the function's parameter."""
-        return self._function(context).signature.model
-
-    def returns(self, context: SetupContext) -> type | None:
-        """The pydantic model that the function is annotated to return, alone, in a list or as a generator."""
-        return self._function(context).signature.returns
 
     def _function(self, context: SetupContext) -> StepFunction:
         found = import_function(self.function, context.folder)

@@ -7,13 +7,12 @@ from collections.abc import Awaitable
 from typing import Any, ClassVar
 
 from papyra_flow.spec.components import SetupContext
-from papyra_flow.steps.base import OfTable, StepConfig
-from papyra_flow.steps.base import Step as BuiltStep
+from papyra_flow.steps.functions.function_step import FunctionStep
 from papyra_flow.steps.functions.hosts import Host
 from papyra_flow.steps.functions.step_function import StepFunction
 
 
-class Step(StepConfig):
+class Step(FunctionStep):
     """Base of a step of your own: its fields are what a file may set, `process` is what it does. Since 0.2.
 
     `process` takes what a step function takes: a record, or a pydantic model, or a table, and a `Context` if it asks
@@ -37,22 +36,6 @@ class Step(StepConfig):
     def teardown(self) -> Awaitable[None] | None:
         """Close what `setup` opened."""
         return None
-
-    def build(self, context: SetupContext) -> BuiltStep:
-        """The step over records."""
-        return self._function(context).build(context)
-
-    def build_table(self, context: SetupContext) -> OfTable | None:
-        """The step over tables, if `process` takes one."""
-        return self._function(context).build_table(context)
-
-    def accepts(self, context: SetupContext) -> type | None:
-        """The pydantic model that `process` takes."""
-        return self._function(context).signature.model
-
-    def returns(self, context: SetupContext) -> type | None:
-        """The pydantic model that `process` is annotated to return."""
-        return self._function(context).signature.returns
 
     def _function(self, context: SetupContext) -> StepFunction:
         host = Host(f"the step {self.name}", lambda: self.model_copy(deep=True), "process", context)
