@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from papyra_flow.records.entries import Record
 from papyra_flow.state.store import Store, Timer
@@ -71,7 +71,7 @@ class KeyedStep(Protocol, Generic[P]):
 class Keyed:
     """A keyed step as its model builds it, with what its stage has to know of it."""
 
-    step: KeyedStep[object]
+    step: KeyedStep[Any]
     shape: str
     """What the meaning of its state depends on: where it changes, state that is there does not fit any more."""
     upsert_by: tuple[str, ...] | None = None
