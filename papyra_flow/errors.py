@@ -110,6 +110,10 @@ class FencedError(PapyraFlowError):
     """Another process has taken over a source or sink that only one may own; nothing was committed."""
 
 
+class GroupMovedError(PapyraFlowError):
+    """The group of a stage whose partitions have owners was moved by hand; nothing was committed."""
+
+
 class ConnectorError(PapyraFlowError):
     """A source cannot be read or a sink cannot be written, and which kind of trouble it is was not said. Since 0.1.
 

@@ -102,6 +102,9 @@ class Tuning(Model):
     max_record: Size | None = Field(
         None, description="Maximum record size, in and out; larger records are dead-lettered (8MiB)."
     )
+    state_cache: Size | None = Field(
+        None, description="Memory for the state of a keyed stage's partition in a worker (64MiB)."
+    )
 
 
 class Route(Model):
@@ -131,6 +134,11 @@ class StageConfig(Tuning):
     write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
     group: GroupName | None = Field(
         None, description="The consumer group's name (the stage's; `PIPELINE.STAGE` if it reads a stream with a `key`)."
+    )
+    ordered: bool | None = Field(
+        None,
+        description="Process each partition in order, by one owner at a time; a retry holds what is behind it (true "
+        "for keyed stages and those that read a partitioned stream).",
     )
     start: Annotated[str, BeforeValidator(_start)] = Field(
         "0", description="Where a new group starts: earliest, latest or an entry id."
@@ -220,6 +228,7 @@ class Settings:
     claim_after: float = 30.0
     max_pending: int = 2000
     max_record: int = 8 * 1024**2
+    state_cache: int = 64 * 1024**2
 
     @classmethod
     def of(cls, stage: Tuning, defaults: Tuning, *, batch_size: int) -> Settings:
@@ -233,6 +242,7 @@ class Settings:
                 "claim_after": source.claim_after,
                 "max_pending": source.max_pending,
                 "max_record": source.max_record,
+                "state_cache": source.state_cache,
                 "batch_size": batch.size if batch else None,
                 "batch_wait": batch.wait if batch else None,
                 "attempts": retry.attempts if retry else None,

@@ -18,6 +18,7 @@ from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.spec.secrets import Secrets, without_passwords
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
+from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
@@ -126,6 +127,11 @@ class StageSpec:
         return step.build_table(context) or step.build(context)
 
     @property
+    def owned(self) -> bool:
+        """Whether each of its partitions has one owner at a time, who processes it in order."""
+        return bool(self.inputs) and bool(self.config.ordered)
+
+    @property
     def exclusive(self) -> bool:
         """Whether only one consumer may be at work, because of its sink."""
         return self.sink is not None and self.sink.exclusive
@@ -193,6 +199,12 @@ class Topology:
             for stage in (self.stages.values() if stages is None else stages)
             for name in stage.inputs
         ]
+
+    def partitions(self, stage: StageSpec) -> list[PartitionKeys]:
+        """The partitions of a stage that has owners."""
+        streams = tuple(self.streams[name].key for name in stage.inputs)
+        name, keys = stage.name, self.keys
+        return [PartitionKeys(keys.owner(name), keys.state(name), keys.timers(name), streams)]
 
     @property
     def leases(self) -> list[str]:

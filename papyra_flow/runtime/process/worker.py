@@ -13,6 +13,7 @@ from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.telemetry import configured, open_telemetry
 from papyra_flow.runtime.consumer.consumer_names import consumer_name, process_name
 from papyra_flow.runtime.consumer.loop import Consumer
+from papyra_flow.runtime.consumer.partitions import Partitions
 from papyra_flow.runtime.process.drain import Drain
 from papyra_flow.runtime.process.gc_tuning import tuned_gc
 from papyra_flow.runtime.process.heartbeat import Heartbeat
@@ -82,11 +83,12 @@ class Worker:
         self._stages = [stage for stage in topology.in_order() if not options.stages or stage.name in options.stages]
         self._sources: list[SourceWorker] = []
         self._consumers: list[Consumer] = []
+        self._owned: list[Partitions] = []
         self._runtimes: list[StageRuntime] = []
 
     @property
-    def _parts(self) -> list[SourceWorker | Consumer]:
-        return [*self._sources, *self._consumers]
+    def _parts(self) -> list[SourceWorker | Consumer | Partitions]:
+        return [*self._sources, *self._consumers, *self._owned]
 
     @property
     def at_rest(self) -> bool:
@@ -217,6 +219,12 @@ class Worker:
 
     def _prepare_consumers(self, stage: StageSpec, turn: int) -> int:
         if not stage.inputs:
+            return turn
+        if stage.owned:
+            runtime = StageRuntime(stage, self._context, self._counters.stages[stage.name])
+            self._runtimes.append(runtime)
+            member = consumer_name(self._context.process, stage.name, 0)
+            self._owned.append(Partitions(runtime, self._topology.partitions(stage), member))
             return turn
         numbers = [number for number in range(stage.settings.consumers) if self._mine(turn + number)]
         if numbers:

@@ -67,7 +67,7 @@ class StageTiming:
 
     def mark(self, batch: Batch, commit: Commit) -> None:
         """Put the stamp on one of the records that leave, once a second."""
-        if self._marks and (now := time.monotonic()) >= self._next_mark:
+        if self._marks and batch.ids and (now := time.monotonic()) >= self._next_mark:
             added, _ = parse_id(batch.ids[0])
             if commit.mark(STAMP, b"%d" % added, self._marks):
                 self._next_mark = now + EVERY_SECONDS

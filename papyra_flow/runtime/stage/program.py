@@ -26,14 +26,8 @@ if TYPE_CHECKING:
     from papyra_flow.runtime.stage.table_steps import TableSteps
 
 
-class StageProgram(Protocol):
-    """A stage's steps and its way out."""
-
-    async def start(self) -> None:
-        """Start the steps that have something to start."""
-
-    async def close(self) -> None:
-        """Close what the steps opened."""
+class BatchProgram(Protocol):
+    """What makes of a batch what leaves: a stage's program, or that of one partition with its state."""
 
     async def run(self, batch: Batch, encode: Encode | None = None) -> Outcome:
         """What becomes of a batch; `encode` is the sink's, where the stage writes to one.
@@ -43,6 +37,16 @@ class StageProgram(Protocol):
 
     def give_up(self, batch: Batch, exc: Exception) -> Outcome:
         """What becomes of a batch that is not to be run again, for this reason."""
+
+
+class StageProgram(BatchProgram, Protocol):
+    """A stage's steps and its way out."""
+
+    async def start(self) -> None:
+        """Start the steps that have something to start."""
+
+    async def close(self) -> None:
+        """Close what the steps opened."""
 
 
 def program_of(
