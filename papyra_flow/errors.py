@@ -217,6 +217,10 @@ class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("
     """Raised by a step function: this record goes to the dead letters now, without another try. Since 0.1."""
 
 
+class LateError(Dead):
+    """A record came after its window had closed; raised for it where `late_to` is `dead`."""
+
+
 class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`
     """Raised by a step function: try this record again, after `after` seconds if given. Since 0.1.
 

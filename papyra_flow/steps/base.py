@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from papyra_flow.spec.components import Component, SetupContext
+from papyra_flow.steps.keyed import Keyed
 
 
 async def nothing() -> None:
@@ -99,6 +100,20 @@ class StepConfig(Component):
 
         Raises ValueError with one sentence if it cannot be built.
         """
+        return None
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it keeps state by key, so that its stage has owners."""
+        return False
+
+    @property
+    def closes(self) -> bool:
+        """Whether what it keeps open closes when all of the input has arrived; not where its timers only forget."""
+        return self.keeps_state
+
+    def build_keyed(self, context: SetupContext) -> Keyed | None:
+        """The step with its state, where it keeps some by key; None for all others."""
         return None
 
     def merge(self) -> Merge | None:

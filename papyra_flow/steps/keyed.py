@@ -8,7 +8,7 @@ watermark gets to a timer, `fire` is asked what becomes of it. None of them wait
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from papyra_flow.records.entries import Record
@@ -82,5 +82,9 @@ class Keyed:
     """Whether it goes by event time and watermark."""
     grows: str | None = None
     """What of it grows for ever, for `plan` to warn of."""
-    partition_by: tuple[str, ...] = field(default=())
+    partition_by: tuple[str, ...] = ()
     """Expressions of its key: partitions of its input have to be by these."""
+    time: str | None = None
+    """An expression for the event time of the records that come to it; None for the time that they bring."""
+    absorbs: bool = False
+    """Whether a record that gives nothing has gone into the state; else it was dropped, and counts as that."""

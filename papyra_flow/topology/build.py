@@ -102,6 +102,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         reads_tables=reads_tables,
         first_on_tables=border,
         merge=merge,
+        keyed_step=next((number for number, step in enumerate(steps) if step.keeps_state), None),
         routes=routes if inputs else (),
         sink=sink,
         replay=replay,

@@ -106,6 +106,8 @@ class StageSpec:
     """The number of the first step that gets tables; None where everything is a record."""
     merge: Merge | None
     """How the records of a batch become one table before that step; None if they do not."""
+    keyed_step: int | None
+    """The number of the step that keeps state by key; None where none does."""
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
     replay: str | None
@@ -129,7 +131,12 @@ class StageSpec:
     @property
     def owned(self) -> bool:
         """Whether each of its partitions has one owner at a time, who processes it in order."""
-        return bool(self.inputs) and bool(self.config.ordered)
+        return bool(self.inputs) and (bool(self.config.ordered) or self.keyed_step is not None)
+
+    @property
+    def closes(self) -> bool:
+        """Whether what its state keeps open closes when all of its input has arrived."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].closes
 
     @property
     def exclusive(self) -> bool:

@@ -17,6 +17,7 @@ from papyra_flow.runtime.stage.failure import FailureVerdict
 from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
+from papyra_flow.runtime.stage.timer_batch import TimerBatch
 from papyra_flow.streams.commit.commit import Committed
 from papyra_flow.streams.commit.operations import MoveCheckpoint
 from papyra_flow.streams.commit.owned_committer import OwnedCommit, OwnedCommitter
@@ -63,7 +64,7 @@ class OwnedDelivery(Delivery):
             else:
                 prepared.fate.again = _again(batch, place, verdict.delay)
         if self._state is not None:
-            prepared.changes = self._state.changes()
+            prepared.changes, prepared.late = self._state.changes(), self._state.late
             prepared.kept = self._state.progress.kept()
         return prepared
 
@@ -77,18 +78,21 @@ class OwnedDelivery(Delivery):
 
     async def _send(self, prepared: Prepared, moved: MoveCheckpoint | None) -> Committed:
         batch, changes = prepared.batch, prepared.changes
-        if not (batch or changes):
+        if not batch:
             return Committed()
-        moves = not batch or parse_id(batch.ids[0]) > parse_id(self._ownership.positions[batch.key])
+        timers = isinstance(batch, TimerBatch)
+        moves = not timers and parse_id(batch.ids[0]) > parse_id(self._ownership.positions[batch.key])
         owned = OwnedCommit(
-            prepared.commit, batch.key, batch.ids, moves, changes.operations if changes else (), prepared.kept
-        )
+            prepared.commit, batch.key, () if timers else batch.ids, moves,
+            changes.operations if changes else (), prepared.kept,
+        )  # fmt: skip
         missing = await self._stage.retry_policy.keep_trying(lambda: self._committer.commit(owned, moved))
         if missing:
             return Committed(missing=missing)
         if self._state is not None and changes is not None:
             self._state.store.settled(changes)
-        return Committed(acked=len(batch))
+            self._stage.counters.late += prepared.late
+        return Committed(acked=0 if timers else len(batch))
 
 
 def _again(batch: Batch, place: int, delay: float) -> list[tuple[Entry, float]]:

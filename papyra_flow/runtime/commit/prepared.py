@@ -30,6 +30,8 @@ class Prepared:
     """What was read, where only the first of it are committed: the rest waits."""
     changes: Changes | None = None
     """The state that changes with it."""
+    late: int = 0
+    """Records in it whose window had closed."""
     kept: Mapping[str, str] = field(default_factory=dict)
     """What the partition's lease keeps with it."""
 

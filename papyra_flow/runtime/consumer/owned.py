@@ -19,6 +19,7 @@ from papyra_flow.runtime.consumer.wakeup import Wakeup
 from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.stage import StageRuntime
+from papyra_flow.runtime.stage.timer_batch import TimerBatch
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.groups.claims import Claimer
 from papyra_flow.streams.groups.reading import CursorReader
@@ -92,17 +93,22 @@ class OwnedReader:
 
     def committed(self, batch: Batch, again: Sequence[tuple[Entry, float]]) -> None:
         """As `Reader.committed`: what is to be tried again holds what is behind it."""
-        if not batch:
+        if isinstance(batch, TimerBatch):
+            if again:
+                left = batch.timers[-len(again) :]
+                self._hold(TimerBatch(batch.key, left, again[0][0].deliveries), again[0][1])
             return
         self._new.committed(batch, [entry.id for entry, _ in again])
         if again:
-            self._rest = Batch.of([entry for entry, _ in again])
-            self._rest_due = asyncio.get_running_loop().time() + again[0][1]
+            self._hold(Batch.of([entry for entry, _ in again]), again[0][1])
         if self.careful:
             self._careful_for -= len(batch) - len(again)
             self._tried = 0
             if not self.careful:
                 self._new.limit = None
+
+    def _hold(self, rest: Batch, seconds: float) -> None:
+        self._rest, self._rest_due = rest, asyncio.get_running_loop().time() + seconds
 
     def settled(self) -> None:
         """As `Reader.settled`."""
@@ -138,8 +144,8 @@ class OwnedReader:
             return [rest]
         if self._state is not None and self._fires:
             await self._settle()
-            if self._fires and await self._state.take_due():
-                return [Batch(next(iter(self._ownership.positions)), [], [])]
+            if self._fires and (timers := await self._state.due()):
+                return [TimerBatch(next(iter(self._ownership.positions)), timers)]
         if self._left and not self._ready:
             await self._settle()
             await self._stage.retry_policy.keep_trying(self._take_up)

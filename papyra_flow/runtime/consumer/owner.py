@@ -15,6 +15,8 @@ from papyra_flow.runtime.consumer.loop import Consumer
 from papyra_flow.runtime.consumer.owned import OwnedReader
 from papyra_flow.runtime.consumer.reader import Reader
 from papyra_flow.runtime.services.partition_state import PartitionState
+from papyra_flow.runtime.stage.keyed import KeyedProgram
+from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.ownership import Ownership
 
@@ -37,7 +39,10 @@ class PartitionOwner(Consumer):
         return OwnedReader(self.stage, self.ownership, self.state, self._wakeup, self._settle)
 
     def _new_delivery(self, sink: SinkWriter | None) -> Delivery:
-        return OwnedDelivery(self.stage, self.ownership, self.stage.program, self.state, sink)
+        program: BatchProgram = self.stage.program
+        if self.state is not None and isinstance(program, KeyedProgram):
+            program = program.of(self.state)
+        return OwnedDelivery(self.stage, self.ownership, program, self.state, sink)
 
     async def _settle(self) -> None:
         await self._commits.finish()
@@ -70,6 +75,6 @@ class PartitionOwner(Consumer):
 
     def end_of_input(self) -> None:
         """All of the input has arrived: what is open closes."""
-        if self.state is not None and not self.state.ended:
-            self.state.ended = True
+        if self.state is not None:
+            self.state.end()
             self._wakeup.ring()

@@ -55,7 +55,11 @@ class Partitions:
         context.keepalive.watch(self._held)
         self._looked = False
         self._changed = asyncio.Event()
-        self._ended = False
+
+    @property
+    def name(self) -> str:
+        """The stage's."""
+        return self._stage.name
 
     @property
     def at_rest(self) -> bool:
@@ -93,7 +97,6 @@ class Partitions:
 
     def end_of_input(self) -> None:
         """All of the stage's input has arrived: what is open closes."""
-        self._ended = True
         for owner in self._mine.values():
             owner.end_of_input()
 
@@ -157,8 +160,6 @@ class Partitions:
         owner = PartitionOwner(
             stage, consumer_name(stage.context.process, stage.name, number), ownership, self._state_of(ownership)
         )
-        if self._ended:
-            owner.end_of_input()
         self._mine[number] = owner
         self._held.hold(ownership)
         self._tasks[number] = asyncio.create_task(owner.run())
@@ -166,7 +167,7 @@ class Partitions:
 
     def _state_of(self, ownership: Ownership) -> PartitionState | None:
         stage = self._stage
-        if not stage.keeps_state:
+        if stage.spec.keyed_step is None:
             return None
         names = [stage.stream_of[key] for key in ownership.positions if key != stage.replay_key]
         return PartitionState(

@@ -152,7 +152,7 @@ class Worker:
         stopping = asyncio.create_task(self._context.stopping.wait())
         ends: set[asyncio.Task[bool] | asyncio.Task[None]] = {stopping}
         names = [stage.name for stage in self._stages]
-        drain = Drain(self._context, names, lambda: self.at_rest, self._options.owned)
+        drain = Drain(self._context, names, lambda: self.at_rest, self._options.owned, self._close)
         draining = asyncio.create_task(drain.wait()) if self._drain else None
         if draining is not None:
             ends.add(draining)
@@ -170,6 +170,11 @@ class Worker:
         finally:
             for task in ends:
                 task.cancel()
+
+    def _close(self, stage: str) -> None:
+        for owned in self._owned:
+            if owned.name == stage:
+                owned.end_of_input()
 
     async def _wind_up(self, tasks: Sequence[asyncio.Task[None]], beside: Sequence[asyncio.Task[None]]) -> None:
         """Stop everything in an orderly way; the server may be gone, which must not hide why we end."""

@@ -31,10 +31,9 @@ class PartitionState:
         self._retry_policy = retry_policy
         self._first_timer: int | None = None
         self._known = False
-        self.firing: Sequence[Timer] = ()
-        """Timers that go off next."""
-        self.ended = False
-        """Whether all of the input has arrived: then every timer goes off."""
+        self._ended = False
+        self.late = 0
+        """Records of the batch whose window had closed."""
 
     async def load(self, fields: Sequence[bytes]) -> None:
         """Load these fields; raises ServerErrors, and UndecodableError for what is no state."""
@@ -49,20 +48,29 @@ class PartitionState:
         if not self._known:
             return True
         first = self._first_timer
-        return first is not None and (self.ended or first <= self.progress.watermark)
+        return first is not None and (self._ended or first <= self.progress.watermark)
 
-    async def take_due(self) -> list[Timer]:
-        """Timers that are due, in order, a portion of them, to be `firing`; no commit may be under way."""
-        limit = "+inf" if self.ended else self.progress.watermark
+    def end(self) -> None:
+        """All of the input has arrived: every timer that is there goes off."""
+        self._ended, self._known = True, False
+
+    async def due(self) -> list[Timer]:
+        """Timers that are due, in order, a portion of them; no commit may be under way."""
+        limit = "+inf" if self._ended else self.progress.watermark
         reply = await self._call(
             "ZRANGE", self._keys.timers, "-inf", limit, "BYSCORE", "LIMIT", 0, MOST_TIMERS, "WITHSCORES"
         )
         found = _timers(reply)
         if not found:
             first = _timers(await self._call("ZRANGE", self._keys.timers, 0, 0, "WITHSCORES"))
-            self._first_timer, self._known = (first[0].at if first else None), True
-        self.firing = found
+            self._first_timer, self._known, self._ended = (first[0].at if first else None), True, False
+        elif self._ended:  # what comes later for a window that closes now is late
+            self.progress.reach(found[-1].at)
         return found
+
+    def count_late(self, records: int) -> None:
+        """So many records of the batch were late."""
+        self.late = records
 
     def changes(self) -> Changes:
         """End the batch: what it changed, for its commit."""

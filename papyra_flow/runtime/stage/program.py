@@ -12,7 +12,9 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Format
 from papyra_flow.runtime.stage.decoding import Decoder
+from papyra_flow.runtime.stage.event_times import EventTimes
 from papyra_flow.runtime.stage.failure import FailurePolicy
+from papyra_flow.runtime.stage.keyed import KeyedProgram
 from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.runtime.stage.records import RecordProgram
@@ -56,6 +58,8 @@ def program_of(
 
     Raises ValueError, ConnectorError or UsageError for a step that cannot be built.
     """
+    if spec.keyed_step is not None:
+        return keyed_program(spec, topology, spec.keyed_step, counts)
     if spec.first_on_tables is None:
         return _of_records(spec, topology, counts)
     if spec.merge is not None:
@@ -63,6 +67,20 @@ def program_of(
     from papyra_flow.runtime.stage.tables import TableProgram
 
     return TableProgram(*_over_tables(spec, topology, counts), policy, spec.settings.max_record)
+
+
+def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnCounts | None = None) -> KeyedProgram:
+    """The program of a stage whose step of that number keeps state; raises as `program_of`."""
+    context, inputs, most = topology.step_context(spec.name, counts), topology.inputs(spec), spec.settings.max_record
+    source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
+    keyed = spec.steps[number].build_keyed(context)
+    if keyed is None:
+        raise ValueError(f"{spec.steps[number].name} keeps no state")
+    before = Processor([step.build(context) for step in spec.steps[:number]], Decoder(inputs, most))
+    behind = [step.build(context) for step in spec.steps[number + 1 :]]
+    router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
+    names = {stream.key: stream.name for stream in inputs}
+    return KeyedProgram(before, keyed, behind, router, EventTimes.by(keyed.time), names)
 
 
 def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> StageProgram:

@@ -91,11 +91,6 @@ class StageRuntime:
             self.context.telemetry.record(name, value, self.name)
 
     @property
-    def keeps_state(self) -> bool:
-        """Whether one of its steps keeps state by key."""
-        return False
-
-    @property
     def name(self) -> str:
         """The stage's name."""
         return self.spec.name
