@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from papyra_flow.spec.components import Component, SetupContext
+from papyra_flow.steps.keyed import Keyed
 
 
 async def nothing() -> None:
@@ -99,6 +100,10 @@ class StepConfig(Component):
 
         Raises ValueError with one sentence if it cannot be built.
         """
+        return None
+
+    def build_keyed(self, context: SetupContext) -> Keyed | None:
+        """The step with its state, where it keeps some by key; None for all others."""
         return None
 
     def merge(self) -> Merge | None:
