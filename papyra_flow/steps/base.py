@@ -128,6 +128,10 @@ class StepConfig(Component):
         """The model that the step's records fit, where it declares one."""
         return None
 
+    def streams(self) -> tuple[str, ...]:
+        """The streams that its stage has to read, no more and no less, where it names them; none for all others."""
+        return ()
+
     @property
     def keeps_shape(self) -> bool:
         """Whether records leave with the fields that they came with, so that a declared model holds across."""

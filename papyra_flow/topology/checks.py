@@ -24,6 +24,7 @@ from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.sides import unread
 from papyra_flow.topology.tables import mixtures
 
 
@@ -40,6 +41,7 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         _routes,
         _sinks,
         mixtures,
+        unread,
         lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),
     ]
@@ -180,7 +182,8 @@ def _steps(topology: Topology) -> Iterator[Finding]:
     for stage in topology.stages.values():
         for index, step in enumerate(stage.steps):
             try:
-                stage.build_step(index, context)
+                if step.build_keyed(context) is None:
+                    stage.build_step(index, context)
             except ModuleNotFoundError:
                 continue  # said by `mixtures`: what tables need is not installed
             except (ValueError, ConnectorError, UsageError) as exc:

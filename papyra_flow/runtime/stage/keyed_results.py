@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from papyra_flow.errors import LateError
+from papyra_flow.records.batch import Batch
 from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import Record
+from papyra_flow.records.rows import Rows
 from papyra_flow.runtime.stage.outcome import Outcome
-from papyra_flow.steps.keyed import Late, TimedRecord
+from papyra_flow.steps.keyed import KEPT, Late, TimedRecord
 from papyra_flow.streams.commit.commit import NOWHERE
 
 
 class Settled(NamedTuple):
-    """Outcomes as other steps have them, and how many of them were late, not counting those that fail for it."""
+    """Outcomes as other steps have them."""
 
     found: Sequence[object]
+    kept: Collection[int] = ()
+    """Places of the entries that went into the state, and that nothing has come of yet."""
     late: int = 0
+    """How many were late, not counting those that fail for it."""
 
 
-def settled(outcomes: Sequence[object], records: Sequence[Record], late_to: str) -> Settled:
-    """Outcomes of these records as other steps have them; `late_to` is where late ones go."""
+def settled(outcomes: Sequence[object], rows: Rows, late_to: str = "drop") -> Settled:
+    """Outcomes of these rows as other steps have them; `late_to` is where late ones go."""
     kinds = set(map(type, outcomes))
-    if Late not in kinds and TimedRecord not in kinds and not kinds & {list, tuple}:
+    if kinds <= {dict, type(None)}:
         return Settled(outcomes)
+    if kinds == {tuple} and not any(outcomes):
+        return Settled([None] * len(outcomes), set(rows.origins))
     found: list[object] = []
+    kept: set[int] = set()
     late = 0
-    for outcome, record in zip(outcomes, records, strict=True):
+    for outcome, record, origin in zip(outcomes, rows.records, rows.origins, strict=True):
         if isinstance(outcome, Late):
             found.append(_late(outcome, record, late_to))
             late += late_to != "dead"
+        elif outcome == KEPT:
+            found.append(None)
+            kept.add(origin)
         else:
             found.append(_untimed(outcome))
-    return Settled(found, late)
+    return Settled(found, kept, late)
 
 
 def _late(late: Late, record: Record, late_to: str) -> object:
@@ -51,18 +62,24 @@ def _untimed(outcome: object) -> object:
     return outcome
 
 
-def absorbed(outcome: Outcome) -> Outcome:
-    """The outcome where what went into the state does not count as dropped."""
+def absorbed(outcome: Outcome, batch: Batch, kept: Collection[int]) -> Outcome:
+    """The outcome of a batch, where entries that were `kept` in the state do not count as dropped."""
+    if not kept:
+        return outcome
     if outcome.became:
         outcome.became = {
-            place: became if became.emitted or became.payloads else replace(became, dropped=0)
+            place: replace(became, dropped=0) if place in kept and not (became.emitted or became.payloads) else became
             for place, became in outcome.became.items()
         }
     if NOWHERE in outcome.targets:
-        done = [entry_id for entry_id, target in zip(outcome.ids, outcome.targets, strict=True) if target == NOWHERE]
-        keep = [place for place, target in enumerate(outcome.targets) if target != NOWHERE]
-        outcome.done = [*outcome.done, *done]
-        outcome.ids = [outcome.ids[place] for place in keep]
-        outcome.data = [outcome.data[place] for place in keep]
-        outcome.targets = [outcome.targets[place] for place in keep]
+        inside = {batch.ids[place] for place in kept}
+        gone = [
+            target == NOWHERE and entry_id in inside
+            for entry_id, target in zip(outcome.ids, outcome.targets, strict=True)
+        ]
+        outcome.done = [*outcome.done, *(entry_id for entry_id, out in zip(outcome.ids, gone, strict=True) if out)]
+        stays = [place for place, out in enumerate(gone) if not out]
+        outcome.ids = [outcome.ids[place] for place in stays]
+        outcome.data = [outcome.data[place] for place in stays]
+        outcome.targets = [outcome.targets[place] for place in stays]
     return outcome

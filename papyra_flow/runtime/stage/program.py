@@ -12,7 +12,6 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Format
 from papyra_flow.runtime.stage.decoding import Decoder
-from papyra_flow.runtime.stage.event_times import EventTimes
 from papyra_flow.runtime.stage.failure import FailurePolicy
 from papyra_flow.runtime.stage.keyed import KeyedProgram
 from papyra_flow.runtime.stage.outcome import Outcome
@@ -76,11 +75,12 @@ def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnC
     keyed = spec.steps[number].build_keyed(context)
     if keyed is None:
         raise ValueError(f"{spec.steps[number].name} keeps no state")
-    before = Processor([step.build(context) for step in spec.steps[:number]], Decoder(inputs, most))
+    decoder = Decoder(inputs, most)
+    before = Processor([step.build(context) for step in spec.steps[:number]], decoder)
     behind = [step.build(context) for step in spec.steps[number + 1 :]]
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
-    names = {stream.key: stream.name for stream in inputs}
-    return KeyedProgram(before, keyed, behind, router, EventTimes.by(keyed.time), names)
+    names = {stream.key: stream.name for stream in inputs if not stream.replay}
+    return KeyedProgram(before, keyed, behind, router, decoder, names)
 
 
 def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> StageProgram:

@@ -69,6 +69,32 @@ def test_all_problems_of_a_topology_are_told_at_once(folder: PipelineFolder) -> 
     assert codes(folder, stages) == ["unwritten-stream", "step", "unwritten-stream", "expression"]
 
 
+FED = "f: {read: stdin, to: orders}\ng: {read: stdin, to: payments}\n"
+WRITE = "write `from: [orders, payments]`"
+
+
+@pytest.mark.parametrize(
+    ("reads", "on", "told", "hint"),
+    [
+        ("[orders, payments]", "orders: a, payments: b", None, None),
+        ("[payments, orders]", "orders: a, payments: b", None, None),
+        ("[orders, payments]", "orders: a, payment: b", "names the stream 'payment'", "did you mean payments?"),
+        ("orders", "orders: a, payments: b", "names the stream 'payments'", WRITE),
+        ("[orders, payments, others]", "orders: a, payments: b", "reads 'others'", WRITE),
+    ],
+)
+def test_a_join_names_the_streams_that_its_stage_reads(
+    folder: PipelineFolder, reads: str, on: str, told: str | None, hint: str | None
+) -> None:
+    stages = f"{FED}j: {{from: {reads}, process: [{{join: {{on: {{{on}}}, within: 1m}}}}], to: t}}"
+    declared = "streams: {others: {}, payments: {}, orders: {}}\n" if "others" in reads else "streams: {payments: {}}\n"
+    assert codes(folder, stages, declared) == ([] if told is None else ["unread-stream"])
+    for problem in folder.problems():
+        assert told is not None
+        assert told in problem.message
+        assert (problem.hint, problem.line) == (hint, 5)
+
+
 CONTRACTS = """\
     from collections.abc import Iterator
     from pydantic import BaseModel
