@@ -45,6 +45,12 @@ local function group_of()
     if found['name'] == group then return found end
   end
 end
+-- Entries ever added; asked for once, because the reply holds whole entries.
+local function entries_added()
+  local flat = redis.call('XINFO', 'STREAM', source)
+  for i = 1, #flat, 2 do if flat[i] == 'entries-added' then return flat[i + 1] end end
+end
+
 local at = redis.call('EXISTS', source) == 1 and group_of()
 if not at then return redis.error_reply('NOGROUP No such key \'' .. source .. '\' or consumer group \'' .. group .. '\'') end
 if at['last-delivered-id'] ~= ARGV[4] then
@@ -127,9 +133,10 @@ for _ = 1, changes do
 end
 if changes > 0 then fields[#fields + 1], fields[#fields + 2] = 'fields', redis.call('HLEN', state) end
 if ARGV[5] ~= '' then
-  -- Where entries ahead were deleted the server does not know a lag, and has to estimate the group's reads anew.
-  if at['lag'] and at['entries-read'] then
-    local read = string.format('%.0f', at['entries-read'] + tonumber(ARGV[6]))
+  -- A new group's reads are not known to the server; nor are they, or a lag, where entries ahead were deleted.
+  local read = at['lag'] and (at['entries-read'] or entries_added() - at['lag'])
+  if read then
+    read = string.format('%.0f', read + tonumber(ARGV[6]))
     redis.call('XGROUP', 'SETID', source, group, ARGV[5], 'ENTRIESREAD', read)
   else
     redis.call('XGROUP', 'SETID', source, group, ARGV[5])
