@@ -36,6 +36,8 @@ class _Shape(NamedTuple):
 async def repartitioned(client: Client, topology: Topology) -> list[str]:
     """A sentence on every stream that cannot have the partitions that the file gives it; raises ServerErrors."""
     named = [stream for stream in topology.named.values() if _counts(stream)]
+    if not named:
+        return []
     reply = await client.call("HMGET", topology.keys.ledger, *(_field(stream.name) for stream in named))
     told = reply if isinstance(reply, list) else [None] * len(named)
     # What is not remembered was there before streams could have partitions.
