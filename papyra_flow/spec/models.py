@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from papyra_flow.expressions.fields import WrittenExpression
+from papyra_flow.expressions.fields import Expression, WrittenExpression
 from papyra_flow.spec.cases import Case
 from papyra_flow.spec.choice import OneOf
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component
@@ -38,6 +38,9 @@ from papyra_flow.spec.units import (
 )
 
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
+DEFAULT_PARTITIONS = 16
+MAX_PARTITIONS = 256
+"""A commit names every partition that its stage may write to."""
 RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
 """Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
 
@@ -179,6 +182,22 @@ class StreamConfig(Model):
         description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record; "
         "`arrow`: `data` holds a table of records (Arrow IPC, with `papyra-flow[arrow]`).",
     )
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_PARTITIONS,
+        description="Partitions of the stream, each a key of its own: `{PIPELINE/3}:STREAM` (1, with `by` 16).",
+    )
+    by: Annotated[list[Expression], OneOrMany()] = Field(
+        [],
+        description="A field or expression, or several: records that have it in common are in one partition, in their "
+        "order.",
+    )
+
+    @property
+    def total(self) -> int:
+        """How many partitions there are."""
+        return (self.partitions or DEFAULT_PARTITIONS) if self.by and self.key is None else 1
 
 
 class PipelineConfig(Model):

@@ -7,6 +7,7 @@ makes a commit atomic on a cluster too.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from redis.crc import key_slot
@@ -28,6 +29,14 @@ class Keyspace:
     """The keys under one hash tag."""
 
     tag: str
+
+    def partition(self, number: int) -> Keyspace:
+        """The keys of a partition: a hash tag of its own, so that on a cluster it may have another slot."""
+        return Keyspace(f"{self.tag}/{number}")
+
+    def any_partition(self, name: str) -> str:
+        """How the keys of the stream `name` in all partitions are shown; it matches them as a glob."""
+        return f"{{{self.tag}/*}}:{name}"
 
     def stream(self, name: str) -> str:
         """The stream `name`."""
@@ -101,5 +110,14 @@ class Keyspace:
 
     @property
     def pattern(self) -> str:
-        """A glob for SCAN that matches everything of the pipeline, its own special characters escaped."""
+        """A glob that matches all under the pipeline's own hash tag."""
         return f"{{{self.tag}}}:*"
+
+    @property
+    def wide_pattern(self) -> str:
+        """A glob that matches all of the pipeline, its partitions included; `owns` tells what else it matches."""
+        return f"{{{self.tag}[}}/]*"
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is the pipeline's own, or one of a partition of it."""
+        return re.match(rf"\{{{re.escape(self.tag)}(/\d+)?\}}:", key) is not None

@@ -203,12 +203,13 @@ class Worker:
             await self._heartbeat.leave()
 
     def _prepare(self) -> None:
-        for stream in self._topology.streams.values():
-            if stream.max_backlog is not None:
-                groups = [self._topology.stages[name].group for name in stream.readers]
-                later = [self._topology.keys.later(name) for name in stream.readers]
+        for stream in self._topology.named.values():
+            limit, readers = stream.spec.max_backlog, stream.spec.readers
+            if limit is not None:
+                groups = [self._topology.stages[name].group for name in readers]
+                later = [self._topology.keys.later(name) for name in readers]
                 gate = Gate(
-                    self._server.client, key=stream.key, groups=groups, limit=stream.max_backlog,
+                    self._server.client, keys=stream.keys, groups=groups, limit=limit,
                     stopping=self._context.stopping, later=later,
                 )  # fmt: skip
                 self._context.gates.add(stream.name, gate)

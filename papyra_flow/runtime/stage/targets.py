@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,14 @@ class Targets:
         """Those of a stage's consumers; pieces of a table are put back into the stage's own stream."""
         pieces = topology.streams[spec.replay].key if spec.reads_tables and spec.replay else None
         return cls(topology.outputs(spec), spec.dead_key, pieces)
+
+    def by_name(self, counts: Counter[int]) -> Counter[str]:
+        """Counts by a stream's number as counts by its name in the file."""
+        found: Counter[str] = Counter()
+        for number, stream in enumerate(self.streams):
+            if count := counts[number]:
+                found[stream.of] += count
+        return found
 
     @property
     def dead(self) -> int:
