@@ -150,10 +150,12 @@ class StageSpec:
     """How the records of a batch become one table before that step; None if they do not."""
     keyed_step: int | None
     """The number of the step that keeps state by key; None where none does."""
+    owned: bool
+    """Whether each of its partitions has one owner at a time, who processes it in order."""
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
-    replay: str | None
-    """The stream that the stage's dead letters are put back to; None for a stage that is only a source."""
+    replays: tuple[str, ...]
+    """The streams that dead letters are put back to, by partition where those have owners; none for a mere source."""
     dead_key: str
     source_lease: str
     sink_lease: str
@@ -169,11 +171,6 @@ class StageSpec:
         if number == self.first_on_tables and self.merge is not None and self.merge.alone:
             return None
         return step.build_table(context) or step.build(context)
-
-    @property
-    def owned(self) -> bool:
-        """Whether each of its partitions has one owner at a time, who processes it in order."""
-        return bool(self.inputs) and (bool(self.config.ordered) or self.keyed_step is not None)
 
     @property
     def closes(self) -> bool:

@@ -15,7 +15,7 @@ async def prepare(stage: StageRuntime, delivery: Delivery, batch: Batch) -> Prep
     """Run a batch through its stage, and make its commit ready."""
     telemetry = stage.context.telemetry
     span = telemetry.begin(stage.spec, batch) if telemetry is not None and batch else None
-    if batch.key == stage.replay_key:
+    if batch.key in stage.replay_keys:
         batch = opened(batch)
     prepared = await delivery.work(batch)
     if batch.fresh:

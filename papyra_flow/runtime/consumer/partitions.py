@@ -169,7 +169,7 @@ class Partitions:
         stage = self._stage
         if stage.spec.keyed_step is None:
             return None
-        names = [stage.stream_of[key] for key in ownership.positions if key != stage.replay_key]
+        names = [stage.stream_of[key] for key in ownership.positions if key not in stage.replay_keys]
         return PartitionState(
             stage.context.server.client, ownership, Store(stage.spec.settings.state_cache),
             Progress(names, ownership.kept), stage.retry_policy,

@@ -79,7 +79,7 @@ def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnC
     before = Processor([step.build(context) for step in spec.steps[:number]], decoder)
     behind = [step.build(context) for step in spec.steps[number + 1 :]]
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
-    names = {stream.key: stream.name for stream in inputs if not stream.replay}
+    names = {stream.key: stream.of for stream in inputs if not stream.replay}
     return KeyedProgram(before, keyed, behind, router, decoder, names)
 
 
