@@ -105,6 +105,9 @@ class Tuning(Model):
     max_record: Size | None = Field(
         None, description="Maximum record size, in and out; larger records are dead-lettered (8MiB)."
     )
+    idle_after: Duration | None = Field(
+        None, description="How long an input has to be empty before event time goes on without it (1m)."
+    )
     state_cache: Size | None = Field(
         None, description="Memory for the state of a keyed stage's partition in a worker (64MiB)."
     )
@@ -177,6 +180,9 @@ class StreamConfig(Model):
         description="Backlog of its slowest stage, records put off included, at which writers to it pause "
         "(100,000 records, 250 tables).",
     )
+    time: WrittenExpression | None = Field(
+        None, description="When a record happened: a field or an expression, for stages that go by event time."
+    )
     format: Literal["json", "fields", "arrow"] = Field(
         "json",
         description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record; "
@@ -247,6 +253,7 @@ class Settings:
     claim_after: float = 30.0
     max_pending: int = 2000
     max_record: int = 8 * 1024**2
+    idle_after: float = 60.0
     state_cache: int = 64 * 1024**2
 
     @classmethod
@@ -261,6 +268,7 @@ class Settings:
                 "claim_after": source.claim_after,
                 "max_pending": source.max_pending,
                 "max_record": source.max_record,
+                "idle_after": source.idle_after,
                 "state_cache": source.state_cache,
                 "batch_size": batch.size if batch else None,
                 "batch_wait": batch.wait if batch else None,

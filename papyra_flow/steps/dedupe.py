@@ -64,6 +64,11 @@ class Dedupe(StepConfig):
         """Its timers only forget."""
         return False
 
+    @property
+    def goes_by_time(self) -> bool:
+        """Where it forgets."""
+        return self.within is not None
+
     def build(self, context: SetupContext) -> Step:
         """Refused: it remembers what it has seen."""
         raise ValueError("`dedupe` keeps state: it runs only in a stage that owns its partitions")
@@ -76,7 +81,6 @@ class Dedupe(StepConfig):
             return Keyed(
                 _Ever(keys),
                 shape=f"dedupe by {by}",
-                needs_time=False,
                 grows="`dedupe` without `within` remembers every key for ever",
                 partition_by=tuple(self.by),
                 unchanged=True,

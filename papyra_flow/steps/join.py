@@ -98,6 +98,11 @@ class Join(StepConfig):
         """What leaves alone does so when nothing more can come."""
         return self.kind_ != "inner"
 
+    @property
+    def goes_by_time(self) -> bool:
+        """By how far apart records are."""
+        return True
+
     def build(self, context: SetupContext) -> Step:
         """Refused: what waits for its other is state."""
         raise ValueError("`join` keeps state: it runs only in a stage that owns its partitions")

@@ -15,6 +15,7 @@ from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
+from papyra_flow.topology.event_time import event_time_plan
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
 
 
@@ -53,6 +54,8 @@ def assemble(spec: PipelineSpec) -> Topology:
         _parts(topology, config, name)
     for name, stage in config.stages.items():
         _add_stage(topology, config, name, stage)
+    found = event_time_plan(topology)
+    topology.times, topology.carried = found.times, frozenset(found.carried)
     return topology
 
 

@@ -21,11 +21,12 @@ from papyra_flow.streams.connection.addresses import pool_of
 from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
+from papyra_flow.topology.event_time import event_time_findings
 from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology
-from papyra_flow.topology.sides import unread
 from papyra_flow.topology.partitions import partition_findings
+from papyra_flow.topology.sides import unread
 from papyra_flow.topology.tables import mixtures
 
 
@@ -43,6 +44,7 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         _routes,
         _sinks,
         mixtures,
+        event_time_findings,
         unread,
         lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),

@@ -206,6 +206,11 @@ class Topology:
     stages: dict[str, StageSpec]
     streams: dict[str, StreamSpec]
     secrets: Secrets = field(default_factory=Secrets)
+    times: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """For each stage that needs event times, and each stream of the file that it reads: an expression, or None for what
+    entries bring."""
+    carried: frozenset[str] = frozenset()
+    """Streams of the file whose records carry their event time as a header."""
 
     def inputs(self, stage: StageSpec) -> list[StreamSpec]:
         """The streams in Redis that a stage's group reads."""
@@ -268,6 +273,10 @@ class Topology:
             for stage in (self.stages.values() if stages is None else stages)
             for name in stage.inputs
         ]
+
+    def hands_on_time(self, stage: StageSpec) -> bool:
+        """Whether a stage's records have to carry their event time on."""
+        return not self.carried.isdisjoint(stage.outputs)
 
     def partitions(self, stage: StageSpec) -> list[PartitionKeys]:
         """The partitions of a stage that has owners."""

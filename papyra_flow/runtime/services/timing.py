@@ -14,7 +14,7 @@ from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.commit.commit import Commit
 
-STAMP = b"ts"
+STAMP = b"added"
 """The header that holds when the first stage's entry was added, in milliseconds since 1970."""
 
 EVERY_SECONDS = 1.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from papyra_flow.connectors.base import Encode
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.rows import Failures, Rows
 from papyra_flow.runtime.stage.decoding import Decoder
-from papyra_flow.runtime.stage.event_times import EventTimes
+from papyra_flow.runtime.stage.event_times import EntryTimes, TimeExpression
 from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.processing import Processed, Processor, close_steps, start_steps, stepped
 from papyra_flow.runtime.stage.router import Router
@@ -18,19 +19,28 @@ from papyra_flow.steps.base import Each, Step
 from papyra_flow.steps.keyed import Keyed
 
 
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """How a keyed stage goes by time: whose event times, whether it needs them, and whether it hands them on."""
+
+    times: TimeExpression | EntryTimes
+    goes: bool
+    hands_on: bool
+
+
 class KeyedProgram:
     """A keyed stage's steps; what runs batches is the program of a partition."""
 
     def __init__(
-        self, before: Processor, keyed: Keyed, behind: Sequence[Step], router: Router, decoder: Decoder,
+        self, before: Processor, keyed: Keyed, behind: Sequence[Step], router: Router, decoder: Decoder, clock: Clock,
         names: Mapping[str, str],
     ) -> None:  # fmt: skip
-        """`names` are those of the streams that the stage reads by their keys; raises ValueError for a bad `time`."""
+        """`names` are those of the streams that the stage reads by their keys."""
         self.before = before
         self.keyed = keyed
         self.decoder = decoder
         self.names = names
-        self.times = EventTimes.by(keyed.time)
+        self.clock = clock
         self._behind = behind
         self._router = router
         self._raw = keyed.unchanged and all(isinstance(step, Each) and step.unchanged for step in behind)

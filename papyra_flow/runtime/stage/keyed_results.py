@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from types import NoneType
 from typing import NamedTuple
 
 from papyra_flow.errors import LateError
@@ -26,25 +27,30 @@ class Settled(NamedTuple):
     """How many were late, not counting those that fail for it."""
 
 
-def settled(outcomes: Sequence[object], rows: Rows, late_to: str = "drop") -> Settled:
-    """Outcomes of these rows as other steps have them; `late_to` is where late ones go."""
+def settled(
+    outcomes: Sequence[object], rows: Rows, late_to: str = "drop", times: Sequence[int] | None = None
+) -> Settled:
+    """Outcomes of these rows as other steps have them; `late_to` is where late ones go.
+
+    `times` are the rows' event times, where what leaves has to carry its own.
+    """
     kinds = set(map(type, outcomes))
-    if kinds <= {dict, type(None)}:
+    if kinds <= {dict, NoneType} and times is None:
         return Settled(outcomes)
     if kinds == {tuple} and not any(outcomes):
         return Settled([None] * len(outcomes), set(rows.origins))
     found: list[object] = []
     kept: set[int] = set()
     late = 0
-    for outcome, record, origin in zip(outcomes, rows.records, rows.origins, strict=True):
+    for place, outcome in enumerate(outcomes):
         if isinstance(outcome, Late):
-            found.append(_late(outcome, record, late_to))
+            found.append(_late(outcome, rows.records[place], late_to))
             late += late_to != "dead"
         elif outcome == KEPT:
             found.append(None)
-            kept.add(origin)
+            kept.add(rows.origins[place])
         else:
-            found.append(_untimed(outcome))
+            found.append(_timed(outcome, times[place] if times is not None else None))
     return Settled(found, kept, late)
 
 
@@ -54,12 +60,21 @@ def _late(late: Late, record: Record, late_to: str) -> object:
     return LateError(late.reason) if late_to == "dead" else Emit(record, to=late_to)
 
 
-def _untimed(outcome: object) -> object:
+def _timed(outcome: object, time: int | None) -> object:
+    """An outcome with its event time, if that has to go with it."""
     if isinstance(outcome, TimedRecord):
-        return outcome.record
-    if isinstance(outcome, list):
-        return [_untimed(part) for part in outcome]
+        return outcome.record if time is None else _with_time(Emit(outcome.record), outcome.time)
+    if isinstance(outcome, list | tuple):
+        return [_timed(part, time) for part in outcome]
+    if time is not None and isinstance(outcome, dict):
+        return _with_time(Emit(outcome), time)
+    if time is not None and isinstance(outcome, Emit):
+        return _with_time(outcome, time)
     return outcome
+
+
+def _with_time(emit: Emit, time: int) -> Emit:
+    return replace(emit, headers={"ts": str(time), **(emit.headers or {})})
 
 
 def absorbed(outcome: Outcome, batch: Batch, kept: Collection[int]) -> Outcome:

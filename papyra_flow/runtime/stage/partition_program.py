@@ -7,8 +7,9 @@ has left nothing behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.errors import LateError
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.rows import Failures, Rows
+from papyra_flow.runtime.stage.event_times import EntryTimes, TimeExpression
 from papyra_flow.runtime.stage.keyed import KeyedProgram
 from papyra_flow.runtime.stage.keyed_results import absorbed, settled
 from papyra_flow.runtime.stage.outcome import Outcome
@@ -74,13 +76,16 @@ class PartitionProgram:
         """As `BatchProgram.run`."""
         if isinstance(batch, TimerBatch):
             return await self._fire(batch, encode)
-        program, late_to = self._program, self._program.keyed.late_to
-        processed = await program.before.process(batch)
+        program, late_to, clock = self._program, self._program.keyed.late_to, self._program.clock
+        entry_times: dict[int, int] = {}
+        processed = await program.before.process(batch, partial(self._look, batch, entry_times))
         rows, failures = processed.rows or Rows([], ()), dict(processed.failures)
-        kept = self._timed(batch, rows, failures)
+        kept = self._timed(batch, rows, entry_times, failures)
         while True:
             failed: Failures = {}
-            outcomes = settled(await self._apply(batch, kept), kept.rows, late_to)
+            outcomes = settled(
+                await self._apply(batch, kept), kept.rows, late_to, kept.times if clock.hands_on else None
+            )
             made = sorted_out(kept.rows, outcomes.found, failed, apart=False)
             partly = bool(failed) and not kept.rows.one_each
             outcome = await program.leave(batch, made, failures | failed, encode, raw=processed.raw)
@@ -93,35 +98,44 @@ class PartitionProgram:
             failures |= outcome.failures
             kept = kept.without(failures)
 
-    def _timed(self, batch: Batch, rows: Rows, failures: Failures) -> _Timed:
+    def _look(self, batch: Batch, found: dict[int, int], rows: Rows, failures: Failures) -> None:
+        """Take the event times of the records as they came."""
+        clock = self._program.clock
+        if isinstance(clock.times, EntryTimes) and (clock.goes or clock.hands_on):
+            found |= clock.times.of(batch, rows, failures)
+
+    def _timed(self, batch: Batch, rows: Rows, entry_times: Mapping[int, int], failures: Failures) -> _Timed:
         """The rows with their times; `failures` gets those that have none."""
-        keyed = self._program.keyed
-        if not keyed.needs_time:
-            return _Timed(rows, [0] * len(rows), [0] * len(rows))
-        times = self._program.times.of(batch, rows, failures)
+        clock = self._program.clock
+        if isinstance(clock.times, TimeExpression):
+            times = clock.times.of(rows, failures)
+        else:
+            times = [entry_times.get(origin, 0) for origin in rows.origins]
         kept = _Timed(rows, times, times).without(failures)
+        if not clock.goes:
+            return kept
         marks: list[int] = []
-        for stream, _, part in self._by_stream(batch, kept):
+        for stream, part in self._by_stream(batch, kept):
             marks += self._state.progress.advance(stream, part.times)
         return _Timed(kept.rows, kept.times, marks)
 
-    def _by_stream(self, batch: Batch, kept: _Timed) -> Iterator[tuple[str, range, _Timed]]:
+    def _by_stream(self, batch: Batch, kept: _Timed) -> Iterator[tuple[str, _Timed]]:
         """The rows, by the stream that they came in: those that are replayed may be from several."""
         names = self._program.names
         if batch.key in names:
-            yield names[batch.key], range(len(kept.rows)), kept
+            yield names[batch.key], kept
             return
         streams = [names.get(batch.entry(origin).origin.key, "") for origin in kept.rows.origins]
         start = 0
         for stream, group in groupby(streams):
             end = start + len(list(group))
-            yield stream, range(start, end), kept.only([start <= row < end for row in range(len(streams))])
+            yield stream, kept.only([start <= row < end for row in range(len(streams))])
             start = end
 
     async def _apply(self, batch: Batch, kept: _Timed) -> Sequence[object]:
         keyed, store = self._program.keyed, self._state.store
         outcomes: list[object] = []
-        for stream, _, part in self._by_stream(batch, kept):
+        for stream, part in self._by_stream(batch, kept):
             if not part.rows:
                 continue
             rows = part.rows
@@ -142,7 +156,7 @@ class PartitionProgram:
     async def _fire(self, batch: TimerBatch, encode: Encode | None) -> Outcome:
         """Timers go off: each is deleted, and what became of it leaves; what fails of it is dead."""
         keyed, state, failures = self._program.keyed, self._state, dict[int, Exception]()
-        step = keyed.step
+        step, hands_on = keyed.step, self._program.clock.hands_on
         if missing := state.store.missing(step.fields_of(batch.timers)):
             await state.load(missing)
         for timer in batch.timers:
@@ -154,7 +168,8 @@ class PartitionProgram:
         rows = Rows([{} for _ in fired], range(len(fired)))
         while True:
             failed: Failures = {}
-            outcomes = settled([None if place in failures else outcome for place, outcome in enumerate(fired)], rows)
+            left = [None if place in failures else outcome for place, outcome in enumerate(fired)]
+            outcomes = settled(left, rows, times=[timer.at for timer in batch.timers] if hands_on else None)
             made = sorted_out(rows, outcomes.found, failed, apart=True)
             batch.show(made)
             outcome = await self._program.leave(batch, made, failures | failed, encode)

@@ -12,8 +12,9 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Format
 from papyra_flow.runtime.stage.decoding import Decoder
+from papyra_flow.runtime.stage.event_times import EntryTimes, TimeExpression
 from papyra_flow.runtime.stage.failure import FailurePolicy
-from papyra_flow.runtime.stage.keyed import KeyedProgram
+from papyra_flow.runtime.stage.keyed import Clock, KeyedProgram
 from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.runtime.stage.records import RecordProgram
@@ -79,8 +80,23 @@ def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnC
     before = Processor([step.build(context) for step in spec.steps[:number]], decoder)
     behind = [step.build(context) for step in spec.steps[number + 1 :]]
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
-    names = {stream.key: stream.of for stream in inputs if not stream.replay}
-    return KeyedProgram(before, keyed, behind, router, decoder, names)
+    step = spec.steps[number]
+    clock = Clock(
+        TimeExpression(step.own_time) if step.own_time is not None else entry_times(spec, topology),
+        goes=step.goes_by_time,
+        hands_on=topology.hands_on_time(spec),
+    )
+    return KeyedProgram(before, keyed, behind, router, decoder, clock, names_of(spec, topology))
+
+
+def entry_times(spec: StageSpec, topology: Topology) -> EntryTimes:
+    """The event times of the entries that a stage reads."""
+    return EntryTimes(topology.times.get(spec.name, {}), names_of(spec, topology))
+
+
+def names_of(spec: StageSpec, topology: Topology) -> dict[str, str]:
+    """The names in the file of the streams that a stage reads, by their keys."""
+    return {stream.key: stream.of for stream in topology.inputs(spec) if not stream.replay}
 
 
 def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> StageProgram:
@@ -88,9 +104,10 @@ def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -
     source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
     steps = [step.build(context) for step in spec.steps]
-    needs_value = bool(steps) or spec.sink is not None or router.needs_value
+    times = entry_times(spec, topology) if spec.name in topology.times and topology.hands_on_time(spec) else None
+    needs_value = bool(steps) or spec.sink is not None or router.needs_value or times is not None
     decoder = Decoder(inputs, most) if needs_value else None
-    return RecordProgram(Processor(steps, decoder, sink=spec.sink is not None), router)
+    return RecordProgram(Processor(steps, decoder, sink=spec.sink is not None), router, times)
 
 
 def _of_records_and_tables(
