@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from papyra_flow.errors import CommandRefusedError
-from papyra_flow.state.progress import Progress
+from papyra_flow.state.event_time import END_OF_TIME
+from papyra_flow.state.progress import BEGINNING, Progress
 from papyra_flow.state.store import Changes, Store, Timer
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.connection.client import Client
@@ -65,7 +66,7 @@ class PartitionState:
             first = _timers(await self._call("ZRANGE", self._keys.timers, 0, 0, "WITHSCORES"))
             self._first_timer, self._known, self._ended = (first[0].at if first else None), True, False
         elif self._ended:  # what comes later for a window that closes now is late
-            self.progress.reach(found[-1].at)
+            self.progress.reach(max((timer.at for timer in found if timer.at < END_OF_TIME), default=BEGINNING))
         return found
 
     def count_late(self, records: int) -> None:
