@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from papyra_flow.errors import RecordError
-from papyra_flow.expressions.compiled import Compiled, compile_expression, explain
+from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.records.entries import Record
 from papyra_flow.state.fields import canonical, field_of
 
@@ -16,20 +16,41 @@ Keys: TypeAlias = Sequence[bytes | RecordError | None]
 _QUICK = frozenset({int, str})
 
 
+class ValueColumn:
+    """An expression, for the records of a batch."""
+
+    def __init__(self, word: str, text: str) -> None:
+        """`word` is what the file calls it, for messages; raises ValueError for one that reads headers."""
+        self._compiled = compile_expression(text)
+        self._told = explain(text)
+        if self._compiled.needs_headers:
+            raise ValueError(f"`{word}` cannot read headers: `set` a field to the header first")
+
+    def over(self, records: Sequence[Record]) -> Sequence[Any]:
+        """Its value for each record, or the ExpressionError that it met."""
+        try:
+            return self._compiled.over(records)
+        except Exception:  # noqa: BLE001 - one record at a time, to see whose it is
+            return [self._one(record) for record in records]
+
+    def _one(self, record: Record) -> Any:
+        try:
+            return self._compiled.one(record)
+        except Exception as exc:  # noqa: BLE001 - the record's own failure
+            return self._told(exc)
+
+
 class KeyColumn:
     """A key of one or more expressions, for the records of a batch."""
 
     def __init__(self, word: str, texts: Sequence[str]) -> None:
         """`word` is what the file calls the key, for messages; raises ValueError for one that reads headers."""
-        self._word = word
-        self._texts = tuple(texts)
-        self._parts = [compile_expression(text) for text in texts]
-        if any(part.needs_headers for part in self._parts):
-            raise ValueError(f"`{word}` cannot read headers: `set` a field to the header first")
+        self._name = f"{word}: {', '.join(texts)}"
+        self._parts = [ValueColumn(word, text) for text in texts]
 
     def over(self, records: Sequence[Record]) -> Keys:
         """The field of each record's key."""
-        columns = [_values(part, text, records) for part, text in zip(self._parts, self._texts, strict=True)]
+        columns = [part.over(records) for part in self._parts]
         if len(columns) == 1:
             return [_field(value) for value in columns[0]]
         return [_field_of(parts) for parts in zip(*columns, strict=True)]
@@ -39,20 +60,7 @@ class KeyColumn:
         return [self._null() if key is None else key for key in self.over(records)]
 
     def _null(self) -> RecordError:
-        return RecordError(f"the key is null (in `{self._word}: {', '.join(self._texts)}`)")
-
-
-def _values(part: Compiled, text: str, records: Sequence[Record]) -> Sequence[Any]:
-    try:
-        return part.over(records)
-    except Exception:  # noqa: BLE001 - one record at a time, to see whose it is
-        told, values = explain(text), []
-        for record in records:
-            try:
-                values.append(part.one(record))
-            except Exception as exc:  # noqa: BLE001 - the record's own failure
-                values.append(told(exc))
-        return values
+        return RecordError(f"the key is null (in `{self._name}`)")
 
 
 def _field(value: Any) -> bytes | RecordError | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from papyra_flow.spec.components import Component, SetupContext
+from papyra_flow.spec.tables import KeptTable
 from papyra_flow.steps.keyed import Keyed
 
 
@@ -141,6 +142,10 @@ class StepConfig(Component):
     def streams(self) -> tuple[str, ...]:
         """The streams that its stage has to read, no more and no less, where it names them; none for all others."""
         return ()
+
+    def kept_table(self) -> KeptTable | None:
+        """The table that it keeps, where it keeps one that a lookup can ask."""
+        return None
 
     @property
     def keeps_shape(self) -> bool:

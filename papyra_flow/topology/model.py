@@ -17,6 +17,7 @@ from papyra_flow.spec.components import Component, SetupContext
 from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.spec.secrets import Secrets, without_passwords
+from papyra_flow.spec.tables import TableRef
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
@@ -306,7 +307,16 @@ class Topology:
 
     def step_context(self, stage: str = "", counts: OwnCounts | None = None) -> SetupContext:
         """What a stage's steps are built with; `counts` is where they count."""
-        return SetupContext(self.folder, self.pipeline, stage, self.redis, counts or OwnCounts())
+        return SetupContext(self.folder, self.pipeline, stage, self.redis, counts or OwnCounts(), self.tables)
+
+    @property
+    def tables(self) -> dict[str, TableRef | None]:
+        """The stages, each with the table that it keeps, if it keeps one."""
+        found: dict[str, TableRef | None] = {}
+        for name, stage in self.stages.items():
+            kept = next((kept for step in stage.steps if (kept := step.kept_table()) is not None), None)
+            found[name] = TableRef((self.keys.state(name),), kept) if kept is not None else None
+        return found
 
     def connector_context(self, stage: str) -> ConnectorContext:
         """What a stage's connectors are opened with."""

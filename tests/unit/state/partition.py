@@ -111,11 +111,21 @@ class Partition:
             self._commit()
         return self
 
+    def take_back(self, rows: Sequence[Row]) -> None:
+        """Go through a batch that is not committed: a step behind failed."""
+        prepared = self._prepare(rows[0].stream, [row.record for row in rows], rows)
+        self._apply(prepared)
+        self.store.rollback()
+
+    def _prepare(self, stream: str, records: list[dict[str, Any]], batch: Sequence[Row]) -> object:
+        rows = KeyedRows(records, [row.time for row in batch], [row.watermark for row in batch], stream)
+        prepared: object = self.keyed.step.prepare(rows)
+        self._load(self.keyed.step.fields(prepared))
+        return prepared
+
     def _process(self, stream: str, batch: Sequence[Row]) -> None:
         records = [copy.deepcopy(row.record) for row in batch]
-        rows = KeyedRows(records, [row.time for row in batch], [row.watermark for row in batch], stream)
-        prepared = self.keyed.step.prepare(rows)
-        self._load(self.keyed.step.fields(prepared))
+        prepared = self._prepare(stream, records, batch)
         for _ in range(1 + self.twice):
             self.store.rollback()
             outcomes = self._apply(prepared)

@@ -91,6 +91,12 @@ def test_a_null_key_equals_no_other(kind: str, alone: list[str]) -> None:
     assert (partition.hash, partition.timers) == ({}, {})
 
 
+def test_what_was_taken_back_has_met_no_other() -> None:
+    partition = joined(kind="outer").run([order(1, 1)])
+    partition.take_back([payment(1, 2)])
+    assert partition.end().outs == [Out({"order": {"id": 1}, "payment": None}, 1)]
+
+
 def test_a_record_that_cannot_be_kept_fails_alone() -> None:
     partition = joined().run([order(1, 1, bad=float("nan")), order(1, 2), Row({}, 3, 0, "payments"), payment(1, 3)])
     assert [isinstance(exc, RecordError) for exc in partition.failed] == [True, True]

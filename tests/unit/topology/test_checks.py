@@ -95,6 +95,24 @@ def test_a_join_names_the_streams_that_its_stage_reads(
         assert (problem.hint, problem.line) == (hint, 5)
 
 
+@pytest.mark.parametrize(
+    ("lookup", "told"),
+    [
+        ("{table: customers, on: c}", None),
+        ("{table: customer, on: c}", "there is no stage 'customer': did you mean customers?"),
+        ("{table: named, on: c}", "the stage 'named' keeps no table: it has no step `table`"),
+        ("{table: customers, on: c, as_of: time}", "the table of 'customers' has no `history`"),
+    ],
+)
+def test_a_lookup_in_a_table_needs_a_stage_that_keeps_one(
+    folder: PipelineFolder, lookup: str, told: str | None
+) -> None:
+    stages = f"{FED}customers: {{from: payments, process: [{{table: c}}], to: changed}}\n"
+    stages += f"named: {{from: orders, process: [{{lookup: {lookup}}}], to: t}}"
+    assert codes(folder, stages) == ([] if told is None else ["step"])
+    assert all(told is not None and told in problem.message and problem.line == 6 for problem in folder.problems())
+
+
 CONTRACTS = """\
     from collections.abc import Iterator
     from pydantic import BaseModel
