@@ -31,7 +31,7 @@ class EventTimePlan:
 def event_time_plan(topology: Topology) -> EventTimePlan:
     """Find out where event times come from, from the stages that go by them up to where records enter."""
     plan = EventTimePlan()
-    waiting = [(stage, _path(stage), _own(stage)) for stage in topology.stages.values() if _goes_by_time(stage)]
+    waiting = [(stage, _path(stage), _own(stage)) for stage in topology.stages.values() if stage.goes_by_time]
     seen: set[tuple[str, bool]] = set()
     while waiting:
         stage, path, own = waiting.pop(0)
@@ -55,10 +55,6 @@ def event_time_plan(topology: Topology) -> EventTimePlan:
 def event_time_findings(topology: Topology) -> Iterator[Finding]:
     """All that is wrong with event times."""
     yield from event_time_plan(topology).findings
-
-
-def _goes_by_time(stage: StageSpec) -> bool:
-    return stage.keyed_step is not None and stage.steps[stage.keyed_step].goes_by_time
 
 
 def _own(stage: StageSpec) -> bool:

@@ -174,6 +174,11 @@ class StageSpec:
         return step.build_table(context) or step.build(context)
 
     @property
+    def goes_by_time(self) -> bool:
+        """Whether what it gives depends on event times."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].goes_by_time
+
+    @property
     def closes(self) -> bool:
         """Whether what its state keeps open closes when all of its input has arrived."""
         return self.keyed_step is not None and self.steps[self.keyed_step].closes
@@ -266,6 +271,17 @@ class Topology:
         graph, position = self.graph(), {name: i for i, name in enumerate(self.stages)}
         nodes = nx.lexicographical_topological_sort(graph, key=lambda node: (position.get(node[1], -1), node[0]))
         return [self.stages[name] for kind, name in nodes if kind == "stage"]
+
+    def upstream(self, stages: Iterable[str]) -> list[StageSpec]:
+        """These stages and all that feed them, in the order of the file."""
+        found: dict[str, StageSpec] = {}
+        waiting = list(stages)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name] = self.stages[name]
+                waiting += [writer for stream in found[name].inputs for writer in self.streams[stream].writers]
+        return [stage for stage in self.stages.values() if stage.name in found]
 
     def groups(self, stages: Sequence[StageSpec] | None = None) -> list[GroupSpec]:
         """Every group that is to exist, or those of some stages."""

@@ -54,6 +54,8 @@ class OwnedReader:
         self._tried = ownership.tries
         self._rest: Batch | None = None
         self._rest_due = 0.0
+        self._idleness = state.idleness if state is not None else None
+        self._names = {key: stage.stream_of[key] for key in ownership.positions if key not in stage.replay_keys}
         self._ready: deque[Batch] = deque()
         self._left: deque[str] = deque()
         """Streams of which a former shared stage has left entries pending."""
@@ -135,7 +137,8 @@ class OwnedReader:
             return self._rest_due
         if self._ready or self._left or self._fires:
             return now
-        return self._new.due_at(now)
+        waits = self._idleness is not None and self._state is not None and self._state.waits
+        return min(self._new.due_at(now), self._idleness.due_at if waits and self._idleness else math.inf)
 
     async def take(self) -> list[Batch]:
         """As `Feed.take`: one batch at most; an empty one where timers are due."""
@@ -150,13 +153,24 @@ class OwnedReader:
             await self._settle()
             await self._stage.retry_policy.keep_trying(self._take_up)
         if not self._ready and not self._left:
-            self._ready.extend(await self._new.take())
+            await self._look_for_new()
         if not self._ready:
             return []
         batch = self._ready.popleft()
+        if self._idleness is not None and (stream := self._names.get(batch.key)) is not None:
+            self._idleness.arrived(stream, asyncio.get_running_loop().time())
         if self._tried:
             batch = Batch(batch.key, batch.ids, batch.fields, [self._tried + 1] * len(batch))
         return [batch]
+
+    async def _look_for_new(self) -> None:
+        """Take what has arrived, or begin to read; where nothing does for long, see whether inputs are idle."""
+        now = asyncio.get_running_loop().time()
+        if self._new.due_at(now) <= now:
+            self._ready.extend(await self._new.take())
+        elif self._idleness is not None and self._idleness.due_at <= now:
+            await self._settle()
+            await self._stage.retry_policy.keep_trying(lambda: self._idleness.look(now))  # type: ignore[union-attr]
 
     @property
     def _fires(self) -> bool:

@@ -15,6 +15,8 @@ from papyra_flow.errors import FencedError, GroupGoneError
 from papyra_flow.runtime.consumer.consumer_names import consumer_name, gone
 from papyra_flow.runtime.consumer.group_repair import repair_group
 from papyra_flow.runtime.consumer.owner import PartitionOwner
+from papyra_flow.runtime.consumer.upstream import Upstream
+from papyra_flow.runtime.services.idleness import Idleness
 from papyra_flow.runtime.services.keepalive import HeldLeases
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.stage import StageRuntime
@@ -169,11 +171,15 @@ class Partitions:
         stage = self._stage
         if stage.spec.keyed_step is None:
             return None
+        context, settings = stage.context, stage.spec.settings
         names = [stage.stream_of[key] for key in ownership.positions if key not in stage.replay_keys]
-        return PartitionState(
-            stage.context.server.client, ownership, Store(stage.spec.settings.state_cache),
-            Progress(names, ownership.kept), stage.retry_policy,
-        )  # fmt: skip
+        progress = Progress(names, ownership.kept)
+        idleness = None
+        if stage.spec.goes_by_time:
+            now = asyncio.get_running_loop().time()
+            idleness = Idleness(progress, names, settings.idle_after, Upstream(context, stage.spec).holds_anything, now)
+        store = Store(settings.state_cache)
+        return PartitionState(context.server.client, ownership, store, progress, stage.retry_policy, idleness)
 
     def _let_go(self, number: int) -> None:
         self._leaving.add(number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from papyra_flow.errors import CommandRefusedError
+from papyra_flow.runtime.services.idleness import Idleness
 from papyra_flow.state.event_time import END_OF_TIME
 from papyra_flow.state.progress import BEGINNING, Progress
 from papyra_flow.state.store import Changes, Store, Timer
@@ -23,8 +24,16 @@ class PartitionState:
     """The state that one owner has of its partition; `store` is what its step works on."""
 
     def __init__(
-        self, client: Client, ownership: Ownership, store: Store, progress: Progress, retry_policy: RetryPolicy
+        self,
+        client: Client,
+        ownership: Ownership,
+        store: Store,
+        progress: Progress,
+        retry_policy: RetryPolicy,
+        idleness: Idleness | None = None,
     ) -> None:
+        """`idleness` is for a stage that goes by event time."""
+        self.idleness = idleness
         self.store = store
         self.progress = progress
         self._client = client
@@ -42,6 +51,11 @@ class PartitionState:
         if not isinstance(reply, list):
             raise CommandRefusedError(f"HMGET answered {reply!r}")
         self.store.load(fields, reply)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a timer is known that is not due yet."""
+        return self._first_timer is not None
 
     @property
     def fires(self) -> bool:
