@@ -7,6 +7,7 @@ or a mapping of its fields; further fields may stand beside that key.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import logging
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import ClassVar, Literal, get_origin
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from papyra_flow.spec.counting import OwnCounts
+from papyra_flow.spec.tables import TableRef
 
 STEPS = "papyra_flow.steps"
 SOURCES = "papyra_flow.sources"
@@ -51,6 +53,8 @@ class SetupContext:
     redis: str = ""
     counts: OwnCounts = field(default_factory=OwnCounts, repr=False, compare=False)
     """Where `count` counts."""
+    tables: Mapping[str, TableRef | None] = field(default_factory=dict, repr=False, compare=False)
+    """The pipeline's stages, each with the table that it keeps, if it keeps one."""
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something of the step's own under a name: `run`, `--json` and the metrics show it. Since 0.2.
@@ -59,6 +63,20 @@ class SetupContext:
         names in a stage.
         """
         self.counts.add(name, number)
+
+    def table(self, stage: str, *, dated: bool) -> TableRef:
+        """The table that a stage keeps; `dated` is whether it is asked what held before.
+
+        Raises ValueError with one sentence if there is none that can be asked so.
+        """
+        if stage not in self.tables:
+            near = difflib.get_close_matches(stage, self.tables, 1)
+            raise ValueError(f"there is no stage {stage!r}" + (f": did you mean {near[0]}?" if near else ""))
+        if (found := self.tables[stage]) is None:
+            raise ValueError(f"the stage {stage!r} keeps no table: it has no step `table`")
+        if dated and found.kept.history is None:
+            raise ValueError(f"the table of {stage!r} has no `history`, which `as_of` asks for: add `history: 1h`")
+        return found
 
     @property
     def logger(self) -> logging.Logger:

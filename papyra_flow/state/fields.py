@@ -18,6 +18,8 @@ from papyra_flow.errors import RecordError
 from papyra_flow.records.json_codec import read_json, write_json
 from papyra_flow.records.values import Value, json_form
 
+_SMALL = 2**63
+
 
 def canonical(value: object) -> bytes:
     """A value as canonical JSON; raises RecordError for one that JSON does not have, such as a NaN."""
@@ -29,6 +31,8 @@ def canonical(value: object) -> bytes:
             raise RecordError("the key is text with a lone surrogate, which is not Unicode") from exc
     if value is None:
         return b"null"
+    if kind is int and -_SMALL < value < _SMALL:  # type: ignore[operator]
+        return b"%d" % value  # type: ignore[str-format]
     if kind is bool:
         return b"true" if value else b"false"
     return write_json(_whole(json_form(value)))
@@ -68,6 +72,12 @@ def field_of(parts: Iterable[object]) -> bytes:
 def with_part(field: bytes, part: object) -> bytes:
     """A field with one more part at its end."""
     return b"%b%b%b]" % (field[:-1], b"" if field == b"[]" else b",", canonical(part))
+
+
+def without_last(member: bytes) -> tuple[bytes, Any]:
+    """What `with_part` put together: the field, and the part at its end."""
+    last = parts_of(member)[-1]
+    return (member[: -len(canonical(last)) - 2] or b"[") + b"]", last
 
 
 def parts_of(field: bytes) -> list[Any]:
