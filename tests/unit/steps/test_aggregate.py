@@ -198,6 +198,16 @@ def test_windows_of_a_count_leave_when_they_are_full_and_the_rest_at_the_end(
     assert not driver.timers
 
 
+def test_what_the_end_of_the_input_closes_is_not_behind_the_watermark() -> None:
+    for window in (None, {"count": 3}):
+        config = Aggregate.model_validate({"by": "k", "window": window, "emit": "final", "fields": {"n": "count()"}})
+        driver = Driver(config)
+        driver.batch([Row({"k": "a"}, 5 * S), Row({"k": "b"}, 9 * S)])
+        timers = driver._due(END_OF_TIME)
+        fired: Any = driver.keyed.step.fire(timers, 7 * S, driver.store)
+        assert [one.time for one in fired] == [7 * S, 9 * S]
+
+
 @given(rows(), sizes)
 @settings(deadline=None, max_examples=40)
 def test_for_ever_and_final_leaves_at_the_end_of_the_input(found: list[Row], size: int) -> None:
@@ -300,11 +310,9 @@ def test_the_word_count_of_kafka_streams() -> None:
 def test_the_sessions_of_beam() -> None:
     events = [("alice", 1), ("alice", 3), ("bob", 7), ("bob", 12), ("bob", 20), ("alice", 101), ("alice", 109),
               ("alice", 115)]  # fmt: skip
-    config = Aggregate.model_validate(
-        {"by": "user", "window": {"gap": "10s"}, "time": "at", "fields": {"n": "count()"}}
-    )
+    config = Aggregate.model_validate({"by": "user", "window": {"gap": "10s"}, "fields": {"n": "count()"}})
     for order in (events, events[::-1]):
-        found = [Row({"user": user, "at": second}) for user, second in order]
+        found = [Row({"user": user}, second * S) for user, second in order]
         records = Driver(config, size=3).run(found).records
         assert [
             (
@@ -331,8 +339,10 @@ def test_the_windowed_sum_of_numaflow() -> None:
     assert [record["total"] for record in Driver(one, size=7).run(found).records] == [900] * 3
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(-100, 100), st.integers(0, 7200)), max_size=80),
-       sizes)  # fmt: skip
+sql_rows = st.tuples(st.sampled_from("abc"), st.none() | st.integers(-100, 100), st.integers(0, 7200))
+
+
+@given(st.lists(sql_rows, max_size=80), sizes)
 @settings(deadline=None, max_examples=25)
 def test_windows_are_those_of_sql(found: list[tuple[str, int | None, int]], size: int) -> None:
     with duckdb.connect() as database:
@@ -392,15 +402,14 @@ def test_a_record_fails_if_it_joins_sessions_of_two_kinds_and_they_stay_as_they_
     assert len(driver.failures) == 1
 
 
-def test_a_time_that_is_none_or_in_no_window_is_a_failure() -> None:
-    config = Aggregate.model_validate({"window": "1d", "time": "at", "fields": {"n": "count()"}})
-    driver = Driver(config).run([Row({"at": "2024-01-31"}), Row({"at": "soon"}), Row({}), Row({"at": None}),
-                                 Row({"at": "9999-12-31T23:00Z"}), Row({"at": "2024-01-31T23:59Z"})])  # fmt: skip
-    assert [(record["window_start"], record["n"]) for record in driver.records] == [("2024-01-31T00:00:00+00:00", 2)]
-    assert [str(failure)[:46] for failure in driver.failures] == [
-        "'soon' is not a time: an event time is ISO 860", "the record has no field 'at' (in `at`)",
-        "None is not a time: an event time is ISO 8601 ", "the record's window is not within the years 1 ",
-    ]  # fmt: skip
+@pytest.mark.parametrize("window", ["1d", {"size": "2d", "every": "1d"}, {"gap": "1d"}])
+@pytest.mark.parametrize("size", [1, 100])
+def test_a_time_whose_window_cannot_be_written_fails_alone(window: object, size: int) -> None:
+    config = Aggregate.model_validate({"window": window, "fields": {"n": "count()"}})
+    days = ["2024-01-31", "9999-12-31T23:00Z", "2024-01-31T23:59Z"]
+    driver = Driver(config, size=size).run([Row({}, event_time(day)) for day in days])
+    assert {record["n"] for record in driver.records} == {2}
+    assert [str(failure) for failure in driver.failures] == ["the record's window is not within the years 1 to 9999"]
 
 
 def test_a_batch_is_taken_back_as_a_whole() -> None:
@@ -483,13 +492,14 @@ def test_a_stage_is_told_what_it_has_to_know() -> None:
     def keyed(**config: Any) -> Any:
         return Aggregate.model_validate({"by": "k", "fields": {"n": "count()"}, **config}).build_keyed(CONTEXT)
 
-    windowed = keyed(window="1m", late_to="late")
-    assert (windowed.upsert_by, windowed.late_to, windowed.grows, windowed.needs_time, windowed.partition_by) == (
-        None, "late", None, True, ("k",))  # fmt: skip
-    assert keyed().needs_time is False
-    assert keyed(fields={"n": "last(x)"}).needs_time
+    windowed = keyed(window="1m", late_to="late", grace="5s")
+    assert (windowed.upsert_by, windowed.late_to, windowed.grows, windowed.partition_by, windowed.delay) == (
+        None, "late", None, ("k",), 5000)  # fmt: skip
     assert keyed().grows == "an aggregate without a window keeps every key"
     assert keyed(by=["a", "b + 1"]).partition_by == ("a", "b + 1")
+    goes = [Aggregate.model_validate({"fields": {"n": "count()"}, **more}).goes_by_time for more in (
+        {}, {"window": {"count": 2}}, {"window": "1m"}, {"emit": "1s"}, {"fields": {"n": "last(x)"}})]  # fmt: skip
+    assert goes == [False, False, True, True, True]
     same = [keyed(window="60s", fields={"other": "count( )"}), keyed(window="1m", grace="5s", late_to="drop")]
     assert {one.shape for one in same} == {windowed.shape}
     others = [keyed(), keyed(window="2m"), keyed(window="1m", by="j"), keyed(window="1m", emit="each"),
