@@ -32,6 +32,7 @@ from papyra_flow.observe import catalogue as metrics
 from papyra_flow.records.json_codec import write_json
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, components
 from papyra_flow.spec.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
+from papyra_flow.state.aggregates import catalogue as aggregates
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
@@ -94,6 +95,21 @@ that is constant is checked when the file is loaded, one from a field when it is
 BOUNDS = """\
 No expression takes its stage down, whatever a record holds: beyond these bounds the record fails with the bound's name,
 and the others go on."""
+
+
+AGGREGATES = """\
+The `fields` of the step [`aggregate`](steps/aggregate.md). What is in the brackets is an [expression](expressions.md)
+over each record: `sum(quantity * price)`. Expressions have functions of the same names, over a list of one record:
+`sum(sum(i.price for i in items))` adds up all lists.
+
+A null is left out, as in SQL. Of no values `count`, `count_distinct` and `approx_count_distinct` are 0, `list` and
+`top` are empty, and all others are null. A value that does not fit, such as text in a `sum`, is a failure of its record.
+
+No order of arrival, batch size or number of partitions shows in a result: floats are summed without rounding, and
+`first`, `last` and `list` go by event time; of equal times by arrival. A result that is larger than any float is an
+integer.
+
+The examples are about these records:"""
 
 
 class Color(Enum):
@@ -171,7 +187,7 @@ def pages() -> dict[str, str]:
     found = {
         "pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page(),
         "metrics.md": metrics_page(), "expressions.md": expressions_page(),
-        "values.md": values_page(),
+        "values.md": values_page(), "aggregates.md": aggregates_page(),
     }  # fmt: skip
     for folder, group in GROUPS.items():
         for name, component in components(group).items():
@@ -210,6 +226,16 @@ def expressions_page() -> str:
     lines += ["## Patterns", "", inspect.cleandoc(patterns.__doc__ or ""), "", *PATTERNS.splitlines(), ""]
     lines += ["## Bounds", "", *BOUNDS.splitlines(), "", "| bound | at the most |", "| --- | --- |"]
     lines += [f"| {text} | {most:,} |" for text, most in expression_bounds().items()]
+    return "\n".join([*lines, ""])
+
+
+def aggregates_page() -> str:
+    """The page of the functions of `aggregate`."""
+    sample = "\n".join(map(json.dumps, aggregates.SAMPLE))
+    lines = ["# Aggregate functions", "", *AGGREGATES.splitlines(), "", "```json", sample, "```", ""]
+    lines += ["| what | meaning | example | result |", "| --- | --- | --- | --- |"]
+    for one in aggregates.FUNCTIONS.values():
+        lines.append(f"| `{one.call}` | {one.text} | `{one.example}` | `{one.result!r}` |")
     return "\n".join([*lines, ""])
 
 
