@@ -49,6 +49,15 @@ def write_json(value: object) -> bytes:
     return data
 
 
+def write_all(values: Sequence[object]) -> list[bytes]:
+    """Values as JSON, all at once; raises RecordError for what JSON cannot hold."""
+    try:
+        written = list(map(orjson.dumps, values, repeat(None), repeat(_STRICT)))
+    except TypeError:
+        return list(map(write_json, values))
+    return written if _NULL.search(b" ".join(written)) is None else list(map(write_json, values))
+
+
 def write_records(records: Sequence[Mapping[str, object]]) -> list[bytes] | None:
     """Records as JSON, all at once; None if there is one that cannot be written."""
     try:

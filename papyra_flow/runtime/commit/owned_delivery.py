@@ -19,7 +19,7 @@ from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.runtime.stage.timer_batch import TimerBatch
 from papyra_flow.streams.commit.commit import Committed
-from papyra_flow.streams.commit.operations import MoveCheckpoint
+from papyra_flow.streams.commit.operations import MoveCheckpoint, StateChanges
 from papyra_flow.streams.commit.owned_committer import OwnedCommit, OwnedCommitter
 from papyra_flow.streams.commit.ownership import Ownership
 
@@ -84,7 +84,7 @@ class OwnedDelivery(Delivery):
         moves = not timers and parse_id(batch.ids[0]) > parse_id(self._ownership.positions[batch.key])
         owned = OwnedCommit(
             prepared.commit, batch.key, () if timers else batch.ids, moves,
-            changes.operations if changes else (), prepared.kept,
+            changes if changes is not None else StateChanges(), prepared.kept,
         )  # fmt: skip
         missing = await self._stage.retry_policy.keep_trying(lambda: self._committer.commit(owned, moved))
         if missing:

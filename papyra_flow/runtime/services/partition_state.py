@@ -11,7 +11,8 @@ from papyra_flow.errors import CommandRefusedError
 from papyra_flow.runtime.services.idleness import Idleness
 from papyra_flow.state.event_time import END_OF_TIME
 from papyra_flow.state.progress import BEGINNING, Progress
-from papyra_flow.state.store import Changes, Store, Timer
+from papyra_flow.state.store import Store, Timer
+from papyra_flow.streams.commit.operations import StateChanges
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
@@ -87,7 +88,7 @@ class PartitionState:
         """So many records of the batch were late."""
         self.late = records
 
-    def changes(self) -> Changes:
+    def changes(self) -> StateChanges:
         """End the batch: what it changed, for its commit."""
         if (first := self.store.first_timer) is not None:
             self._first_timer = first if self._first_timer is None else min(first, self._first_timer)
