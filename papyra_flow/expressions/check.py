@@ -32,7 +32,11 @@ _ALLOWED = (
 
 def checked(text: str) -> ast.expr:
     """The checked tree of an expression; raises ValueError with one sentence."""
-    body, source = parse(text)
+    return checked_tree(*parse(text), text)
+
+
+def checked_tree(body: ast.expr, source: str, text: str) -> ast.expr:
+    """The same for a tree of `parse`, or a part of one; the tree that is given is used up."""
     try:
         guarded = plain.growth(body) > plain.MOST_GROWTH
         checker = _Checker(source, text, guarded=guarded)

@@ -9,7 +9,7 @@ a fraction as an integer (1.0 is 1).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -36,6 +36,16 @@ def canonical(value: object) -> bytes:
     if kind is bool:
         return b"true" if value else b"false"
     return write_json(_whole(json_form(value)))
+
+
+def canonical_all(values: Sequence[object]) -> list[bytes]:
+    """The same for many values; raises RecordError if there is one that JSON does not have."""
+    if set(map(type, values)) == {str}:
+        try:
+            return list(map(orjson.dumps, values))
+        except TypeError:
+            pass
+    return list(map(canonical, values))
 
 
 def key_text(value: object) -> bytes:
