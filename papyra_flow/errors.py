@@ -110,6 +110,10 @@ class FencedError(PapyraFlowError):
     """Another process has taken over a source or sink that only one may own; nothing was committed."""
 
 
+class GroupMovedError(PapyraFlowError):
+    """The group of a stage whose partitions have owners was moved by hand; nothing was committed."""
+
+
 class ConnectorError(PapyraFlowError):
     """A source cannot be read or a sink cannot be written, and which kind of trouble it is was not said. Since 0.1.
 
@@ -211,6 +215,10 @@ class UnknownTargetError(RecordError):
 
 class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("no such customer")`
     """Raised by a step function: this record goes to the dead letters now, without another try. Since 0.1."""
+
+
+class LateError(Dead):
+    """A record came after its window had closed; raised for it where `late_to` is `dead`."""
 
 
 class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`

@@ -12,8 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
+from pydantic import Field
+
 from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
+from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import DATA, Record, encode_json
 from papyra_flow.spec.components import Component, SetupContext
@@ -175,6 +178,10 @@ class SourceConfig(Component):
     promise: ClassVar[Promise] = "exactly-once"
     because: ClassVar[str]
     """Why the promise holds, as `plan` says it."""
+
+    time: Expression | None = Field(
+        None, description="When a record happened: a field or an expression, for stages that go by event time."
+    )
 
     @property
     def bounded(self) -> bool:

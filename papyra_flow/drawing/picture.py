@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from papyra_flow.drawing.theme import NodeKind
 from papyra_flow.spec.positions import Positions
 from papyra_flow.spec.units import format_duration
-from papyra_flow.topology.descriptions import retention_words
-from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+from papyra_flow.topology.descriptions import partition_words, retention_words
+from papyra_flow.topology.model import NamedStream, StageSpec, Topology
 
 
 @dataclass(slots=True)
@@ -93,6 +93,7 @@ class _Drawing:
 
     def __init__(self, topology: Topology, positions: Positions | None) -> None:
         self.topology = topology
+        self._named = topology.named
         self.positions = positions
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
@@ -106,8 +107,8 @@ class _Drawing:
             source.settings = {"promise": f"{stage.source.promise}: {stage.source.because}"}
             self.nodes[source.id] = source
             self.edges.append(Edge(source.id, identity))
-        for name in stage.inputs:
-            if not self.topology.streams[name].internal:
+        for name in self.topology.reads(stage):
+            if not self._named[name].spec.internal:
                 self.edges.append(Edge(self._stream(name), identity))
         self.nodes[identity] = self._stage(stage, identity)
         for route in stage.routes:
@@ -146,12 +147,15 @@ class _Drawing:
         return node
 
     def _stream(self, name: str) -> str:
-        stream, identity = self.topology.streams[name], f"stream:{name}"
+        named, identity = self._named[name], f"stream:{name}"
+        stream = named.spec
         if identity not in self.nodes:
             lines = [stream.key] if stream.external else []
             lines += ["tables (arrow)"] if stream.holds_tables else []
+            words = partition_words(named.partitions, stream.config.by)
+            lines += [self.topology.public(words)] if words else []
             node = Node(identity, "stream", name.removeprefix("key:"), lines)
-            node.settings = _stream_settings(stream)
+            node.settings = _stream_settings(named)
             node.yaml = self._yaml("streams", name)
             self.nodes[identity] = node
         return identity
@@ -166,8 +170,9 @@ class _Drawing:
         return found
 
 
-def _stream_settings(stream: StreamSpec) -> dict[str, str]:
-    found = {"key": stream.key, "format": stream.config.format, "retention": retention_words(stream)}
+def _stream_settings(named: NamedStream) -> dict[str, str]:
+    stream = named.spec
+    found = {"key": named.key, "format": stream.config.format, "retention": retention_words(stream)}
     if stream.max_backlog is not None:
         found["max backlog"] = f"{stream.max_backlog:,}"
     return found

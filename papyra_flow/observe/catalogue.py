@@ -109,7 +109,8 @@ Sample: TypeAlias = tuple[Metric, Labels, float | Histogram]
 def of_worker(topology: Topology, stage: StageSpec, worker: str, counters: StageCounters) -> Iterator[Sample]:
     """What one process has counted for one stage."""
     base = {"pipeline": topology.pipeline, "stage": stage.name, "worker": worker}
-    sources = [topology.streams[name].key for name in stage.inputs if not topology.streams[name].hidden]
+    named = topology.named
+    sources = [named[name].key for name in topology.reads(stage)]
     reads = {
         "messaging_system": SYSTEM,
         "messaging_consumer_group_name": stage.group if stage.inputs else "",
@@ -117,7 +118,7 @@ def of_worker(topology: Topology, stage: StageSpec, worker: str, counters: Stage
     }
     yield CONSUMED, {**base, **reads}, counters.read
     for name, count in sorted(counters.emitted.items()):
-        target = topology.streams[name].key if name in topology.streams else name
+        target = named[name].key if name in named else name
         yield SENT, {**base, **reads, "messaging_destination_name": target}, count
     for number, metric in NUMBERS.items():
         yield metric, base, getattr(counters, number)
@@ -148,7 +149,7 @@ def samples(topology: Topology, snapshot: Snapshot) -> Iterator[Sample]:
         for key, group in figures.groups.items():
             of = {**pipeline, "stream": key, "group": group.name}
             yield from ((CONSUMERS, of, group.consumers), (PENDING, of, group.pending), (LAG, of, group.lag))
-    for name, stream in snapshot.streams.items():
-        key = topology.streams[name].key
-        yield LENGTH, {**pipeline, "stream": key}, stream.length
-        yield MEMORY, {**pipeline, "key": key}, stream.bytes
+    for stream in snapshot.streams.values():
+        for key, part in stream.partitions.items():
+            yield LENGTH, {**pipeline, "stream": key}, part.length
+            yield MEMORY, {**pipeline, "key": key}, part.bytes

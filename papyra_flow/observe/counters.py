@@ -20,6 +20,8 @@ class StageCounters:
     dead: int = 0
     claimed: int = 0
     stale: int = 0
+    late: int = 0
+    """Records whose window had closed."""
     lost: int = 0
     """Entries that were gone before they were processed, as the run audits count them, and records that others took
     from where a sink had written them."""

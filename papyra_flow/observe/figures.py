@@ -61,6 +61,17 @@ class StreamFigures:
     bytes: int = 0
     rate: float | None = None
     """Entries added a second."""
+    partitions: dict[str, StreamFigures] = field(default_factory=dict)
+    """Those of its partitions, by key; of one that has none its own."""
+
+    def add(self, key: str, part: StreamFigures) -> None:
+        """Count a partition in; its rate is not known as long as that of any is not."""
+        first = not self.partitions
+        self.partitions[key] = part
+        self.length += part.length
+        self.bytes += part.bytes
+        known = part.rate is not None and (first or self.rate is not None)
+        self.rate = (self.rate or 0.0) + (part.rate or 0.0) if known else None
 
 
 @dataclass(slots=True)
@@ -111,11 +122,12 @@ class Figures:
             figures.lost = sum(lost.get((topology.streams[name].key, stage.group), 0) for name in stage.inputs)
         for stream, size in zip(streams, sizes, strict=True):
             position = positions.streams[stream.key]
-            found.streams[stream.name] = there = StreamFigures(position.length, size if isinstance(size, int) else 0)
+            there = StreamFigures(position.length, size if isinstance(size, int) else 0)
             if self._before is not None:
                 earlier, before = self._before
                 added = before.streams[stream.key].added, position.added
                 there.rate = _rate(*added, now - earlier)
+            found.streams.setdefault(stream.of, StreamFigures()).add(stream.key, there)
         self._before = (now, positions)
         return found
 

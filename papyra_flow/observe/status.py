@@ -5,14 +5,17 @@ The names are those of `status --json`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from papyra_flow.observe.reports import read_reports
+from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.backlog import backlog_of
 from papyra_flow.streams.groups.delayed import waiting
 from papyra_flow.streams.groups.ends import ends_of
 from papyra_flow.streams.groups.lag import counted
 from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
-from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.model import NamedStream, StageSpec, Topology
 
 
 async def status(server: Server, topology: Topology) -> dict[str, object]:
@@ -34,20 +37,36 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
         shown[stage.name]["waiting"] = waits.records
         if stage.name in away:
             shown[stage.name]["away"] = topology.public(away[stage.name])
+    facts: dict[str, dict[str, object]] = {
+        stream.key: {
+            "key": stream.key,
+            "length": positions.streams[stream.key].length,
+            "first_id": first,
+            "last_id": last,
+            "bytes": size,
+        }
+        for stream, size, (first, last) in zip(streams, sizes, ends, strict=True)
+    }
     return {
         "pipeline": topology.pipeline,
         "stages": shown,
-        "streams": {
-            stream.name: {
-                "key": stream.key,
-                "length": positions.streams[stream.key].length,
-                "first_id": first,
-                "last_id": last,
-                "bytes": size,
-            }
-            for stream, size, (first, last) in zip(streams, sizes, ends, strict=True)
-            if not stream.hidden
-        },
+        "streams": {name: _stream(named, facts) for name, named in topology.named.items() if not named.spec.hidden},
+    }
+
+
+def _stream(named: NamedStream, facts: Mapping[str, dict[str, object]]) -> dict[str, object]:
+    """A stream as a whole; where it has partitions, each of them as well."""
+    parts = [facts[key] for key in named.keys]
+    if named.partitions is None:
+        return parts[0]
+    ids = {name: [str(part[name]) for part in parts if part[name] is not None] for name in ("first_id", "last_id")}
+    return {
+        "key": named.key,
+        "length": sum(int(str(part["length"])) for part in parts),
+        "first_id": min(ids["first_id"], key=parse_id, default=None),
+        "last_id": max(ids["last_id"], key=parse_id, default=None),
+        "bytes": sum(int(str(part["bytes"])) for part in parts),
+        "partitions": parts,
     }
 
 
@@ -55,7 +74,7 @@ async def _stage(server: Server, topology: Topology, stage: StageSpec, positions
     keys = [topology.streams[name].key for name in stage.inputs]
     at = await backlog_of(server.client, positions, keys, stage.group)
     document: dict[str, object] = {
-        "stream": ", ".join(name for name in stage.inputs if not topology.streams[name].hidden) or None,
+        "stream": ", ".join(topology.reads(stage)) or None,
         "group": stage.group if stage.inputs else None,
         "consumers": at.consumers,
         "pending": at.pending,

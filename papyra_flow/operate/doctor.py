@@ -20,6 +20,7 @@ from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.migration import former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import find_orphans
+from papyra_flow.topology.repartition import repartitioned
 
 Check = Callable[[Server, Topology], Awaitable[list[Advice]]]
 
@@ -105,6 +106,8 @@ async def _orphans(server: Server, topology: Topology) -> list[Advice]:
     if all(stream.kind in {"stream", "none"} for stream in positions.streams.values()):
         for former in former_groups(topology, positions):
             found.append(Advice("groups", "error", str(former), "`run` refuses to start until the file says which"))
+        for sentence in await repartitioned(server.client, topology):
+            found.append(Advice("partitions", "error", sentence, "`run` refuses to start until then"))
     for orphan in await find_orphans(server, topology):
         stuck = orphan.holds_records and not orphan.of_others
         found.append(Advice("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))

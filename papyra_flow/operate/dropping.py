@@ -16,7 +16,7 @@ from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.groups.claims import given_back_ms
 from papyra_flow.streams.groups.lag import counted
 from papyra_flow.streams.groups.lifecycle import consumers_of, delete_consumer
-from papyra_flow.streams.groups.snapshot import GroupPosition, look
+from papyra_flow.streams.groups.snapshot import GroupPosition, StreamPosition, look
 
 TRIES = 10
 """Times that entries are taken from a consumer which goes on reading, before that is said."""
@@ -25,17 +25,25 @@ TAKER = "dropped"
 """The consumer that has a dropped one's entries until they are claimed; it goes like any that is silent."""
 
 
-async def group_there(client: Client, member: Membership) -> GroupPosition:
-    """The group as it is, its lag counted; raises UsageError where there is none."""
-    positions = await counted(client, await look(client, [member.key]), once=True)
-    stream = positions.streams[member.key]
+async def groups_there(client: Client, members: Sequence[Membership]) -> list[GroupPosition]:
+    """The group as it is on each of these streams that has it, its lag counted; UsageError where none does."""
+    positions = await counted(client, await look(client, [member.key for member in members]), once=True)
+    found = [
+        positions.streams[member.key].groups[member.group]
+        for member in members
+        if member.group in positions.streams[member.key].groups
+    ]
+    if not found:
+        raise UsageError(_why_not(positions.streams[members[0].key], members[0].group))
+    return found
+
+
+def _why_not(stream: StreamPosition, group: str) -> str:
     if stream.kind != "stream":
         what = "is not there" if stream.kind == "none" else f"holds a {stream.kind}, not a stream"
-        raise UsageError(f"{member.key} {what}")
-    if member.group not in stream.groups:
-        known = ", ".join(stream.groups) or "none"
-        raise UsageError(f"group {member.group!r} does not exist on {member.key}; known groups: {known}")
-    return stream.groups[member.group]
+        return f"{stream.key} {what}"
+    known = ", ".join(stream.groups) or "none"
+    return f"group {group!r} does not exist on {stream.key}; known groups: {known}"
 
 
 async def drop_group(client: Client, member: Membership) -> bool:

@@ -9,6 +9,7 @@ from papyra_flow.topology.leftovers import leftovers
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import keys_of
 from papyra_flow.topology.plan import Plan, make_plan
+from papyra_flow.topology.repartition import repartitioned
 
 
 async def plan_on(server: Server, topology: Topology) -> Plan:
@@ -18,4 +19,5 @@ async def plan_on(server: Server, topology: Topology) -> Plan:
     positions = await look(server.client, list(dict.fromkeys([*streams, *keys])))
     made = make_plan(topology, await counted(server.client, positions), server=server.shown, keys=keys)
     made.warnings = await leftovers(server.client, topology)
+    made.repartitioned = await repartitioned(server.client, topology)
     return made

@@ -160,3 +160,11 @@ def id_after(text: bytes | str) -> str:
     if sequence < 2**64 - 1:
         return f"{milliseconds}-{sequence + 1}"
     return f"{milliseconds + 1}-0" if milliseconds < 2**64 - 1 else f"{milliseconds}-{sequence}"
+
+
+def id_before(text: bytes | str) -> str:
+    """The id just before one, for commands that start after the id that they are given."""
+    milliseconds, sequence = parse_id(text)
+    if sequence > 0:
+        return f"{milliseconds}-{sequence - 1}"
+    return f"{milliseconds - 1}-{2**64 - 1}" if milliseconds > 0 else "0-0"

@@ -15,12 +15,12 @@ from papyra_flow.connectors.base import BadRecord, SourceItem, fields_of
 from papyra_flow.connectors.load import ForgetfulSink, SampleSource
 from papyra_flow.errors import UsageError
 from papyra_flow.records.entries import DATA
-from papyra_flow.records.formats import entries_of_records
 from papyra_flow.records.json_codec import read_json
 from papyra_flow.runtime.process.options import RunOptions, RunResult
 from papyra_flow.runtime.process.run import apply_topology, run_async, run_pipeline
+from papyra_flow.runtime.stage.partitioner import keyed_entries
 from papyra_flow.streams.connection.server import Server
-from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import NamedStream, StageSpec, Topology
 
 SAMPLE = 1000
 SAMPLE_SECONDS = 10.0
@@ -50,8 +50,8 @@ def measure(topology: Topology, url: str, *, count: int, processes: int, sample:
     replaced = run_async(_with_load(topology, count, sample))
     fed = [
         stream
-        for stream in replaced.streams.values()
-        if stream.declared and stream.readers and not stream.writers and not stream.internal
+        for stream in replaced.named.values()
+        if stream.spec.declared and stream.spec.readers and not stream.spec.writers and not stream.spec.internal
     ]
     if fed and sample is None:
         raise UsageError(
@@ -110,7 +110,7 @@ def _as_json(item: SourceItem) -> bytes | None:
 
 
 async def _filled(
-    topology: Topology, url: str, streams: Sequence[StreamSpec], count: int, sample: Sequence[bytes]
+    topology: Topology, url: str, streams: Sequence[NamedStream], count: int, sample: Sequence[bytes]
 ) -> float:
     """Fill streams that others would fill; returns the server's CPU seconds so far."""
     server = Server(url, key=topology.keys.applied)
@@ -119,8 +119,8 @@ async def _filled(
         for stream in streams:
             for start in range(0, count, PORTION):
                 texts = [sample[number % len(sample)] for number in range(start, min(start + PORTION, count))]
-                entries = entries_of_records([read_json(text) for text in texts], stream.config.format)
-                await server.client.call_many([("XADD", stream.key, "*", *fields) for fields in entries])
+                entries = keyed_entries([read_json(text) for text in texts], stream.parts)
+                await server.client.call_many([("XADD", key, "*", *fields) for key, fields in entries])
     finally:
         await server.close()
     return await _server_cpu(url)

@@ -86,6 +86,8 @@ class Builder:
         retain: str | None = None,
         max_backlog: int | None = None,
         format: Literal["json", "fields", "arrow"] | None = None,  # noqa: A002 - its name in a file
+        partitions: int | None = None,
+        by: str | Sequence[str] | None = None,
         **unknown: Never,
     ) -> Self:
         """Say a stream's settings where the defaults do not fit, or declare one that others fill."""
@@ -94,7 +96,8 @@ class Builder:
         streams = self._tree.setdefault("streams", {})
         if name in streams:
             raise UsageError(f"{where}: the settings of that stream are said already")
-        streams[name] = _said({"key": key, "retain": retain, "max_backlog": max_backlog, "format": format})
+        said = {"key": key, "retain": retain, "max_backlog": max_backlog, "format": format}
+        streams[name] = _said({**said, "partitions": partitions, "by": by})
         return self
 
     def defaults(

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from papyra_flow.expressions.fields import WrittenExpression
+from papyra_flow.expressions.fields import Expression, WrittenExpression
 from papyra_flow.spec.cases import Case
 from papyra_flow.spec.choice import OneOf
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component
@@ -38,6 +38,9 @@ from papyra_flow.spec.units import (
 )
 
 DEFAULT_BACKOFF = Backoff(0.2, 30.0)
+DEFAULT_PARTITIONS = 16
+MAX_PARTITIONS = 256
+"""A commit names every partition that its stage may write to."""
 RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
 """Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
 
@@ -102,6 +105,12 @@ class Tuning(Model):
     max_record: Size | None = Field(
         None, description="Maximum record size, in and out; larger records are dead-lettered (8MiB)."
     )
+    idle_after: Duration | None = Field(
+        None, description="How long an input has to be empty before event time goes on without it (1m)."
+    )
+    state_cache: Size | None = Field(
+        None, description="Memory for the state of a keyed stage's partition in a worker (64MiB)."
+    )
 
 
 class Route(Model):
@@ -131,6 +140,11 @@ class StageConfig(Tuning):
     write: Annotated[Component, OneOf(SINKS)] | None = Field(None, description="An external sink, instead of `to`.")
     group: GroupName | None = Field(
         None, description="The consumer group's name (the stage's; `PIPELINE.STAGE` if it reads a stream with a `key`)."
+    )
+    ordered: bool | None = Field(
+        None,
+        description="Process each partition in order, by one owner at a time; a retry holds what is behind it (true "
+        "for keyed stages and those that read a partitioned stream).",
     )
     start: Annotated[str, BeforeValidator(_start)] = Field(
         "0", description="Where a new group starts: earliest, latest or an entry id."
@@ -166,11 +180,30 @@ class StreamConfig(Model):
         description="Backlog of its slowest stage, records put off included, at which writers to it pause "
         "(100,000 records, 250 tables).",
     )
+    time: WrittenExpression | None = Field(
+        None, description="When a record happened: a field or an expression, for stages that go by event time."
+    )
     format: Literal["json", "fields", "arrow"] = Field(
         "json",
         description="`json`: the field `data` holds a JSON object; `fields`: the entry's fields are the record; "
         "`arrow`: `data` holds a table of records (Arrow IPC, with `papyra-flow[arrow]`).",
     )
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_PARTITIONS,
+        description="Partitions of the stream, each a key of its own: `{PIPELINE/3}:STREAM` (1, with `by` 16).",
+    )
+    by: Annotated[list[Expression], OneOrMany()] = Field(
+        [],
+        description="A field or expression, or several: records that have it in common are in one partition, in their "
+        "order.",
+    )
+
+    @property
+    def total(self) -> int:
+        """How many partitions there are."""
+        return (self.partitions or DEFAULT_PARTITIONS) if self.by and self.key is None else 1
 
 
 class PipelineConfig(Model):
@@ -220,6 +253,8 @@ class Settings:
     claim_after: float = 30.0
     max_pending: int = 2000
     max_record: int = 8 * 1024**2
+    idle_after: float = 60.0
+    state_cache: int = 64 * 1024**2
 
     @classmethod
     def of(cls, stage: Tuning, defaults: Tuning, *, batch_size: int) -> Settings:
@@ -233,6 +268,8 @@ class Settings:
                 "claim_after": source.claim_after,
                 "max_pending": source.max_pending,
                 "max_record": source.max_record,
+                "idle_after": source.idle_after,
+                "state_cache": source.state_cache,
                 "batch_size": batch.size if batch else None,
                 "batch_wait": batch.wait if batch else None,
                 "attempts": retry.attempts if retry else None,

@@ -120,6 +120,29 @@ class Aggregate(StepConfig):
         window = f", {self.window}" if self.window is not None else ""
         return f"aggregate: {', '.join(self.fields.values())}{by}{window}"
 
+    @property
+    def keeps_state(self) -> bool:
+        """It keeps what it has counted."""
+        return True
+
+    @property
+    def goes_by_time(self) -> bool:
+        """Unless it only counts, and gives that with each record."""
+        calls = [aggregate_call(text) for text in self.fields.values()]
+        timed = any(call.function.timed for call in calls)
+        counted = self.window is not None and self.window.count is not None
+        return (
+            (self.window is not None and not counted)
+            or self.emits not in {"each", "final"}
+            or timed
+            or (self.window is None and self.emits == "final")
+        )
+
+    @property
+    def own_time(self) -> str | None:
+        """The option `time`."""
+        return self.time
+
     def build(self, context: SetupContext) -> Step:
         """Refused: it never runs in a stage that shares its input."""
         raise ValueError("`aggregate` keeps state: its stage owns partitions of its input")
@@ -130,7 +153,7 @@ class Aggregate(StepConfig):
         calls = [aggregate_call(text) for text in self.fields.values()]
         zone: tzinfo = self._zone or UTC
         groups = Groups(list(self.by), calls, list(self.fields), zone)
-        columns = ColumnMaker(list(self.by.values()), calls, self.time)
+        columns = ColumnMaker(list(self.by.values()), calls)
         grace = round(self.grace * 1000)
         step: TimedStep | SessionStep | CountedStep
         if window is not None and window.gap is not None:
@@ -145,7 +168,6 @@ class Aggregate(StepConfig):
             shape=self._shape(),
             upsert_by=self._upsert_by(),
             late_to=self.late_to,
-            needs_time=window is not None or emits != "each" or groups.timed,
             grows=self._grows(),
             partition_by=tuple(self.by.values()),
         )

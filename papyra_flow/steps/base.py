@@ -103,6 +103,26 @@ class StepConfig(Component):
         """
         return None
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it keeps state by key, so that its stage has owners."""
+        return False
+
+    @property
+    def closes(self) -> bool:
+        """Whether what it keeps open closes when all of the input has arrived; not where its timers only forget."""
+        return self.keeps_state
+
+    @property
+    def goes_by_time(self) -> bool:
+        """Whether what it gives depends on event times and the watermark."""
+        return False
+
+    @property
+    def own_time(self) -> str | None:
+        """Its own expression for the event time of the records that come to it."""
+        return None
+
     def build_keyed(self, context: SetupContext) -> Keyed | None:
         """The step with its state, where it keeps some by key; None for all others."""
         return None

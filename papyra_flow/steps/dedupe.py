@@ -55,6 +55,21 @@ class Dedupe(StepConfig):
         within = "" if self.within is None else f" within {format_duration(self.within)}"
         return f"dedupe: {', '.join(self.by)}{within}"
 
+    @property
+    def keeps_state(self) -> bool:
+        """It remembers keys."""
+        return True
+
+    @property
+    def closes(self) -> bool:
+        """Its timers only forget."""
+        return False
+
+    @property
+    def goes_by_time(self) -> bool:
+        """Where it forgets."""
+        return self.within is not None
+
     def build(self, context: SetupContext) -> Step:
         """Refused: it remembers what it has seen."""
         raise ValueError("`dedupe` keeps state: it runs only in a stage that owns its partitions")
@@ -66,7 +81,6 @@ class Dedupe(StepConfig):
             return Keyed(
                 _Ever(keys),
                 shape=f"dedupe by {keys.meaning}",
-                needs_time=False,
                 grows="`dedupe` without `within` remembers every key for ever",
                 partition_by=tuple(self.by),
                 unchanged=True,

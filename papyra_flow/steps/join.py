@@ -88,6 +88,21 @@ class Join(StepConfig):
         """The two."""
         return tuple(self.on)
 
+    @property
+    def keeps_state(self) -> bool:
+        """What waits for its other."""
+        return True
+
+    @property
+    def closes(self) -> bool:
+        """What leaves alone does so when nothing more can come."""
+        return self.kind_ != "inner"
+
+    @property
+    def goes_by_time(self) -> bool:
+        """By how far apart records are."""
+        return True
+
     def build(self, context: SetupContext) -> Step:
         """Refused: what waits for its other is state."""
         raise ValueError("`join` keeps state: it runs only in a stage that owns its partitions")

@@ -103,11 +103,9 @@ class Keyed:
     """The fields by which what it gives are new versions of a row; None where each record stands for itself."""
     late_to: str = "dead"
     """What becomes of late records: `dead`, `drop`, or the name of a stream."""
-    needs_time: bool = True
-    """Whether it goes by event time and watermark."""
     grows: str | None = None
     """What of it grows for ever, for `plan` to warn of."""
-    partition_by: tuple[str, ...] = field(default=())
+    partition_by: tuple[str, ...] = ()
     """Expressions of its key: partitions of its input have to be by these."""
     partition_by_stream: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The same by the name of the stream, where the key of each has expressions of its own."""

@@ -64,6 +64,21 @@ class KeepTable(StepConfig):
         """What a lookup has to know of it."""
         return KeptTable(len(self.key), _milliseconds(self.ttl), _milliseconds(self.history))
 
+    @property
+    def keeps_state(self) -> bool:
+        """It keeps the newest records."""
+        return True
+
+    @property
+    def goes_by_time(self) -> bool:
+        """The newest record is so by its event time."""
+        return True
+
+    @property
+    def closes(self) -> bool:
+        """Its timers only forget."""
+        return False
+
     def build(self, context: SetupContext) -> Step:
         """Refused: the table is state."""
         raise ValueError("`table` keeps state: it runs only in a stage that owns its partitions")

@@ -7,6 +7,7 @@ makes a commit atomic on a cluster too.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from redis.crc import key_slot
@@ -29,6 +30,14 @@ class Keyspace:
 
     tag: str
 
+    def partition(self, number: int) -> Keyspace:
+        """The keys of a partition: a hash tag of its own, so that on a cluster it may have another slot."""
+        return Keyspace(f"{self.tag}/{number}")
+
+    def any_partition(self, name: str) -> str:
+        """How the keys of the stream `name` in all partitions are shown; it matches them as a glob."""
+        return f"{{{self.tag}/*}}:{name}"
+
     def stream(self, name: str) -> str:
         """The stream `name`."""
         return f"{{{self.tag}}}:{name}"
@@ -48,6 +57,14 @@ class Keyspace:
     def timers(self, stage: str) -> str:
         """The sorted set of a stage's timers, by the time when they go off."""
         return f"{{{self.tag}}}:@timers:{stage}"
+
+    def owner(self, stage: str) -> str:
+        """The lease of a stage's partition: who owns it, and how far it is (`streams.ownership`)."""
+        return f"{{{self.tag}}}:@owner:{stage}"
+
+    def owners(self, stage: str) -> str:
+        """The sorted set of those who share a stage's partitions, by their last sign of life."""
+        return f"{{{self.tag}}}:@owners:{stage}"
 
     def source(self, stage: str) -> str:
         """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
@@ -93,5 +110,14 @@ class Keyspace:
 
     @property
     def pattern(self) -> str:
-        """A glob for SCAN that matches everything of the pipeline, its own special characters escaped."""
+        """A glob that matches all under the pipeline's own hash tag."""
         return f"{{{self.tag}}}:*"
+
+    @property
+    def wide_pattern(self) -> str:
+        """A glob that matches all of the pipeline, its partitions included; `owns` tells what else it matches."""
+        return f"{{{self.tag}[}}/]*"
+
+    def owns(self, key: str) -> bool:
+        """Whether a key is the pipeline's own, or one of a partition of it."""
+        return re.match(rf"\{{{re.escape(self.tag)}(/\d+)?\}}:", key) is not None

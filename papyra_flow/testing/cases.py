@@ -65,7 +65,7 @@ def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> It
 def _compare(driver: Driver, case: Case) -> Iterator[str]:
     for name, records in case.expect.items():
         expected = [dict[str, object](record_form(record)) for record in records]  # YAML has dates, JSON has text
-        found = driver.out(name) if name in driver.topology.streams else driver.written(name)
+        found = driver.out(name) if name in driver.topology.named else driver.written(name)
         shown = [_only(record, like) for record, like in zip(found, expected, strict=False)] if case.partial else found
         shown += found[len(shown) :]
         if shown != expected:

@@ -11,6 +11,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,8 +20,7 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.errors import PipelineFailedError, UsageError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import CODECS, Entry, Record, decode_json, encode_json, headers_of
-from papyra_flow.records.formats import entries_of_records
+from papyra_flow.records.entries import CODECS, Entry, Record, decode_json, encode_json, headers_of, parse_id
 from papyra_flow.records.json_codec import read_json
 from papyra_flow.runtime.commit.delivery import Delivery, delivery_of
 from papyra_flow.runtime.commit.prepared import Prepared
@@ -29,6 +29,7 @@ from papyra_flow.runtime.services.backpressure import Gates
 from papyra_flow.runtime.services.keepalive import Keepalive
 from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.trimming import Trimmer
+from papyra_flow.runtime.stage.partitioner import keyed_entries
 from papyra_flow.runtime.stage.stage import StageRuntime, WorkerContext
 from papyra_flow.spec.pipeline import HasSpec
 from papyra_flow.steps.functions import forks
@@ -74,7 +75,7 @@ class Driver:
         self._written: dict[str, list[Record]] = defaultdict(list)
         self._stages: dict[str, _Stage] | None = None
         self._done: dict[tuple[str, str], int] = defaultdict(int)
-        """How many entries of a stream a stage has had."""
+        """How many entries of a stream, whatever their partition, a stage has had."""
         self._loop = _Loop()
         self._number = 0
         for stage in topology.stages.values():
@@ -90,14 +91,12 @@ class Driver:
 
     def out(self, stream: str) -> list[Record]:
         """All records that came to a stream, in order."""
-        if stream not in self._places:
-            raise UsageError(f"unknown stream {stream!r}; the streams are {self._names(self._places)}")
-        place = self._places[stream]
-        return [record for entry in place.entries for record in _records(place.spec, entry)]
+        parts = self._parts(stream)
+        return [record for entry in self._entries(parts) for record in _records(parts[0], entry)]
 
     def headers(self, stream: str) -> list[dict[str, str]]:
         """The headers of each entry that came to a stream."""
-        entries = self._places[stream].entries
+        entries = self._entries(self._parts(stream))
         return [{k.decode(): v.decode() for k, v in headers_of(entry.fields).items()} for entry in entries]
 
     def written(self, stage: str) -> list[Record]:
@@ -127,10 +126,10 @@ class Driver:
         if self._stages is None:
             self._stages = await self._started()
         for stage in self.topology.in_order():
-            for stream in stage.inputs:
-                entries = self._places[stream].entries
+            for stream in dict.fromkeys(one.of for one in self.topology.inputs(stage)):
+                entries = self._entries(self.topology.named[stream].parts)
                 while (done := self._done[stage.name, stream]) < len(entries):
-                    portion = entries[done : done + stage.settings.batch_size]
+                    portion = _of_one_key(entries[done : done + stage.settings.batch_size])
                     self._done[stage.name, stream] += len(portion)
                     await self._batch(self._stages[stage.name], portion)
 
@@ -171,23 +170,35 @@ class Driver:
                 stream = stage.targets.streams[target]
                 self._places[stream.name].entries.append(self._entry(stream.key, fields))
 
-    def _targets(self, name: str) -> list[StreamSpec]:
-        """The streams that records for a stream, or for a stage with a source, go to."""
+    def _targets(self, name: str) -> list[Sequence[StreamSpec]]:
+        """The streams that records for a stream, or for a stage with a source, go to, each as its partitions."""
+        named = self.topology.named
         if name in self.topology.stages:
             stage = self.topology.stages[name]
-            names = (
-                stage.source_to or tuple(found for found in stage.inputs if not self.topology.streams[found].hidden)[:1]
-            )
-            return [self.topology.streams[found] for found in names]
-        if name in self.topology.streams:
-            return [self.topology.streams[name]]
-        raise UsageError(f"unknown stream or stage {name!r}; there are {self._names(self._places)} and "
+            return [named[found].parts for found in stage.source_to or self.topology.reads(stage)[:1]]
+        if name in named:
+            return [named[name].parts]
+        raise UsageError(f"unknown stream or stage {name!r}; there are {self._names(named)} and "
                          f"{self._names(self.topology.stages)}")  # fmt: skip
 
-    def _add(self, stream: StreamSpec, records: Sequence[Mapping[str, object]]) -> None:
-        self._places[stream.name].entries += [
-            self._entry(stream.key, fields) for fields in entries_of_records(records, stream.config.format)
-        ]
+    def _add(self, parts: Sequence[StreamSpec], records: Sequence[Mapping[str, object]]) -> None:
+        places = {part.key: self._places[part.name] for part in parts}
+        for key, fields in keyed_entries(records, parts):
+            places[key].entries.append(self._entry(key, fields))
+
+    def _parts(self, stream: str) -> Sequence[StreamSpec]:
+        """The partitions of a stream; one of them where it is named itself."""
+        if stream in self._places:
+            return (self._places[stream].spec,)
+        named = self.topology.named
+        if stream not in named:
+            raise UsageError(f"unknown stream {stream!r}; the streams are {self._names(named)}")
+        return named[stream].parts
+
+    def _entries(self, parts: Sequence[StreamSpec]) -> list[Entry]:
+        """Their entries, in the order in which they came."""
+        found = [entry for part in parts for entry in self._places[part.name].entries]
+        return found if len(parts) == 1 else sorted(found, key=lambda entry: parse_id(entry.id))
 
     def _entry(self, key: str, fields: Sequence[bytes]) -> Entry:
         self._number += 1
@@ -235,6 +246,11 @@ class _Loop:
 
     def close(self) -> None:
         apart(self._runner.close)
+
+
+def _of_one_key(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """The first entries, as many as are of one stream in Redis: a batch is."""
+    return list(takewhile(lambda entry: entry.key == entries[0].key, entries))
 
 
 def _as_json(encode: Encode) -> Encode:

@@ -29,7 +29,7 @@ def users(topology: Topology, *, name: str | None = None, operate: bool = False)
     own = topology.redis
     keys: dict[str, set[str]] = defaultdict(set)
     read_only: dict[str, set[str]] = defaultdict(set)
-    keys[own] = {topology.keys.pattern}
+    keys[own] = {topology.keys.pattern, topology.keys.any_partition("*")}
     keys[own] |= {literal(stream.key) for stream in topology.streams.values() if stream.external}
     for stage in topology.stages.values():
         for component in stage.components:

@@ -15,6 +15,7 @@ from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
+from papyra_flow.topology.event_time import event_time_plan
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
 
 
@@ -50,9 +51,11 @@ def assemble(spec: PipelineSpec) -> Topology:
         secrets=spec.secrets,
     )
     for name in config.streams:
-        _stream(topology, config, name)
+        _parts(topology, config, name)
     for name, stage in config.stages.items():
         _add_stage(topology, config, name, stage)
+    found = event_time_plan(topology)
+    topology.times, topology.carried = found.times, frozenset(found.carried)
     return topology
 
 
@@ -66,7 +69,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         target = f"key:{key}"
         topology.streams.setdefault(target, StreamSpec(target, key, StreamConfig(key=key), declared=True))
         routes, sink = (RouteSpec(target),), None
-    inputs: tuple[str, ...] = tuple(stage.from_)
+    inputs = tuple(part.name for stream in stage.from_ for part in _parts(topology, config, stream))
     source_to: tuple[str, ...] = ()
     if source is not None:
         direct = not stage.process and sink is None and all(route.when is None for route in routes)
@@ -78,17 +81,13 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
                 implicit, topology.keys.stream(implicit), StreamConfig(), declared=True, implicit=True
             )
             inputs = source_to = (implicit,)
-    replay: str | None = None
-    if inputs:
-        # Dead letters are replayed here, not to the stage's own input, where other groups would get them again.
-        replay = f"{name}@replay"
-        form = config.stream(inputs[0]).format
-        topology.streams[replay] = StreamSpec(
-            replay, topology.keys.stream(replay), StreamConfig(format=form), declared=True, replay=True
-        )
-        inputs = (*inputs, replay)
     steps = tuple(step for step in stage.process if isinstance(step, StepConfig))
-    reads_tables = any(_stream(topology, config, stream).holds_tables for stream in inputs)
+    keyed = next((number for number, step in enumerate(steps) if step.keeps_state), None)
+    total = len(_by_number(topology, inputs))
+    owned = bool(inputs) and (keyed is not None or total > 1 if stage.ordered is None else stage.ordered)
+    replays = _replays(topology, name, inputs, total if owned else 1)
+    inputs += replays
+    reads_tables = any(topology.streams[stream].holds_tables for stream in inputs)
     border, merge = (0, None) if reads_tables else _border(steps)
     spec = StageSpec(
         name=name,
@@ -98,22 +97,48 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         source=source,
         source_to=source_to,
         inputs=inputs,
+        partitions=_by_number(topology, inputs),
         steps=steps,
         reads_tables=reads_tables,
         first_on_tables=border,
         merge=merge,
+        keyed_step=keyed,
+        owned=owned,
         routes=routes if inputs else (),
         sink=sink,
-        replay=replay,
+        replays=replays,
         dead_key=topology.keys.dead(name),
         source_lease=topology.keys.source(name),
         sink_lease=topology.keys.sink(name),
     )
     topology.stages[name] = spec
     for stream in inputs:
-        _stream(topology, config, stream).readers.append(name)
+        topology.streams[stream].readers.append(name)
     for stream in dict.fromkeys((*source_to, *(route.stream for route in routes))):
-        _stream(topology, config, stream).writers.append(name)
+        for part in _parts(topology, config, stream):
+            part.writers.append(name)
+
+
+def _replays(topology: Topology, stage: str, inputs: Sequence[str], partitions: int) -> tuple[str, ...]:
+    """The streams that a stage's dead letters are put back to; each partition that has an owner has its own.
+
+    Not the stage's own input, where other groups would get them again.
+    """
+    if not inputs:
+        return ()
+    name, config = f"{stage}@replay", StreamConfig(format=topology.streams[inputs[0]].config.format)
+    if partitions == 1:
+        made = [StreamSpec(name, topology.keys.stream(name), config, declared=True, replay=True)]
+    else:
+        made = [
+            StreamSpec(
+                f"{name}/{number}", topology.keys.partition(number).stream(name), config,
+                declared=True, replay=True, number=number,
+            )
+            for number in range(partitions)
+        ]  # fmt: skip
+    topology.streams.update((stream.name, stream) for stream in made)
+    return tuple(stream.name for stream in made)
 
 
 def _group(topology: Topology, config: PipelineConfig, name: str, stage: StageConfig) -> str:
@@ -127,9 +152,23 @@ def _border(steps: Sequence[StepConfig]) -> tuple[int | None, Merge | None]:
     return next(((number, merge) for number, step in enumerate(steps) if (merge := step.merge())), (None, None))
 
 
-def _stream(topology: Topology, config: PipelineConfig, name: str) -> StreamSpec:
-    if name not in topology.streams:
-        settings = config.stream(name)
-        key = settings.key or topology.keys.stream(name)
-        topology.streams[name] = StreamSpec(name, key, settings, declared=name in config.streams)
-    return topology.streams[name]
+def _parts(topology: Topology, config: PipelineConfig, name: str) -> list[StreamSpec]:
+    """The streams in Redis of one that the file names: its partitions, or itself."""
+    settings, declared, keys = config.stream(name), name in config.streams, topology.keys
+    if name in topology.streams or settings.total == 1:
+        key = settings.key or keys.stream(name)
+        return [topology.streams.setdefault(name, StreamSpec(name, key, settings, declared))]
+    found = []
+    for number in range(settings.total):
+        part = f"{name}/{number}"
+        made = StreamSpec(part, keys.partition(number).stream(name), settings, declared, number=number)
+        found.append(topology.streams.setdefault(part, made))
+    return found
+
+
+def _by_number(topology: Topology, inputs: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Streams in Redis by the number of the partition that they are."""
+    found: dict[int, list[str]] = {}
+    for name in inputs:
+        found.setdefault(topology.streams[name].number or 0, []).append(name)
+    return tuple(tuple(found[number]) for number in sorted(found))

@@ -12,7 +12,7 @@ from papyra_flow.topology.model import Topology
 
 def misnamed(topology: Topology, config: PipelineConfig) -> Iterator[Finding]:
     """Every name in `tests` of neither a stream nor a stage; `expect` takes a stage only where it has a sink."""
-    streams = [name for name, stream in topology.streams.items() if not stream.internal]
+    streams = [name for name, stream in topology.named.items() if not stream.spec.internal]
     sinks = [name for name, stage in topology.stages.items() if stage.sink is not None]
     for test, case in config.tests.items():
         known: dict[str, tuple[Iterable[str], list[str], str]] = {

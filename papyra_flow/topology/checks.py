@@ -21,9 +21,11 @@ from papyra_flow.streams.connection.addresses import pool_of
 from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
+from papyra_flow.topology.event_time import event_time_findings
 from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.partitions import partition_findings
 from papyra_flow.topology.sides import unread
 from papyra_flow.topology.tables import mixtures
 
@@ -37,10 +39,12 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         _shared_groups,
         _shared_keys,
         _other_slots,
+        partition_findings,
         _unused_streams,
         _routes,
         _sinks,
         mixtures,
+        event_time_findings,
         unread,
         lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),
@@ -80,11 +84,12 @@ def _cycles(topology: Topology) -> Iterator[Finding]:
 
 
 def _unfed(topology: Topology, existing: frozenset[str]) -> Iterator[Finding]:
-    written = [stream.name for stream in topology.streams.values() if stream.writers]
+    named = topology.named
+    written = [stream.name for stream in named.values() if stream.spec.writers]
     for stage in topology.stages.values():
-        for index, name in enumerate(stage.inputs):
-            stream = topology.streams[name]
-            if stream.writers or stream.declared or stream.key in existing:
+        for index, name in enumerate(stage.config.from_):
+            stream = named[name]
+            if stream.spec.writers or stream.spec.declared or existing.issuperset(stream.keys):
                 continue
             near = difflib.get_close_matches(name, written, 1)
             hint = f"did you mean {near[0]}?" if near else f"if others fill it, declare it: streams: {{{name}: {{}}}}"
@@ -102,7 +107,8 @@ def _shared_groups(topology: Topology) -> Iterator[Finding]:
     for stage in topology.stages.values():
         for name in stage.inputs:
             users[name, stage.group].append(stage.name)
-    for (stream, group), stages in users.items():
+    for (name, group), stages in users.items():
+        stream = topology.streams[name].of
         for other in stages[1:]:
             message = f"the stages {stages[0]!r} and {other!r} share the group {group!r} on the stream {stream!r}"
             yield (
@@ -118,22 +124,22 @@ def _shared_keys(topology: Topology) -> Iterator[Finding]:
     for stream in topology.streams.values():
         if stream.key in names:
             message = f"the streams {names[stream.key]!r} and {stream.name!r} have the same key {stream.key!r}"
-            yield ("streams", stream.name, "key"), "shared-key", message, None
+            yield ("streams", stream.of, "key"), "shared-key", message, None
         names.setdefault(stream.key, stream.name)
 
 
 def _other_slots(topology: Topology) -> Iterator[Finding]:
     for stream in topology.streams.values():
-        if not topology.has_within_reach(stream.key):
+        if stream.number is None and not topology.has_within_reach(stream.key):
             message = f"no commit can have the key {stream.key!r}: it has another slot of the cluster than the pipeline"
             hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` go from slot to slot, exactly once"
             yield ("streams", stream.name, "key"), "other-slot", message, hint
 
 
 def _unused_streams(topology: Topology) -> Iterator[Finding]:
-    used = [stream.name for stream in topology.streams.values() if stream.readers or stream.writers]
-    for stream in topology.streams.values():
-        if not (stream.readers or stream.writers):
+    used = [stream.name for stream in topology.named.values() if stream.spec.readers or stream.spec.writers]
+    for stream in topology.named.values():
+        if not (stream.spec.readers or stream.spec.writers):
             near = difflib.get_close_matches(stream.name, used, 1)
             hint = f"did you mean {near[0]}?" if near else None
             yield (

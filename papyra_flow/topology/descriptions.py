@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from papyra_flow.spec.units import format_duration
 from papyra_flow.topology.model import StreamSpec
 
@@ -15,3 +17,8 @@ def retention_words(stream: StreamSpec) -> str:
     if isinstance(stream.retain, float):
         return f"acked entries kept for {format_duration(stream.retain)}"
     return "trimmed once every group has acked"
+
+
+def partition_words(partitions: int | None, by: Sequence[str]) -> str | None:
+    """What a stream's partitions are, as a person says it; None for one that has none."""
+    return f"{partitions} partitions by {', '.join(by)}" if partitions is not None else None

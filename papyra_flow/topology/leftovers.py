@@ -1,7 +1,7 @@
 """What a changed file does not change on the server: where groups are, and what entries of before look like.
 
 A run goes on all the same; it says what that means, as `plan` does. The ledger's hash remembers each stream's format
-and each group's start (`remember`).
+and partitions, and each group's start (`remember`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.model import StreamSpec, Topology
+from papyra_flow.topology.repartition import facts as partitions
 
 
 async def leftovers(client: Client, topology: Topology) -> list[str]:
@@ -22,7 +23,7 @@ async def leftovers(client: Client, topology: Topology) -> list[str]:
 
 async def remember(client: Client, topology: Topology) -> None:
     """Note how the file is now."""
-    facts: list[str] = []
+    facts = list(partitions(topology))
     for stream in topology.streams.values():
         facts += [f"format {stream.key}", stream.config.format]
         for name in stream.readers:

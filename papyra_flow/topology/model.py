@@ -6,7 +6,7 @@ here: making it from a file (`build`), and whether it makes sense (`checks`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.spec.secrets import Secrets, without_passwords
 from papyra_flow.spec.tables import TableRef
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
+from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
@@ -37,7 +38,10 @@ class RouteSpec:
 
 @dataclass(slots=True)
 class StreamSpec:
-    """A stream: its name in the file, its key, who of the pipeline writes and reads it."""
+    """A stream in Redis: its name, its key, who of the pipeline writes and reads it.
+
+    One of the file that has partitions is several of them here, named `orders/0`, `orders/1` and so on.
+    """
 
     name: str
     key: str
@@ -49,6 +53,18 @@ class StreamSpec:
     """Made by the planner, for a stage's dead letters that are to be tried again."""
     writers: list[str] = field(default_factory=list)
     readers: list[str] = field(default_factory=list)
+    number: int | None = None
+    """The number of the partition that it is; None where the stream of the file has none."""
+
+    @property
+    def of(self) -> str:
+        """The name of the stream in the file."""
+        return self.name if self.number is None else self.name.rpartition("/")[0]
+
+    @property
+    def total(self) -> int:
+        """How many partitions that stream has."""
+        return 1 if self.number is None else self.config.total
 
     @property
     def hidden(self) -> bool:
@@ -76,7 +92,7 @@ class StreamSpec:
 
     @property
     def max_backlog(self) -> int | None:
-        """The backlog at which writers pause; None where no stage of the pipeline reads it."""
+        """The backlog of all partitions at which writers pause; None where no stage of the pipeline reads it."""
         default = DEFAULT_MAX_TABLES if self.holds_tables else DEFAULT_MAX_BACKLOG
         return (self.config.max_backlog or default) if self.readers else None
 
@@ -84,6 +100,31 @@ class StreamSpec:
     def holds_tables(self) -> bool:
         """Whether its entries are tables of records."""
         return self.config.format == "arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedStream:
+    """A stream as the file names it, and people see it: its partitions in their order, or itself."""
+
+    name: str
+    key: str
+    """As it is shown: for several partitions a glob that matches their keys."""
+    parts: tuple[StreamSpec, ...]
+
+    @property
+    def spec(self) -> StreamSpec:
+        """What is the same for all partitions stands in the first."""
+        return self.parts[0]
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys in Redis."""
+        return [part.key for part in self.parts]
+
+    @property
+    def partitions(self) -> int | None:
+        """How many there are; None for a stream that has none."""
+        return None if self.spec.number is None else len(self.parts)
 
 
 @dataclass(slots=True)
@@ -98,7 +139,9 @@ class StageSpec:
     source_to: tuple[str, ...]
     """Streams that the source's records go to: the stage's own, or the implicit one before its steps."""
     inputs: tuple[str, ...]
-    """Streams that the stage's group reads; none for a stage that is only a source."""
+    """Streams in Redis that the stage's group reads; none for a stage that is only a source."""
+    partitions: tuple[tuple[str, ...], ...]
+    """Those by the number of the partition; what is not partitioned belongs to number 0."""
     steps: tuple[StepConfig, ...]
     reads_tables: bool
     """Whether its entries are tables of records."""
@@ -106,10 +149,14 @@ class StageSpec:
     """The number of the first step that gets tables; None where everything is a record."""
     merge: Merge | None
     """How the records of a batch become one table before that step; None if they do not."""
+    keyed_step: int | None
+    """The number of the step that keeps state by key; None where none does."""
+    owned: bool
+    """Whether each of its partitions has one owner at a time, who processes it in order."""
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
-    replay: str | None
-    """The stream that the stage's dead letters are put back to; None for a stage that is only a source."""
+    replays: tuple[str, ...]
+    """The streams that dead letters are put back to, by partition where those have owners; none for a mere source."""
     dead_key: str
     source_lease: str
     sink_lease: str
@@ -127,6 +174,16 @@ class StageSpec:
         return step.build_table(context) or step.build(context)
 
     @property
+    def goes_by_time(self) -> bool:
+        """Whether what it gives depends on event times."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].goes_by_time
+
+    @property
+    def closes(self) -> bool:
+        """Whether what its state keeps open closes when all of its input has arrived."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].closes
+
+    @property
     def exclusive(self) -> bool:
         """Whether only one consumer may be at work, because of its sink."""
         return self.sink is not None and self.sink.exclusive
@@ -139,13 +196,13 @@ class StageSpec:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Streams that the stage's consumers forward to, each once."""
+        """Streams of the file that the stage's consumers forward to, each once."""
         return tuple(dict.fromkeys(route.stream for route in self.routes))
 
 
 @dataclass(slots=True)
 class Topology:
-    """A pipeline's stages and streams, in the order of the file."""
+    """A pipeline's stages and streams, in the order of the file; `streams` are those in Redis."""
 
     pipeline: str
     description: str | None
@@ -155,14 +212,42 @@ class Topology:
     stages: dict[str, StageSpec]
     streams: dict[str, StreamSpec]
     secrets: Secrets = field(default_factory=Secrets)
+    times: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """For each stage that needs event times, and each stream of the file that it reads: an expression, or None for what
+    entries bring."""
+    carried: frozenset[str] = frozenset()
+    """Streams of the file whose records carry their event time as a header."""
 
     def inputs(self, stage: StageSpec) -> list[StreamSpec]:
-        """The streams that a stage's group reads."""
+        """The streams in Redis that a stage's group reads."""
         return [self.streams[name] for name in stage.inputs]
 
     def outputs(self, stage: StageSpec) -> list[StreamSpec]:
-        """The streams that a stage's consumers forward to."""
-        return [self.streams[name] for name in stage.outputs]
+        """The streams in Redis that a stage's consumers forward to; partitions in their order."""
+        return self.parts(stage.outputs)
+
+    def parts(self, names: Iterable[str]) -> list[StreamSpec]:
+        """Streams in Redis by the names that they have in the file; raises KeyError for one that is not there."""
+        named = self.named
+        return [part for name in names for part in named[name].parts]
+
+    @property
+    def named(self) -> dict[str, NamedStream]:
+        """The streams as the file names them."""
+        found: dict[str, list[StreamSpec]] = {}
+        for stream in self.streams.values():
+            found.setdefault(stream.of, []).append(stream)
+        return {
+            name: NamedStream(
+                name, parts[0].key if parts[0].number is None else self.keys.any_partition(name), tuple(parts)
+            )
+            for name, parts in found.items()
+        }
+
+    def reads(self, stage: StageSpec) -> list[str]:
+        """What a stage reads, as people see it: without what the planner made for its dead letters."""
+        found = [stream for stream in self.inputs(stage) if not stream.hidden]
+        return list(dict.fromkeys(stream.of for stream in found))
 
     def public(self, text: str) -> str:
         """Text that may be shown: without the file's secrets, and without the passwords of addresses in it."""
@@ -175,10 +260,10 @@ class Topology:
         for stream in self.streams.values():
             for writer in stream.writers:
                 if not stream.internal:
-                    graph.add_edge(("stage", writer), ("stream", stream.name))
+                    graph.add_edge(("stage", writer), ("stream", stream.of))
             for reader in stream.readers:
                 if not stream.internal:
-                    graph.add_edge(("stream", stream.name), ("stage", reader))
+                    graph.add_edge(("stream", stream.of), ("stage", reader))
         return graph
 
     def in_order(self) -> list[StageSpec]:
@@ -187,6 +272,17 @@ class Topology:
         nodes = nx.lexicographical_topological_sort(graph, key=lambda node: (position.get(node[1], -1), node[0]))
         return [self.stages[name] for kind, name in nodes if kind == "stage"]
 
+    def upstream(self, stages: Iterable[str]) -> list[StageSpec]:
+        """These stages and all that feed them, in the order of the file."""
+        found: dict[str, StageSpec] = {}
+        waiting = list(stages)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name] = self.stages[name]
+                waiting += [writer for stream in found[name].inputs for writer in self.streams[stream].writers]
+        return [stage for stage in self.stages.values() if stage.name in found]
+
     def groups(self, stages: Sequence[StageSpec] | None = None) -> list[GroupSpec]:
         """Every group that is to exist, or those of some stages."""
         return [
@@ -194,6 +290,20 @@ class Topology:
             for stage in (self.stages.values() if stages is None else stages)
             for name in stage.inputs
         ]
+
+    def hands_on_time(self, stage: StageSpec) -> bool:
+        """Whether a stage's records have to carry their event time on."""
+        return not self.carried.isdisjoint(stage.outputs)
+
+    def partitions(self, stage: StageSpec) -> list[PartitionKeys]:
+        """The partitions of a stage that has owners."""
+        found = []
+        for number, names in enumerate(stage.partitions):
+            keys = self.keys.partition(number) if len(stage.partitions) > 1 else self.keys
+            streams = tuple(self.streams[name].key for name in names)
+            name = stage.name
+            found.append(PartitionKeys(keys.owner(name), keys.state(name), keys.timers(name), streams))
+        return found
 
     @property
     def leases(self) -> list[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from papyra_flow.errors import ServerError
+from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import StreamPosition, StreamsSnapshot, look
 from papyra_flow.topology.model import StreamSpec, Topology
@@ -74,9 +75,7 @@ def orphans(topology: Topology, positions: StreamsSnapshot, keys: Iterable[str] 
         for orphan in _groups(topology, stream, positions.streams[stream.key])
     ]
     unknown = sorted(set(keys) - known_keys(topology))
-    return found + [
-        orphan for key in unknown if (orphan := _key(topology, key, positions.streams.get(key))) is not None
-    ]
+    return found + [orphan for key in unknown if (orphan := _key(key, positions.streams.get(key))) is not None]
 
 
 async def find_orphans(server: Server, topology: Topology, *, scans: int | None = None) -> list[Orphan]:
@@ -94,7 +93,7 @@ async def find_orphans(server: Server, topology: Topology, *, scans: int | None 
 
 
 def known_keys(topology: Topology) -> set[str]:
-    """All keys under the pipeline's hash tag that its file accounts for."""
+    """All keys of the pipeline and its partitions that its file accounts for."""
     keys = topology.keys
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
     known |= {stage.dead_key for stage in topology.stages.values()}
@@ -103,17 +102,19 @@ def known_keys(topology: Topology) -> set[str]:
 
 
 async def keys_of(server: Server, topology: Topology, *, scans: int | None = None) -> list[str]:
-    """All keys under the pipeline's hash tag, by SCAN (https://redis.io/docs/latest/commands/scan/); none if that
+    """All keys of the pipeline and its partitions, by SCAN (https://redis.io/docs/latest/commands/scan/); none if that
     would take more than `scans` calls.
     """
-    found: set[str] = set()
+    keys, found = topology.keys, set[str]()
+    # On a cluster, where there are no partitions, the plain pattern lets a server look through one slot only.
+    pattern = keys.pattern if names_cluster(topology.redis) else keys.wide_pattern
     cursor = b"0"
     while scans is None or scans > 0:
-        reply = await server.client.call("SCAN", cursor, "MATCH", topology.keys.pattern, "COUNT", 1000)
+        reply = await server.client.call("SCAN", cursor, "MATCH", pattern, "COUNT", 1000)
         if not isinstance(reply, list):
             return sorted(found)
         cursor = reply[0]
-        found.update(key.decode(errors="replace") for key in reply[1])
+        found.update(filter(keys.owns, (key.decode(errors="replace") for key in reply[1])))
         if cursor == b"0":
             return sorted(found)
         scans = None if scans is None else scans - 1
@@ -136,8 +137,8 @@ def _groups(topology: Topology, stream: StreamSpec, position: StreamPosition) ->
         )
 
 
-def _key(topology: Topology, key: str, position: StreamPosition | None) -> Orphan | None:
-    name = key.removeprefix(topology.keys.stream(""))
+def _key(key: str, position: StreamPosition | None) -> Orphan | None:
+    _, _, name = key.partition("}:")
     length = position.length if position is not None and position.kind == "stream" else 0
     if name.startswith("@dead:"):
         return Orphan("dead", key, key, length=length) if length else None

@@ -12,7 +12,7 @@ from typing import Literal
 from papyra_flow.streams.groups.snapshot import StreamsSnapshot
 from papyra_flow.topology.descriptions import retention_words
 from papyra_flow.topology.migration import FormerGroup, former_groups
-from papyra_flow.topology.model import Topology
+from papyra_flow.topology.model import NamedStream, Topology
 from papyra_flow.topology.orphans import Orphan, known_keys, orphans
 
 State = Literal["create", "exists", "foreign", "wrong-type"]
@@ -28,6 +28,8 @@ class PlannedStream:
     length: int
     retain: str
     max_backlog: int | None
+    partitions: int | None = None
+    by: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class Plan:
     """What stays behind on the server: groups, streams and dead letters that the file does not know any more."""
     former_groups: list[FormerGroup] = field(default_factory=list)
     """What keeps a run from starting: groups that stages may have had under another name."""
+    repartitioned: list[str] = field(default_factory=list)
+    """What keeps a run from starting: streams that have other partitions on the server, with something in them."""
     warnings: list[str] = field(default_factory=list)
     """What a changed file leaves behind, a sentence each."""
 
@@ -80,31 +84,10 @@ class Plan:
 def make_plan(topology: Topology, positions: StreamsSnapshot, *, server: str, keys: Iterable[str] = ()) -> Plan:
     """Compare a topology with what a server has; `keys` are all keys under the pipeline's hash tag."""
     plan = Plan(topology.pipeline, server)
-    for stream in topology.streams.values():
-        if stream.hidden:
-            continue
-        found = positions.streams[stream.key]
-        states: dict[str, State] = {"stream": "exists", "none": "create"}
-        plan.streams.append(
-            PlannedStream(
-                stream.name, stream.key, states.get(found.kind, "wrong-type"), found.length, retention_words(stream),
-                stream.max_backlog,
-            )
-        )  # fmt: skip
-        ours = {topology.stages[name].group: topology.stages[name].config.start for name in stream.readers}
-        for group, start in ours.items():
-            at = found.groups.get(group)
-            if at is None:
-                plan.groups.append(PlannedGroup(stream.name, stream.key, group, "create", start, 0, found.length))
-            else:
-                plan.groups.append(
-                    PlannedGroup(stream.name, stream.key, group, "exists", at.last_delivered, at.pending, at.lag)
-                )
-        plan.groups += [
-            PlannedGroup(stream.name, stream.key, name, "foreign", at.last_delivered, at.pending, at.lag)
-            for name, at in found.groups.items()
-            if name not in ours
-        ]
+    for stream in topology.named.values():
+        if not stream.spec.hidden:
+            plan.streams.append(_stream(stream, positions))
+            plan.groups += _groups(topology, stream, positions)
     plan.links = list(_links(topology))
     plan.former_groups = former_groups(topology, positions)
     keys = set(keys)
@@ -113,14 +96,36 @@ def make_plan(topology: Topology, positions: StreamsSnapshot, *, server: str, ke
     return plan
 
 
+def _stream(stream: NamedStream, positions: StreamsSnapshot) -> PlannedStream:
+    """A stream as a whole: its partitions are created together, and one of a wrong type is one too many."""
+    found = [positions.streams[key] for key in stream.keys]
+    kinds = {position.kind for position in found}
+    state: State = "wrong-type" if kinds - {"stream", "none"} else "create" if "none" in kinds else "exists"
+    return PlannedStream(
+        stream.name, stream.key, state, sum(position.length for position in found), retention_words(stream.spec),
+        stream.spec.max_backlog, stream.partitions, list(stream.spec.config.by) if stream.partitions else [],
+    )  # fmt: skip
+
+
+def _groups(topology: Topology, stream: NamedStream, positions: StreamsSnapshot) -> Iterable[PlannedGroup]:
+    """The groups on each key of a stream: those that are to be, and others that are there."""
+    ours = {topology.stages[name].group: topology.stages[name].config.start for name in stream.spec.readers}
+    for part in stream.parts:
+        found = positions.streams[part.key]
+        for group, start in ours.items():
+            if group not in found.groups:
+                yield PlannedGroup(part.name, part.key, group, "create", start, 0, found.length)
+        for group, at in found.groups.items():
+            state: State = "exists" if group in ours else "foreign"
+            yield PlannedGroup(part.name, part.key, group, state, at.last_delivered, at.pending, at.lag)
+
+
 def _links(topology: Topology) -> Iterable[Link]:
     for stage in topology.stages.values():
         if stage.source is not None:
             for name in stage.source_to:
                 yield Link(topology.public(stage.source.describe()), name, stage.source.promise, stage.source.because)
-        for source in stage.inputs:
-            if topology.streams[source].hidden:
-                continue
+        for source in topology.reads(stage):
             for name in stage.outputs:
                 yield Link(source, name, "exactly-once", f"{stage.name} acks and forwards in one script")
             if stage.sink is not None:

@@ -18,7 +18,7 @@ def mixtures(topology: Topology) -> Iterator[Finding]:
     missing = [name for name in NEEDED if find_spec(name) is None]
     for stream in topology.streams.values():
         if stream.holds_tables and not stream.internal and missing:
-            yield ("streams", stream.name, "format"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
+            yield ("streams", stream.of, "format"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
     for stage in topology.stages.values():
         if stage.merge is not None and missing:
             yield ("stages", stage.name, "process"), "arrow-missing", f"tables need {' and '.join(missing)}", INSTALL
@@ -26,14 +26,15 @@ def mixtures(topology: Topology) -> Iterator[Finding]:
 
 
 def _of_stage(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
-    tables = [name for name in stage.config.from_ if topology.streams[name].holds_tables]
-    records = [name for name in stage.config.from_ if not topology.streams[name].holds_tables]
+    named = topology.named
+    tables = [name for name in stage.config.from_ if named[name].spec.holds_tables]
+    records = [name for name in stage.config.from_ if not named[name].spec.holds_tables]
     if tables and records:
         message = f"the stage {stage.name!r} reads tables from {tables[0]!r} and records from {records[0]!r}"
         yield ("stages", stage.name, "from"), "mixed-input", message, "make a table of the records in a stage before"
     if stage.inputs and stage.first_on_tables is None:
         for number, route in enumerate(stage.routes):
-            if topology.streams[route.stream].holds_tables:
+            if named[route.stream].spec.holds_tables:
                 message = f"{route.stream!r} holds tables, and the stage {stage.name!r} has records"
                 path: Path = ("stages", stage.name, "to", number)
                 yield path, "records-to-tables", message, "add the step `batch`"

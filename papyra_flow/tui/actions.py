@@ -9,8 +9,8 @@ from papyra_flow.operate import stages
 from papyra_flow.records.entries import Entry
 from papyra_flow.streams.admin.dead_letters import dead_ids
 from papyra_flow.streams.admin.display import text_of
+from papyra_flow.streams.admin.merged import newest
 from papyra_flow.streams.connection.server import Server
-from papyra_flow.streams.groups.reading import entries_of
 from papyra_flow.topology.model import StageSpec, Topology
 
 TAPPED = 20
@@ -46,12 +46,11 @@ async def replay_stage(server: Server, topology: Topology, stage: StageSpec) -> 
 
 async def tap_stage(server: Server, topology: Topology, stage: StageSpec) -> list[str]:
     """The newest entries of what a stage reads, or writes if it reads no stream; a line each, the newest last."""
-    names = [name for name in stage.inputs if not topology.streams[name].internal] or list(stage.source_to)
+    named = topology.named
+    names = [name for name in topology.reads(stage) if not named[name].spec.internal] or list(stage.source_to)
     lines: list[str] = []
     for name in names:
-        key = topology.streams[name].key
-        reply = await server.client.call("XREVRANGE", key, "+", "-", "COUNT", TAPPED)
-        entries = entries_of([[key.encode(), reply]])
+        entries = await newest(server.client, named[name].keys, TAPPED)
         lines += [f"{name} {_line(entry)}" for entry in reversed(entries)]
     return lines
 

@@ -18,7 +18,8 @@ BAD = LOOKS["dead"].line
 def stage_row(topology: Topology, snapshot: Snapshot, name: str) -> list[Text]:
     """One stage's cells."""
     stage, figures = topology.stages[name], snapshot.stages[name]
-    reads = ", ".join(stream for stream in stage.inputs if not topology.streams[stream].internal)
+    named = topology.named
+    reads = ", ".join(name for name in topology.reads(stage) if not named[name].spec.internal)
     latency = figures.counters.timings.latency
     reason = alarming(stage, figures)
     if reason is None and figures.paused:

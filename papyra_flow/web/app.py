@@ -29,8 +29,8 @@ from papyra_flow.operate import stages
 from papyra_flow.spec.positions import Positions
 from papyra_flow.streams.admin.dead_letters import find_dead
 from papyra_flow.streams.admin.display import rows_in, shown_json, text_of
+from papyra_flow.streams.admin.merged import newest
 from papyra_flow.streams.connection.server import Server
-from papyra_flow.streams.groups.reading import entries_of
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.web import inputs
 from papyra_flow.web.live import EVERY_SECONDS, Live
@@ -126,7 +126,7 @@ class _Site:
     async def page(self, _: Request) -> Response:
         """The page itself."""
         drawn = parts(await self.live.drawing(self._positions))
-        streams = [name for name, stream in self._topology.streams.items() if not stream.hidden]
+        streams = [name for name, stream in self._topology.named.items() if not stream.spec.hidden]
         text = self._environment.get_template("page.html.j2").render(
             **drawn, streams=streams, stages=list(self._topology.stages), actions=self._actions
         )
@@ -159,20 +159,20 @@ class _Site:
 
     async def stream(self, request: Request) -> Response:
         """A page of a stream's entries, the newest first; `before` an id."""
-        stream = self._topology.streams.get(request.path_params["name"])
-        if stream is None or stream.hidden:
+        stream = self._topology.named.get(request.path_params["name"])
+        if stream is None or stream.spec.hidden:
             raise UsageError("stream not found")
         before = request.query_params.get("before")
         end = f"({inputs.entry_id(before)}" if before else "+"
-        reply = await self._server.client.call("XREVRANGE", stream.key, end, "-", "COUNT", PAGE)
         entries = []
-        for entry in entries_of([[stream.key.encode(), reply]]):
+        for entry in await newest(self._server.client, stream.keys, PAGE, end=end):
             fields = {
                 entry.fields[i].decode(errors="replace"): text_of(entry.fields[i + 1])
                 for i in range(0, len(entry.fields), 2)
             }
             rows = rows_in(entry.data)
-            entries.append({"id": entry.id.decode(), "fields": fields, "rows": None if rows is None else len(rows)})
+            shown = {"id": entry.id.decode(), "fields": fields, "rows": None if rows is None else len(rows)}
+            entries.append(shown if stream.partitions is None else {**shown, "partition": stream.keys.index(entry.key)})
         return _json({"stream": stream.name, "key": stream.key, "entries": entries})
 
     async def dead(self, request: Request) -> Response:

@@ -62,15 +62,15 @@ class Live:
 
     async def document(self) -> dict[str, object]:
         """The figures as the page gets them: what is written into the drawing, and the rows of its tables."""
-        snapshot, drawn = await self.snapshot(), picture(self.topology)
+        snapshot, drawn, named = await self.snapshot(), picture(self.topology), self.topology.named
         put_on(drawn, snapshot, self.topology)
         return {
             "at": snapshot.at,
             "nodes": {node.id: {"figures": node.figures, "alarming": node.alarming} for node in drawn.nodes},
             "stages": [_stage(self.topology, snapshot, name) for name in snapshot.stages],
             "streams": [
-                {"name": name, "key": self.topology.streams[name].key, "length": one.length, "bytes": one.bytes,
-                 "rate": one.rate}
+                {"name": name, "key": named[name].key, "length": one.length, "bytes": one.bytes, "rate": one.rate,
+                 "partitions": named[name].partitions}
                 for name, one in snapshot.streams.items()
             ],
             "workers": [{"name": report.worker, "age": report.age} for report in snapshot.workers],
@@ -82,7 +82,7 @@ def _stage(topology: Topology, snapshot: Snapshot, name: str) -> dict[str, objec
     timings = figures.counters.timings
     return {
         "name": name,
-        "reads": ", ".join(stream for stream in stage.inputs if not topology.streams[stream].hidden),
+        "reads": ", ".join(topology.reads(stage)),
         "consumers": figures.consumers,
         "lag": figures.lag,
         "lag_exact": figures.lag_exact,

@@ -16,7 +16,7 @@ async def test_writers_wait_for_records_that_were_put_off(url: str, redis_client
     redis_client.zadd("{p}:@later:b", {f"record {n}": 2**42 for n in range(10)})
     server = Server(url)
     gate = Gate(
-        server.client, key="{p}:s", groups=["b"], limit=10, stopping=asyncio.Event(), later=["{p}:@later:b"]
+        server.client, keys=["{p}:s"], groups=["b"], limit=10, stopping=asyncio.Event(), later=["{p}:@later:b"]
     )  # fmt: skip
 
     def looks() -> int:

@@ -128,7 +128,22 @@ def _chosen(
                 chosen.append((member, entries))
         return chosen
 
-    return found.ask(choose, about=(m.key for m in members))
+    chosen = found.ask(choose, about=(m.key for m in members))
+    if ids:
+        _refuse_ambiguous(found, chosen)
+    return chosen
+
+
+def _refuse_ambiguous(found: Session, chosen: list[tuple[Membership, list[Pending]]]) -> None:
+    """Raise UsageError for an id that is pending in several streams: streams, and partitions, have ids of their own."""
+    where: dict[bytes, list[str]] = {}
+    for member, entries in chosen:
+        for entry in entries:
+            stream = found.stream(member.key)
+            where.setdefault(entry.id, []).append(stream.name if stream is not None else member.key)
+    for id_, names in where.items():
+        if len(names) > 1:
+            raise UsageError(f"{id_.decode()} is pending in {' and '.join(names)}: say which with --stream")
 
 
 def _shifted(stage: str | None, ids: list[str] | None, group: str | None) -> tuple[str | None, list[str] | None]:

@@ -43,20 +43,29 @@ def drop_group(
     from papyra_flow.streams.admin.repair import Membership
 
     with session(file, redis, set_, checked=False) as found:
-        member = Membership(found.key_of(stream), group)
-        at = found.ask(lambda server: dropping.group_there(server.client, member), about=(member.key,))
-        losing = [f"the group {group!r} has {counted(at.pending)} pending"] if at.pending else []
-        if at.lag:
-            losing.append(f"{'' if at.exact else 'up to '}{counted(at.lag)} of {member.key} not read by {group!r}")
-        if stage := _stage_with(found, member):
+        keys = found.keys_of(stream)
+        what = keys[0] if len(keys) == 1 else f"the {len(keys)} partitions of {stream}"
+        members = [Membership(key, group) for key in keys]
+        at = found.ask(lambda server: dropping.groups_there(server.client, members), about=keys)
+        pending, lag = sum(one.pending for one in at), sum(one.lag for one in at)
+        losing = [f"the group {group!r} has {counted(pending)} pending"] if pending else []
+        if lag:
+            most = "" if all(one.exact for one in at) else "up to "
+            losing.append(f"{most}{counted(lag)} of {what} not read by {group!r}")
+        if stage := _stage_with(found, members[0]):
             losing.append(f"the position of the stage {stage!r}: its next run starts where `start` says")
         told = f"would be lost: {'; '.join(losing)}" if losing else None
-        consent(f"Remove the group {group!r} from {member.key}", losing=told, yes=yes, force=force, json=json)
-        dropped = found.ask(lambda server: dropping.drop_group(server.client, member), about=(member.key,))
+        consent(f"Remove the group {group!r} from {what}", losing=told, yes=yes, force=force, json=json)
+
+        async def drop(server: Server) -> bool:
+            return any([await dropping.drop_group(server.client, member) for member in members])
+
+        dropped = found.ask(drop, about=keys)
     if json:
-        print_json({"stream": member.key, "group": group, "dropped": dropped, "pending": at.pending, "lag": at.lag})
+        key = keys[0] if len(keys) == 1 else stream
+        print_json({"stream": key, "group": group, "dropped": dropped, "pending": pending, "lag": lag})
     else:
-        print(f"removed the group {group!r} from {member.key}" if dropped else "it was gone already")
+        print(f"removed the group {group!r} from {what}" if dropped else "it was gone already")
 
 
 def drop_consumer(

@@ -34,7 +34,7 @@ def groups(file: File, redis: Redis = None, set_: Set = None, json: Json = False
     from papyra_flow.streams.groups.snapshot import look
 
     with session(file, redis, set_) as found:
-        keys = [found.key_of(stream)] if stream else [spec.key for spec in found.topology.streams.values()]
+        keys = found.keys_of(stream) if stream else [spec.key for spec in found.topology.streams.values()]
 
         async def ask(server: Server) -> StreamsSnapshot:
             return await counted(server.client, await look(server.client, keys), once=True)
@@ -155,7 +155,7 @@ def members_of(
     if group is not None:
         if stream is None or stage is not None:
             raise UsageError("--group goes with --stream, instead of a stage")
-        return [Membership(found.key_of(stream), group)]
+        return [Membership(key, group) for key in found.keys_of(stream)]
     if stage is None and stream is not None:
         raise UsageError("--stream goes with --group, or with a stage that reads several")
     specs = [found.stage(stage)] if stage else [spec for spec in found.topology.stages.values() if spec.inputs]
@@ -166,7 +166,7 @@ def members_of(
     if stage is not None and not members:
         raise UsageError(f"{stage!r} is only a source: it has no group")
     if stream is not None:
-        members = [member for member in members if member.key == found.key_of(stream)]
+        members = [member for member in members if member.key in found.keys_of(stream)]
         if not members:
             raise UsageError(f"{stage!r} does not read {stream!r}")
     return members

@@ -13,7 +13,7 @@ from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
     from papyra_flow.topology.destroy import There
-    from papyra_flow.topology.plan import Plan
+    from papyra_flow.topology.plan import Plan, PlannedGroup, PlannedStream
 
 
 def register(app: typer.Typer) -> None:
@@ -102,15 +102,37 @@ def _print(made: Plan) -> None:
     from papyra_flow.cli.console import print_table
 
     print(f"{made.pipeline} on {made.server}: {made.changes} to create\n")
-    streams = [(s.state, s.name, s.key, s.length, s.retain, s.max_backlog) for s in made.streams]
+    streams = [(s.state, _named(s), s.key, s.length, s.retain, s.max_backlog) for s in made.streams]
     print_table(("", "stream", "key", "length", "retention", "max backlog"), streams)
-    groups = [(g.state, g.group, g.stream, g.at, g.pending, g.lag) for g in made.groups]
-    print_table(("", "group", "stream", "at", "pending", "lag"), groups)
+    print_table(("", "group", "stream", "at", "pending", "lag"), _groups(made))
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
     lines = [f"! {orphan}; {orphan.hint}" for orphan in made.orphans]
     lines += [f"! {former}" for former in made.former_groups]
+    lines += [f"! {sentence}" for sentence in made.repartitioned]
     lines += [f"? {key}: not in the file" for key in made.unknown_keys]
     lines += [f"! {sentence}" for sentence in made.warnings]
     for line in lines:
         print(visible(line))
+
+
+def _named(stream: PlannedStream) -> str:
+    from papyra_flow.topology.descriptions import partition_words
+
+    words = partition_words(stream.partitions, stream.by)
+    return f"{stream.name} ({words})" if words else stream.name
+
+
+def _groups(made: Plan) -> list[tuple[object, ...]]:
+    """The rows of groups; one for all partitions of a stream."""
+    partitioned = {stream.name for stream in made.streams if stream.partitions}
+    rows: dict[tuple[str, str, str], list[PlannedGroup]] = {}
+    for group in made.groups:
+        name = group.stream.rpartition("/")[0]
+        of = name if name in partitioned else group.stream
+        rows.setdefault((group.state, group.group, of), []).append(group)
+    return [
+        (*row, found[0].at if len({one.at for one in found}) == 1 else "", sum(one.pending for one in found),
+         sum(one.lag for one in found))
+        for row, found in rows.items()
+    ]  # fmt: skip

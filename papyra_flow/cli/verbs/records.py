@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from papyra_flow.records.entries import Entry, Format, Record
     from papyra_flow.streams.connection.server import Server
 
+    Keyed = tuple[str, Record]
+    KeyFor = Callable[[Record], str]
+
 BATCH = 500
+SMALLEST = 20
+"""Entries that are read at once of one of many partitions."""
 BLOCK_SECONDS = 5.0
 
 
@@ -45,18 +50,29 @@ def add(
 
     given = records if records and records != ["-"] else None
     with session(file, redis, set_) as found:
-        key = found.key_of(stream)
-        spec = found.stream(stream)
-        form = spec.config.format if spec is not None else "json"
+        key, form, key_for = _target(found, stream)
         if given is not None:
-            checked = [_record(text, f"argument {number}", 0) for number, text in enumerate(given, start=1)]
-            added, last = found.ask(lambda server: _add(server, key, iter([checked]), form), about=(key,))
+            checked = [_record(text, f"argument {number}", 0, key_for) for number, text in enumerate(given, start=1)]
+            added, last = found.ask(lambda server: _add(server, iter([checked]), form), about=(key,))
         else:
-            added, last = found.ask(lambda server: _add(server, key, _from_stdin(), form), about=(key,))
+            added, last = found.ask(lambda server: _add(server, _from_stdin(key_for), form), about=(key,))
     if json:
         print_json({"stream": stream, "key": key, "added": added, "last_id": last})
     else:
         print(f"added {added:,} to {key}")
+
+
+def _target(found: Session, stream: str) -> tuple[str, Format, KeyFor]:
+    """A stream's key as it is shown, its format, and what says the key that a record goes to."""
+    from papyra_flow.runtime.stage.partitioner import Partitioner
+
+    spec, named = found.stream(stream), found.named(stream)
+    if spec is not None and spec.number is not None:
+        raise UsageError(f"{spec.name} is a partition: add to {spec.of}, whose `by` says where a record goes")
+    if named is None or (partitioner := Partitioner.of(named.spec)) is None:
+        key = found.key_of(stream)
+        return key, spec.config.format if spec is not None else "json", lambda _: key
+    return named.key, named.spec.config.format, lambda record: named.keys[partitioner.one(record)]
 
 
 def tap(
@@ -79,6 +95,7 @@ def tap(
     from papyra_flow.cli.stream_position import entry_id
 
     shown: list[dict[str, object]] = []
+    keys: list[str] = []
     gather = json and not follow
 
     seen = 0
@@ -88,79 +105,71 @@ def tap(
         seen += len(entries)
         for entry in entries:
             if gather:
-                shown.append(_shown(entry))
+                shown.append(_shown(entry, keys))
             else:
-                _print_line(_shown(entry))
+                _print_line(_shown(entry, keys))
 
     first = entry_id(start, "--from")
     if first == "$" and not follow:
         raise UsageError("--from latest goes with --follow")
     with session(file, redis, set_) as found:
-        key = found.key_of(stream)
-        found.ask(lambda server: _tap(server, key, first, count, follow, show), about=(key,))
+        keys += found.keys_of(stream)
+        found.ask(lambda server: _tap(server, keys, first, count, follow, show), about=keys)
         if not seen:
-            _say_why_empty(found, key)
+            _say_why_empty(found, stream, keys)
     if gather:
         from papyra_flow.cli.console import print_json
 
         print_json(shown)
 
 
-def _say_why_empty(found: Session, key: str) -> None:
+def _say_why_empty(found: Session, name: str, keys: list[str]) -> None:
     """On stderr: whether there never was anything, or it is gone."""
     from papyra_flow.streams.groups.snapshot import look
 
-    position = found.ask(lambda server: look(server.client, [key]), about=(key,)).streams[key]
-    if position.kind == "none" or not position.added:
+    positions = found.ask(lambda server: look(server.client, keys), about=keys).streams.values()
+    key, length = keys[0] if len(keys) == 1 else name, sum(position.length for position in positions)
+    added = sum(position.added or 0 for position in positions if position.kind != "none")
+    if not added:
         why = f"nothing was ever added to {key}"
-    elif position.length:
-        why = f"{key} has {position.length:,} entries, none of them in this range"
+    elif length:
+        why = f"{key} has {length:,} entries, none of them in this range"
     else:
-        why = f"{key} is empty: all of the {position.added:,} entries that were added are acknowledged and trimmed"
+        why = f"{key} is empty: all of the {added:,} entries that were added are acknowledged and trimmed"
         why += ", or deleted (`retain` keeps them)"
     print(why, file=sys.stderr)
 
 
-async def _tap(server: Server, key: str, first: str, count: int | None, follow: bool, show: object) -> None:
-    from papyra_flow.streams.groups.reading import entries_of
+async def _tap(server: Server, keys: list[str], first: str, count: int | None, follow: bool, show: object) -> None:
+    from papyra_flow.streams.admin.merged import Merged
 
-    start, left = first, count
-    if start == "$":
-        newest = entries_of([[key.encode(), await server.client.call("XREVRANGE", key, "+", "-", "COUNT", 1)]])
-        start = f"({newest[0].id.decode()}" if newest else "0"
+    reading, left = Merged(server.client, keys, first), count
+    if first == "$":
+        await reading.begin_at_the_end()
     while left is None or left > 0:
-        size = min(BATCH, left) if left is not None else BATCH
-        entries = entries_of([[key.encode(), await server.client.call("XRANGE", key, start, "+", "COUNT", size)]])
-        if not entries:
-            if not follow:
-                return
-            after = start.removeprefix("(") if start.startswith("(") else _before(start)
-            block = int(BLOCK_SECONDS * 1000)
-            reply = await server.client.call("XREAD", "COUNT", size, "BLOCK", block, "STREAMS", key, after)
-            entries = entries_of(reply)
+        size = min(max(SMALLEST, BATCH // len(keys)), left or BATCH)
+        entries = await reading.read(size)
         if entries:
-            show(entries)  # type: ignore[operator]
-            start = f"({entries[-1].id.decode()}"
+            show(entries[:left])  # type: ignore[operator]
             left = left - len(entries) if left is not None else None
+        elif not follow:
+            return
+        else:
+            await reading.wait(size, seconds=BLOCK_SECONDS)
 
 
-def _before(start: str) -> str:
-    """The id just before one, for commands that start after the id they are given."""
-    milliseconds, _, sequence = start.partition("-")
-    if int(sequence or 0) > 0:
-        return f"{milliseconds}-{int(sequence) - 1}"
-    return f"{int(milliseconds) - 1}-{2**64 - 1}" if int(milliseconds) > 0 else "0-0"
-
-
-async def _add(server: Server, key: str, batches: Iterator[list[Record]], form: Format) -> tuple[int, str | None]:
+async def _add(server: Server, batches: Iterator[list[Keyed]], form: Format) -> tuple[int, str | None]:
     """Add records in the stream's format; returns how many, and the last entry's id."""
     from papyra_flow.errors import ServerError
     from papyra_flow.records.formats import entries_of_records
 
     added, last = 0, None
     for batch in batches:
-        entries = entries_of_records(batch, form)
-        for reply in await server.client.call_many([("XADD", key, "*", *fields) for fields in entries]):
+        entries = entries_of_records([record for _, record in batch], form)
+        adding: list[Sequence[str | bytes]] = [
+            ("XADD", key, "*", *fields) for (key, _), fields in zip(batch, entries, strict=False)
+        ]
+        for reply in await server.client.call_many(adding):
             if isinstance(reply, ServerError):
                 raise reply
             last = reply.decode() if isinstance(reply, bytes) else str(reply)
@@ -168,16 +177,16 @@ async def _add(server: Server, key: str, batches: Iterator[list[Record]], form: 
     return added, last
 
 
-def _from_stdin() -> Iterator[list[Record]]:
+def _from_stdin(key_for: KeyFor) -> Iterator[list[Keyed]]:
     """Batches of records from stdin; all good lines are handed out before the bad one is complained about."""
     added = 0
-    waiting: list[Record] = []
+    waiting: list[Keyed] = []
     problem: UsageError | None = None
     for number, line in enumerate(sys.stdin.buffer, start=1):
         if not line.strip():
             continue
         try:
-            waiting.append(_record(line, f"stdin, line {number}", added + len(waiting)))
+            waiting.append(_record(line, f"stdin, line {number}", added + len(waiting), key_for))
         except UsageError as exc:
             problem = exc
             break
@@ -190,8 +199,9 @@ def _from_stdin() -> Iterator[list[Record]]:
         raise problem
 
 
-def _record(text: str | bytes, place: str, before: int) -> Record:
-    from papyra_flow.errors import UndecodableError
+def _record(text: str | bytes, place: str, before: int, key_for: KeyFor) -> Keyed:
+    """A record, and the key that it goes to."""
+    from papyra_flow.errors import RecordError, UndecodableError
     from papyra_flow.records.json_codec import read_json
 
     try:
@@ -200,15 +210,21 @@ def _record(text: str | bytes, place: str, before: int) -> Record:
         raise UsageError(f"{place} is not JSON: {exc}; {before} records were added before it") from exc
     if not isinstance(record, dict):
         raise UsageError(f"{place} is a JSON {type(record).__name__}, not an object; {before} were added before it")
-    return record
+    try:
+        return key_for(record), record
+    except RecordError as exc:
+        raise UsageError(f"{place}: {exc}; {before} records were added before it") from exc
 
 
-def _shown(entry: Entry) -> dict[str, object]:
+def _shown(entry: Entry, keys: Sequence[str]) -> dict[str, object]:
+    """An entry of a stream, or of one of its partitions."""
     from papyra_flow.errors import UndecodableError
     from papyra_flow.records.json_codec import read_json
     from papyra_flow.streams.admin.display import rows_in
 
     document: dict[str, object] = {"id": entry.id.decode()}
+    if len(keys) > 1:
+        document["partition"] = keys.index(entry.key)
     data = entry.data
     if (rows := rows_in(data)) is not None:
         document["rows"] = rows

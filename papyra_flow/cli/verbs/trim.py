@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,7 +84,7 @@ def trim(
         if stream is None:
             keys = [spec.key for spec in found.topology.streams.values() if spec.readers and not spec.external]
         else:
-            keys = [found.key_of(stream)]
+            keys = found.keys_of(stream) if keep is None else [found.key_of(stream)]
 
         async def trim_all(server: Server) -> dict[str, int]:
             return {key: await trim_acked(server.client, key, exact=True) for key in keys}
@@ -94,24 +95,37 @@ def trim(
             )
             done = found.ask(trim_all, about=keys)
         else:
-            done = _trim_before(found, keys[0], _bound(found, keys[0], before, keep), yes=yes, force=force, json=json)
+            done = _trim_before(found, keys, _bound(found, keys[0], before, keep), yes=yes, force=force, json=json)
     told({"trimmed": done}, f"trimmed {counted(sum(done.values()))}", json=json)
 
 
-def _trim_before(found: Session, key: str, bound: str | None, *, yes: bool, force: bool, json: bool) -> dict[str, int]:
+def _trim_before(
+    found: Session, keys: list[str], bound: str | None, *, yes: bool, force: bool, json: bool
+) -> dict[str, int]:
     from papyra_flow.operate.groups import write_off
     from papyra_flow.streams.admin import repair
 
     if bound is None:
-        return {key: 0}
-    unacked = found.ask(lambda server: repair.unacked_before(server.client, key, bound), about=(key,))
-    consent(f"Trim {key} before {bound}", losing=_losing(unacked), yes=yes, force=force, json=json)
+        return dict.fromkeys(keys, 0)
 
-    async def trim_them(server: Server) -> int:
-        losing = await repair.unacked_before(server.client, key, bound)
-        return await write_off(server, found.topology, key, losing, repair.trim_before(server.client, key, bound))
+    async def weigh(server: Server) -> dict[str, int]:
+        losing: Counter[str] = Counter()
+        for key in keys:
+            losing.update(await repair.unacked_before(server.client, key, bound))
+        return losing
 
-    return {key: found.ask(trim_them, about=(key,))}
+    async def trim_them(server: Server) -> dict[str, int]:
+        trimmed = {}
+        for key in keys:
+            losing = await repair.unacked_before(server.client, key, bound)
+            trimming = repair.trim_before(server.client, key, bound)
+            trimmed[key] = await write_off(server, found.topology, key, losing, trimming)
+        return trimmed
+
+    what = keys[0] if len(keys) == 1 else f"{len(keys)} partitions"
+    losing = _losing(found.ask(weigh, about=keys))
+    consent(f"Trim {what} before {bound}", losing=losing, yes=yes, force=force, json=json)
+    return found.ask(trim_them, about=keys)
 
 
 def _bound(found: Session, key: str, before: str | None, keep: int | None) -> str | None:

@@ -32,7 +32,7 @@ def validate(file: File, redis: Redis = None, set_: Set = None, json: Json = Fal
     if json:
         print_json([])
     else:
-        streams = sum(not stream.internal for stream in topology.streams.values())
+        streams = sum(not stream.spec.internal for stream in topology.named.values())
         print(f"{file}: valid, {counted(len(topology.stages), 'stage')} and {counted(streams, 'stream')}")
 
 

@@ -18,17 +18,16 @@ def after_commit(stage: StageRuntime, prepared: Prepared, committed: Committed, 
     left = prepared.outcome.tally(batch.ids, stale)
 
     # 1. Backpressure: what was written takes room, what was acknowledged makes some.
-    for number, stream in enumerate(stage.targets.streams):
-        context.gates.spend(stream.name, left.entries[number], reserved)
+    entries = stage.targets.by_name(left.entries)
+    for name in stage.outputs:
+        context.gates.spend(name, entries[name], reserved)
     context.gates.relieve(stage.stream_of[batch.key])
 
     # 2. Retention: what was acknowledged may be trimmed.
     context.trimmer.acked(batch.key, committed.acked)
 
     # 3. Counts: what left, and what became of failures.
-    for number, stream in enumerate(stage.targets.streams):
-        if count := left.records[number]:
-            counters.emitted[stream.name] += count
+    counters.emitted.update(stage.targets.by_name(left.records))
     counters.written += left.written
     counters.dropped += left.dropped + sum(entry.id not in stale for entry in fate.dropped)
     counters.dead += left.bad + sum(entry.id not in stale for entry in fate.dead)

@@ -167,7 +167,8 @@ class ReloadingRun:
 
 def _made_of(topology: Topology, stage: StageSpec) -> object:
     """All that a stage's worker depends on in the file: equal as long as it need not be started again."""
-    streams = [topology.streams[name] for name in dict.fromkeys((*stage.inputs, *stage.outputs, *stage.source_to))]
+    written = topology.parts(dict.fromkeys((*stage.outputs, *stage.source_to)))
+    streams = [*topology.inputs(stage), *written]
     shapes = [(s.key, s.config, sorted(s.readers), sorted(s.writers)) for s in streams]
     return stage.config, stage.settings, stage.group, shapes
 

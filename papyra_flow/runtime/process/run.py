@@ -37,6 +37,7 @@ from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.leftovers import leftovers, remember
 from papyra_flow.topology.migration import former_groups, renamed
 from papyra_flow.topology.model import Topology
+from papyra_flow.topology.repartition import repartitioned
 
 _log = logging.getLogger("papyra_flow.run")
 __all__ = ["Runner", "Watch", "apply_topology", "run_async", "run_pipeline"]
@@ -53,7 +54,7 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
 
     Raises ServerTooOldError, WrongKeyTypeError with the key, and other ServerErrors; RefusedError where a stage would
-    leave its former group behind.
+    leave its former group behind, or a stream its partitions.
     """
     retry_policy = RetryPolicy("starting", also_unreachable=False)
     await retry_policy.keep_trying(server.check)
@@ -75,7 +76,11 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
 
 
 async def _refuse_to_start_over(server: Server, topology: Topology, retry_policy: RetryPolicy) -> None:
-    """Raise RefusedError where a stage's group may be there under another name, with a position that would be lost."""
+    """Raise RefusedError where something on the server would be left behind: partitions with records or state in them,
+    or a stage's group that may be there under another name.
+    """
+    if changed := await retry_policy.keep_trying(lambda: repartitioned(server.client, topology)):
+        raise RefusedError("\n".join(changed))
     keys = [topology.streams[name].key for stage in renamed(topology.stages.values()) for name in stage.inputs]
     if not keys:
         return
@@ -187,10 +192,11 @@ async def _streams(server: Server, topology: Topology) -> dict[str, dict[str, in
     positions = await look(server.client, [stream.key for stream in topology.streams.values()])
     positions = await counted(server.client, positions, once=True)
     found = {}
-    for stream in topology.streams.values():
-        if stream.hidden:
+    for stream in topology.named.values():
+        if stream.spec.hidden:
             continue
-        position = positions.streams[stream.key]
-        groups = [topology.stages[name].group for name in stream.readers]
-        found[stream.name] = {"length": position.length, "backlog": position.backlog(groups)}
+        there = [positions.streams[key] for key in stream.keys]
+        groups = [topology.stages[name].group for name in stream.spec.readers]
+        backlog = max((sum(one.backlog([group]) for one in there) for group in groups), default=0)
+        found[stream.name] = {"length": sum(one.length for one in there), "backlog": backlog}
     return found

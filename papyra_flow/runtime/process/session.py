@@ -16,7 +16,7 @@ from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.embedded.server import EMBEDDED, EmbeddedServer
 from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.build import assemble, build_topology, unwritten
-from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import NamedStream, StageSpec, StreamSpec, Topology
 
 T = TypeVar("T")
 
@@ -54,23 +54,37 @@ class Session:
             raise UsageError(f"unknown stage {name!r}; the stages are {', '.join(self.topology.stages)}") from None
 
     def stream(self, name: str) -> StreamSpec | None:
-        """A stream of the pipeline, by its name or its key."""
+        """A stream in Redis of the pipeline, by its name (of a partition such as `orders/3`) or its key."""
         streams = self.topology.streams
         return streams.get(name) or next((found for found in streams.values() if found.key == name), None)
 
-    def key_of(self, name: str) -> str:
-        """The key of a stream by name, of `dead:STAGE`, or a key as it is if it looks like one.
+    def named(self, name: str) -> NamedStream | None:
+        """A stream of the pipeline by its name in the file."""
+        return self.topology.named.get(name)
+
+    def keys_of(self, name: str) -> list[str]:
+        """The keys of a stream by name, one or those of its partitions; one of `dead:STAGE`, or of a key as it is.
 
         Raises UsageError for a plain word that names no stream of the pipeline.
         """
-        if (found := self.stream(name)) is not None:
-            return found.key
+        if (stream := self.stream(name)) is not None:
+            return [stream.key]
+        if (named := self.named(name)) is not None:
+            return named.keys
         if name.startswith("dead:"):
-            return self.stage(name.removeprefix("dead:")).dead_key
+            return [self.stage(name.removeprefix("dead:")).dead_key]
         if ":" in name:
-            return name
-        known = ", ".join(stream.name for stream in self.topology.streams.values() if not stream.internal)
+            return [name]
+        known = ", ".join(stream.name for stream in self.topology.named.values() if not stream.spec.internal)
         raise UsageError(f"unknown stream {name!r}; the streams are {known}, and dead:STAGE")
+
+    def key_of(self, name: str) -> str:
+        """As `keys_of`, of a stream that is one key; raises UsageError for one with partitions, too."""
+        keys = self.keys_of(name)
+        if len(keys) > 1:
+            last = f"{name}/{len(keys) - 1}"
+            raise UsageError(f"{name!r} has {len(keys)} partitions: name one of them, {name}/0 to {last}")
+        return keys[0]
 
 
 @contextmanager

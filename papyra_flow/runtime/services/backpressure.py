@@ -29,15 +29,15 @@ class Gate:
         self,
         client: Client,
         *,
-        key: str,
+        keys: Sequence[str],
         groups: Sequence[str],
         limit: int,
         stopping: asyncio.Event,
         later: Sequence[str] = (),
     ) -> None:
-        """`later` are the sets in which those groups' stages let records wait."""
-        self.key = key
+        """`keys` are its partitions; `later` are the sets in which those groups' stages let records wait."""
         self._client = client
+        self._keys = list(keys)
         self._groups = groups
         self._later = later
         self._limit = limit
@@ -45,8 +45,8 @@ class Gate:
         self._granted = 0
         self._reserved = 0
         self._relieved = asyncio.Event()
-        self._retry_policy = RetryPolicy(key)
-        self._counters = {group: Counter(client, key) for group in groups}
+        self._retry_policy = RetryPolicy(self._keys[0])
+        self._counters = {(key, group): Counter(client, key) for key in keys for group in groups}
 
     @property
     def open(self) -> bool:
@@ -69,20 +69,25 @@ class Gate:
 
     async def _backlog(self) -> int:
         """The slowest reader's backlog; what would close the gate is counted where the server may be wrong about it."""
-        stream = (await look(self._client, [self.key])).streams[self.key]
-        found = [await self._backlog_of(group, stream) for group in self._groups]
+        streams = list((await look(self._client, self._keys)).streams.values())
+        found = [await self._backlog_of(group, streams) for group in self._groups]
         replies = await self._client.call_many([("ZCARD", key) for key in self._later])
         put_off = [reply if isinstance(reply, int) else 0 for reply in replies] or [0] * len(found)
         return max((backlog + waits for backlog, waits in zip(found, put_off, strict=True)), default=0)
 
-    async def _backlog_of(self, name: str, stream: StreamPosition) -> int:
-        group, room = stream.groups.get(name), self._limit - self._reserved
-        if group is None:
-            return stream.length
-        if group.backlog < room or not group.lag:
-            return group.backlog
-        counted = await self._counters[name].lag(group, stream.length, at_most=max(1, self._limit))
-        return group.pending + counted
+    async def _backlog_of(self, name: str, streams: Sequence[StreamPosition]) -> int:
+        told = sum(stream.backlog([name]) for stream in streams)
+        if told < self._limit - self._reserved:
+            return told
+        backlog = 0
+        for stream in streams:
+            group = stream.groups.get(name)
+            if group is None or not group.lag:
+                backlog += stream.backlog([name])
+            else:
+                counter, most = self._counters[stream.key, name], max(1, self._limit)
+                backlog += group.pending + await counter.lag(group, stream.length, at_most=most)
+        return backlog
 
     def reserve(self, records: int) -> None:
         """Entries were read that may become as many records."""
@@ -102,7 +107,7 @@ class Gate:
 
 
 class Gates:
-    """The gates of a process, by the stream's name."""
+    """The gates of a process, by the stream's name in the file."""
 
     def __init__(self) -> None:
         self._gates: dict[str, Gate] = {}

@@ -14,7 +14,7 @@ from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.commit.commit import Commit
 
-STAMP = b"ts"
+STAMP = b"added"
 """The header that holds when the first stage's entry was added, in milliseconds since 1970."""
 
 EVERY_SECONDS = 1.0
@@ -67,7 +67,7 @@ class StageTiming:
 
     def mark(self, batch: Batch, commit: Commit) -> None:
         """Put the stamp on one of the records that leave, once a second."""
-        if self._marks and (now := time.monotonic()) >= self._next_mark:
+        if self._marks and batch.ids and (now := time.monotonic()) >= self._next_mark:
             added, _ = parse_id(batch.ids[0])
             if commit.mark(STAMP, b"%d" % added, self._marks):
                 self._next_mark = now + EVERY_SECONDS

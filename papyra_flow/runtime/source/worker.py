@@ -34,7 +34,7 @@ class SourceWorker:
         self._context = context
         self._counters = counters
         self._retry_policy = RetryPolicy(spec.name)
-        self._targets = Targets([context.topology.streams[name] for name in spec.source_to], spec.dead_key)
+        self._targets = Targets(context.topology.parts(spec.source_to), spec.dead_key)
         self._ingest = Ingest(spec, config, self._targets)
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
@@ -166,11 +166,12 @@ class SourceWorker:
         )
         self._counters.read += len(portion.items)
         self._counters.dead += found.dead
-        entries = found.for_each()
-        for number, target in enumerate(self._targets.streams):
-            if not target.implicit:
-                self._counters.emitted[target.name] += found.good
-            self._context.gates.spend(target.name, entries[number])
+        entries = self._targets.by_name(found.for_each())
+        implicit = {stream.name for stream in self._targets.streams if stream.implicit}
+        for name in self._spec.source_to:
+            if name not in implicit:
+                self._counters.emitted[name] += found.good
+            self._context.gates.spend(name, entries[name])
         if isinstance(source, AcknowledgedSource):
             await source.committed(portion.checkpoint)
         retries.fine()  # not before: it may be `committed` that fails, each time

@@ -12,7 +12,9 @@ from papyra_flow.connectors.base import Encode
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Format
 from papyra_flow.runtime.stage.decoding import Decoder
+from papyra_flow.runtime.stage.event_times import EntryTimes, TimeExpression
 from papyra_flow.runtime.stage.failure import FailurePolicy
+from papyra_flow.runtime.stage.keyed import Clock, KeyedProgram
 from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.runtime.stage.records import RecordProgram
@@ -26,14 +28,8 @@ if TYPE_CHECKING:
     from papyra_flow.runtime.stage.table_steps import TableSteps
 
 
-class StageProgram(Protocol):
-    """A stage's steps and its way out."""
-
-    async def start(self) -> None:
-        """Start the steps that have something to start."""
-
-    async def close(self) -> None:
-        """Close what the steps opened."""
+class BatchProgram(Protocol):
+    """What makes of a batch what leaves: a stage's program, or that of one partition with its state."""
 
     async def run(self, batch: Batch, encode: Encode | None = None) -> Outcome:
         """What becomes of a batch; `encode` is the sink's, where the stage writes to one.
@@ -45,6 +41,16 @@ class StageProgram(Protocol):
         """What becomes of a batch that is not to be run again, for this reason."""
 
 
+class StageProgram(BatchProgram, Protocol):
+    """A stage's steps and its way out."""
+
+    async def start(self) -> None:
+        """Start the steps that have something to start."""
+
+    async def close(self) -> None:
+        """Close what the steps opened."""
+
+
 def program_of(
     spec: StageSpec, topology: Topology, policy: FailurePolicy, counts: OwnCounts | None = None
 ) -> StageProgram:
@@ -52,6 +58,8 @@ def program_of(
 
     Raises ValueError, ConnectorError or UsageError for a step that cannot be built.
     """
+    if spec.keyed_step is not None:
+        return keyed_program(spec, topology, spec.keyed_step, counts)
     if spec.first_on_tables is None:
         return _of_records(spec, topology, counts)
     if spec.merge is not None:
@@ -61,14 +69,45 @@ def program_of(
     return TableProgram(*_over_tables(spec, topology, counts), policy, spec.settings.max_record)
 
 
+def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnCounts | None = None) -> KeyedProgram:
+    """The program of a stage whose step of that number keeps state; raises as `program_of`."""
+    context, inputs, most = topology.step_context(spec.name, counts), topology.inputs(spec), spec.settings.max_record
+    source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
+    keyed = spec.steps[number].build_keyed(context)
+    if keyed is None:
+        raise ValueError(f"{spec.steps[number].name} keeps no state")
+    decoder = Decoder(inputs, most)
+    before = Processor([step.build(context) for step in spec.steps[:number]], decoder)
+    behind = [step.build(context) for step in spec.steps[number + 1 :]]
+    router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
+    step = spec.steps[number]
+    clock = Clock(
+        TimeExpression(step.own_time) if step.own_time is not None else entry_times(spec, topology),
+        goes=step.goes_by_time,
+        hands_on=topology.hands_on_time(spec),
+    )
+    return KeyedProgram(before, keyed, behind, router, decoder, clock, names_of(spec, topology))
+
+
+def entry_times(spec: StageSpec, topology: Topology) -> EntryTimes:
+    """The event times of the entries that a stage reads."""
+    return EntryTimes(topology.times.get(spec.name, {}), names_of(spec, topology))
+
+
+def names_of(spec: StageSpec, topology: Topology) -> dict[str, str]:
+    """The names in the file of the streams that a stage reads, by their keys."""
+    return {stream.key: stream.of for stream in topology.inputs(spec) if not stream.replay}
+
+
 def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> StageProgram:
     context, inputs, most = topology.step_context(spec.name, counts), topology.inputs(spec), spec.settings.max_record
     source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
     steps = [step.build(context) for step in spec.steps]
-    needs_value = bool(steps) or spec.sink is not None or router.needs_value
+    times = entry_times(spec, topology) if spec.name in topology.times and topology.hands_on_time(spec) else None
+    needs_value = bool(steps) or spec.sink is not None or router.needs_value or times is not None
     decoder = Decoder(inputs, most) if needs_value else None
-    return RecordProgram(Processor(steps, decoder, sink=spec.sink is not None), router)
+    return RecordProgram(Processor(steps, decoder, sink=spec.sink is not None), router, times)
 
 
 def _of_records_and_tables(

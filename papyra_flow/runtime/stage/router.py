@@ -50,6 +50,7 @@ class Router:
         self._max_record = max_record
         self._routes = Routes(routes, match, targets, compile_expression)
         self._formats = self._routes.formats
+        self._spread = self._routes.spread or None
         self._json_only = source == "json" and set(self._formats) <= {"json"}
         self._raw_allowed = source == "json"
         numbered = zip(self._routes.ways, routes, strict=True)
@@ -59,7 +60,8 @@ class Router:
     @property
     def needs_value(self) -> bool:
         """Whether records have to be decoded in order to be routed."""
-        return any(way.when for way in self._routes.ways) or "fields" in self._formats or not self._raw_allowed
+        decides = any(way.when for way in self._routes.ways) or self._spread is not None
+        return decides or "fields" in self._formats or not self._raw_allowed
 
     def route(self, batch: Batch, processed: Processed) -> Outcome:
         """What becomes of the batch: what did not fail leaves, unless it fails on the way out."""
@@ -103,13 +105,18 @@ class Router:
 
     def _chosen(self, rows: Rows | None, size: int) -> Sequence[int] | None:
         """The target of each row, `NOWHERE` for none; or None if that needs a closer look."""
-        if self._routes.only is not None:
-            return [self._routes.only] * (size if rows is None else len(rows))
+        only, spread = self._routes.only, self._spread
+        if only is not None and spread is None:
+            return [only] * (size if rows is None else len(rows))
         if self._routes.copy_all or rows is None:
             return None
+        records = rows.records
         try:
-            return self._choice.over([(r, Headers()) for r in rows.records] if self._needs_headers else rows.records)
-        except Exception:  # noqa: BLE001 - the condition does not fit one of them: found one by one
+            if only is not None and spread is not None:
+                return spread.all(only, records)
+            found = self._choice.over([(r, Headers()) for r in records] if self._needs_headers else records)
+            return found if spread is None else spread.over(found, records)
+        except Exception:  # noqa: BLE001 - a condition, or `by`, does not fit one of them: found one by one
             return None
 
     # -- entry by entry ---------------------------------------------------------------------------------------
@@ -139,6 +146,10 @@ class Router:
         return outcome
 
     def _targets(self, record: Record, note: Note | None, original: Sequence[bytes]) -> Sequence[int]:
+        found, spread = self._streams(record, note, original), self._spread
+        return found if spread is None else [spread.one(target, record) for target in found]
+
+    def _streams(self, record: Record, note: Note | None, original: Sequence[bytes]) -> Sequence[int]:
         if note is not None and note.to is not None:
             return (self._routes.named(note.to),)
         if self._routes.only is not None:

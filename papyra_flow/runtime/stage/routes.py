@@ -11,6 +11,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 from papyra_flow.error_text import shown
 from papyra_flow.errors import UnknownTargetError
 from papyra_flow.records.entries import Format
+from papyra_flow.runtime.stage.partitioner import Spread
 from papyra_flow.topology.model import RouteSpec, StreamSpec
 
 C = TypeVar("C")
@@ -26,7 +27,10 @@ class WayOut(NamedTuple, Generic[C]):
 
 
 class Routes(Generic[C]):
-    """A stage's routes; targets are counted from 0 in the order of `targets`, none of them for a sink."""
+    """A stage's routes; targets are counted from 0 in the order of `targets`, none of them for a sink.
+
+    The number of a stream with partitions is that of its first, until `spread` says which of them a record goes to.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,9 @@ class Routes(Generic[C]):
         targets: Sequence[StreamSpec],
         condition: Callable[[str], C],
     ) -> None:
-        self._number = {target.name: number for number, target in enumerate(targets)}
+        self.spread = Spread(targets)
+        """Which partition of its target a record goes to."""
+        self._number = self.spread.first
         self.formats: list[Format] = [target.config.format for target in targets]
         self.copy_all = match == "all"
         """Whether a record goes to every route that it fits, in place of the first."""

@@ -69,8 +69,8 @@ class StageRuntime:
         self.outputs = spec.outputs
         self.targets = Targets.of(spec, topology)
         self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
-        self.replay_key = topology.streams[spec.replay].key if spec.replay else None
-        self.stream_of = {stream.key: stream.name for stream in self.inputs}
+        self.replay_keys = frozenset(topology.streams[name].key for name in spec.replays)
+        self.stream_of = {stream.key: stream.of for stream in self.inputs}
         self.program = program_of(spec, topology, self.policy, OwnCounts(counters.own))
         self.timing = self._timing()
 

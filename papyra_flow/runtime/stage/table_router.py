@@ -109,7 +109,7 @@ class TableRouter:
                 beside = dict(headers)
                 if self._formats[target] == "fields":
                     beside = beside_fields(fields, beside, added)
-                emitted.append((target, [*fields, *_flat(beside)]))
+                emitted.append((self._routes.spread.one(target, record), [*fields, *_flat(beside)]))
         leaving.rows[target] += table.num_rows
 
 

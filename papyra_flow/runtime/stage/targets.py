@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,8 +20,16 @@ class Targets:
     @classmethod
     def of(cls, spec: StageSpec, topology: Topology) -> Targets:
         """Those of a stage's consumers; pieces of a table are put back into the stage's own stream."""
-        pieces = topology.streams[spec.replay].key if spec.reads_tables and spec.replay else None
+        pieces = topology.streams[spec.replays[0]].key if spec.reads_tables and spec.replays else None
         return cls(topology.outputs(spec), spec.dead_key, pieces)
+
+    def by_name(self, counts: Counter[int]) -> Counter[str]:
+        """Counts by a stream's number as counts by its name in the file."""
+        found: Counter[str] = Counter()
+        for number, stream in enumerate(self.streams):
+            if count := counts[number]:
+                found[stream.of] += count
+        return found
 
     @property
     def dead(self) -> int:

@@ -11,7 +11,6 @@ from papyra_flow.expressions.compiled import Compiled, compile_expression, expla
 from papyra_flow.records.entries import Record
 from papyra_flow.state.aggregates.base import Aggregate
 from papyra_flow.state.aggregates.calls import AggregateCall
-from papyra_flow.state.event_time import event_times
 from papyra_flow.state.fields import canonical, canonical_all
 from papyra_flow.steps.keyed import KeyedRows
 
@@ -55,12 +54,11 @@ class _Expression:
 class ColumnMaker:
     """From a batch's records to its columns."""
 
-    def __init__(self, by: Sequence[str], calls: Sequence[AggregateCall], time: str | None) -> None:
+    def __init__(self, by: Sequence[str], calls: Sequence[AggregateCall]) -> None:
         self._by = [_compiled(text) for text in by]
         self._arguments = [
             (call.function, _Expression(call.argument, explain(call.text)) if call.argument else None) for call in calls
         ]
-        self._time = _compiled(time) if time is not None else None
 
     def columns(self, rows: KeyedRows) -> Columns:
         """The columns of a batch."""
@@ -74,7 +72,7 @@ class ColumnMaker:
                 continue
             given = argument.over(records, failures)
             values.append(_accepted(function, given, failures))
-        return Columns(keys, values, self._times(rows, failures), rows.watermarks, failures)
+        return Columns(keys, values, rows.times, rows.watermarks, failures)
 
     def _keys(self, records: Sequence[Record], failures: Failures) -> Sequence[bytes]:
         parts = [self._texts(expression.over(records, failures), failures) for expression in self._by]
@@ -88,18 +86,6 @@ class ColumnMaker:
             return canonical_all(values)
         except RecordError:
             return [text or b"" for text in _each(canonical, values, failures)]
-
-    def _times(self, rows: KeyedRows, failures: Failures) -> Sequence[int]:
-        if self._time is None:
-            return rows.times
-        times: list[int] = []
-        for place, time in enumerate(event_times(self._time.over(rows.records, failures))):
-            if isinstance(time, RecordError):
-                failures.setdefault(place, self._time.explain(time))
-                times.append(0)
-            else:
-                times.append(time)
-        return times
 
 
 def _compiled(text: str) -> _Expression:

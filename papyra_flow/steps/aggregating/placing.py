@@ -10,7 +10,7 @@ from papyra_flow.errors import RecordError
 from papyra_flow.state.event_time import END_OF_TIME, iso_time
 from papyra_flow.state.windows import TimeWindows
 from papyra_flow.steps.aggregating.columns import Columns
-from papyra_flow.steps.keyed import Late
+from papyra_flow.steps.keyed import KEPT, Late
 
 
 class Place(NamedTuple):
@@ -47,7 +47,7 @@ class Placing:
 
     def placed(self, columns: Columns) -> Placed:
         """A batch's rows in their windows."""
-        outcomes: list[object] = [None] * len(columns.keys)
+        outcomes: list[object] = [KEPT] * len(columns.keys)
         for row, failure in columns.failures.items():
             outcomes[row] = failure
         if not outcomes:

@@ -17,7 +17,7 @@ from papyra_flow.state.windows import check_bounds
 from papyra_flow.steps.aggregating.columns import ColumnMaker, Columns
 from papyra_flow.steps.aggregating.groups import Groups
 from papyra_flow.steps.aggregating.placing import late_for
-from papyra_flow.steps.keyed import KeyedRows, TimedRecord
+from papyra_flow.steps.keyed import KEPT, KeyedRows, TimedRecord
 
 Session = list[Any]
 FIRST, LAST, STATE = range(3)
@@ -33,7 +33,7 @@ class Keyed(NamedTuple):
 
 def keyed(columns: Columns) -> Keyed:
     """A batch's rows by their keys; those that failed have an outcome already."""
-    outcomes: list[object] = [columns.failures.get(row) for row in range(len(columns.keys))]
+    outcomes: list[object] = [columns.failures.get(row, KEPT) for row in range(len(columns.keys))]
     groups: dict[bytes, list[int]] = {}
     for row, key in enumerate(columns.keys):
         if row not in columns.failures:

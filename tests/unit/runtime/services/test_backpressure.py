@@ -20,7 +20,7 @@ def stopping() -> asyncio.Event:
 @pytest.fixture
 async def gate(memory: MemoryServer, stopping: asyncio.Event) -> Gate:
     memory.do("XGROUP", "CREATE", KEY, "g", "0", "MKSTREAM")
-    return Gate(memory.client(), key=KEY, groups=["g"], limit=100, stopping=stopping)
+    return Gate(memory.client(), keys=[KEY], groups=["g"], limit=100, stopping=stopping)
 
 
 def write(memory: MemoryServer, records: int) -> None:

@@ -1,0 +1,56 @@
+#!lua
+-- Take the lease of a partition: become its one owner, and fence off whoever owned it before.
+-- KEYS  1 the lease's hash   2 the ledger's hash   3 the hash of state   4 the set of timers   5... the streams read
+-- ARGV  1 owner   2 'take' or 'wait'   3 milliseconds after which a silent owner is gone   4 a beat that the caller has
+--       seen to stand still for so long by its own clock, or ''   5 group   6 entries of a batch
+-- Returns {epoch, or 0 if another owner holds it; the owner's last beat; the owner; the lease's fields, flat; fields of
+-- state lost since the last commit; for each stream {where the group stands, entries pending}}.
+
+local lease, ledger = KEYS[1], KEYS[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local held = {}
+local flat = redis.call('HGETALL', lease)
+for i = 1, #flat, 2 do held[flat[i]] = flat[i + 1] end
+local owner, beat = held['owner'] or '', held['beat'] or '0'
+-- After the server's clock went back a beat lies in the future; one that stands still is told by whoever watches it.
+local alive = now - tonumber(beat) < tonumber(ARGV[3]) and beat ~= ARGV[4]
+if ARGV[2] == 'wait' and owner ~= '' and owner ~= ARGV[1] and alive then return {0, beat, owner, {}, 0, {}} end
+
+local streams = {}
+for k = 5, #KEYS do
+  if redis.call('TYPE', KEYS[k]).ok == 'stream' then
+    for _, reply in ipairs(redis.call('XINFO', 'GROUPS', KEYS[k])) do
+      local found = {}
+      for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
+      if found['name'] == ARGV[5] then streams[k - 4] = {found['last-delivered-id'], found['pending']} end
+    end
+  end
+  if not streams[k - 4] then
+    return redis.error_reply('NOGROUP No such key \'' .. KEYS[k] .. '\' or consumer group \'' .. ARGV[5] .. '\'')
+  end
+end
+
+-- An owner that let go left nothing in flight. One that did not may have died of what it had: the next one takes less
+-- at once, and counts how often a single entry was taken over without having been passed.
+local limit, tries, commits = tonumber(held['limit'] or '0'), tonumber(held['tries'] or '0'), held['commits'] or '0'
+if owner ~= '' then
+  if limit == 1 then
+    tries = held['taken'] == commits and tries + 1 or 1
+  else
+    limit = math.max(1, math.floor((limit > 0 and limit or tonumber(ARGV[6])) / 2))
+    tries = 0
+  end
+end
+
+-- The ledger knows how many owners there have been: one from before does not pass for the new one where the lease was
+-- lost alone.
+local before = redis.call('HGET', ledger, 'lease ' .. lease)
+if before and not held['epoch'] then redis.call('HSET', lease, 'epoch', before) end
+local epoch = redis.call('HINCRBY', lease, 'epoch', 1)
+redis.call('HSET', ledger, 'lease ' .. lease, epoch)
+local lost = 0
+if held['fields'] then lost = math.max(0, tonumber(held['fields']) - redis.call('HLEN', KEYS[3])) end
+redis.call('HSET', lease, 'owner', ARGV[1], 'beat', string.format('%.0f', now), 'limit', limit, 'tries', tries,
+  'taken', commits, 'fields', redis.call('HLEN', KEYS[3]))
+return {epoch, beat, owner, redis.call('HGETALL', lease), lost, streams}
