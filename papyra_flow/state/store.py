@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from papyra_flow.records.json_codec import read_json, write_all
+from papyra_flow.records.json_codec import read_json, write_values
 from papyra_flow.streams.commit.operations import StateChanges
 
 State: TypeAlias = Any
@@ -103,7 +103,7 @@ class Store:
         """End the batch: what it changed, for its commit. Raises RecordError for a value that JSON cannot hold."""
         values, found = self._values, StateChanges()
         kept = [name for name in self._before if values[name] is not None]
-        texts = write_all([values[name] for name in kept])
+        texts = write_values([values[name] for name in kept])
         found.put = [b""] * (2 * len(kept))
         found.put[0::2], found.put[1::2] = kept, texts
         self._resize(kept, texts)
