@@ -44,6 +44,13 @@ class PartitionState:
         return self.idleness.due_at if waits and self.idleness is not None else math.inf
 
     @property
+    def goes_on_at(self) -> float:
+        """When a timer may become due because inputs are idle, by the same clock."""
+        if self.idleness is None or self._first_timer is None:
+            return math.inf
+        return self.idleness.gets_to(self._first_timer)
+
+    @property
     def fires(self) -> bool:
         """Whether a timer may be due; there may be none after all."""
         if not self._known:
