@@ -14,8 +14,8 @@ from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.failure import FailureVerdict
+from papyra_flow.runtime.stage.opening import program_over
 from papyra_flow.runtime.stage.outcome import Outcome
-from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.runtime.stage.timer_batch import TimerBatch
 from papyra_flow.streams.commit.commit import Committed
@@ -28,11 +28,10 @@ class OwnedDelivery(Delivery):
     """Commits what the owner of a partition makes of its batches; `state` is what the stage keeps, if it does."""
 
     def __init__(
-        self, stage: StageRuntime, ownership: Ownership, program: BatchProgram, state: PartitionState | None,
-        sink: SinkWriter | None = None,
-    ) -> None:  # fmt: skip
+        self, stage: StageRuntime, ownership: Ownership, state: PartitionState | None, sink: SinkWriter | None = None
+    ) -> None:
         super().__init__(stage, "owner", sink)
-        self.program = program
+        self.program = program_over(stage, state)
         self._ownership = ownership
         self._state = state
         keys = stage.context.topology.keys
