@@ -8,19 +8,16 @@ its commit, one for each field however often it changed (S2), or is taken back a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from itertools import repeat
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from papyra_flow.records.json_codec import read_json, write_values
-from papyra_flow.streams.commit.operations import Change, DeleteState, DeleteTimer, PutState, SetTimer
+from papyra_flow.streams.commit.operations import StateChanges
 
 State: TypeAlias = Any
 """What a field holds: anything that JSON can hold, except null, which is what a field holds that is not there."""
 
 V = TypeVar("V")
 
-_PUT: Callable[..., PutState] = tuple.__new__
-"""`PutState`, of a tuple: a third of the cost."""
 DEFAULT_BUDGET = 64 * 1024**2
 OVERHEAD = 200
 """Bytes that a field costs in memory beside its text and its value."""
@@ -31,13 +28,6 @@ class Timer(NamedTuple):
 
     at: int
     member: bytes
-
-
-class Changes(NamedTuple):
-    """What a batch changed: operations for its commit, and the fields they are about."""
-
-    operations: list[Change]
-    fields: frozenset[bytes]
 
 
 class Store:
@@ -56,8 +46,8 @@ class Store:
         """What fields held when the batch began, of those that it changed."""
         self._timers: dict[bytes, int | None] = {}
         """Timers that the batch set, or deleted (None)."""
-        self._unsettled: dict[bytes, int] = {}
-        """Commits under way that a field waits for: until then the server has another value."""
+        self._unsettled: list[StateChanges] = []
+        """What commits under way change: until then the server has other values."""
 
     # -- what a step asks of it -------------------------------------------------------------------------------
 
@@ -102,42 +92,38 @@ class Store:
         """Take what the server has for fields; raises UndecodableError for what is no JSON."""
         for field, value in zip(fields, values, strict=True):
             self._values[field] = None if value is None else read_json(value)
-        self._resize(fields, [0 if value is None else len(value) for value in values])
+        self._resize(fields, [value or b"" for value in values])
 
     @property
     def first_timer(self) -> int | None:
         """When the first of the timers goes off that were set since the last `changes`."""
         return min((at for at in self._timers.values() if at is not None), default=None)
 
-    def changes(self) -> Changes:
+    def changes(self) -> StateChanges:
         """End the batch: what it changed, for its commit. Raises RecordError for a value that JSON cannot hold."""
-        values = {field: self._values[field] for field in self._before}
-        gone = [field for field, value in values.items() if value is None]
-        for field in gone:
-            del values[field]
-        texts = write_values(list(values.values()))
-        # Not one by one: a batch may change as many fields as it has records.
-        operations: list[Change] = list(map(_PUT, repeat(PutState), zip(repeat(0), values, texts)))
-        operations += [DeleteState(0, field) for field in gone]
+        values, found = self._values, StateChanges()
+        kept = [name for name in self._before if values[name] is not None]
+        texts = write_values([values[name] for name in kept])
+        found.put = [b""] * (2 * len(kept))
+        found.put[0::2], found.put[1::2] = kept, texts
+        self._resize(kept, texts)
+        if len(kept) < len(self._before):
+            found.deleted = [name for name in self._before if values[name] is None]
+            self._resize(found.deleted, [b""] * len(found.deleted))
         for member, at in self._timers.items():
-            operations.append(DeleteTimer(0, member) if at is None else SetTimer(0, at, member))
-        self._resize(values, map(len, texts))
-        self._resize(gone, repeat(0, len(gone)))
-        fields = frozenset(self._before)
-        unsettled = self._unsettled
-        for field in fields:
-            unsettled[field] = unsettled.get(field, 0) + 1
-        self._before, self._timers = {}, {}
-        self._shrink()
-        return Changes(operations, fields)
-
-    def settled(self, changes: Changes) -> None:
-        """The commit of these changes is done."""
-        for field in changes.fields:
-            if (left := self._unsettled[field] - 1) > 0:
-                self._unsettled[field] = left
+            if at is None:
+                found.deleted_timers.append(member)
             else:
-                del self._unsettled[field]
+                found.timers += (at, member)
+        self._before, self._timers = {}, {}
+        self._unsettled.append(found)
+        if self._size > self._budget:
+            self._shrink()
+        return found
+
+    def settled(self, changes: StateChanges) -> None:
+        """The commit of these changes is done."""
+        self._unsettled = [one for one in self._unsettled if one is not changes]
 
     def rollback(self) -> None:
         """Take back what the batch has changed so far."""
@@ -150,18 +136,20 @@ class Store:
             kept.clear()
         self._size = 0
 
-    def _resize(self, fields: Iterable[bytes], lengths: Iterable[int]) -> None:
-        """Fields that were used, of values of these lengths; what was used last is forgotten last."""
-        now = {field: length + len(field) + OVERHEAD for field, length in zip(fields, lengths, strict=True)}
-        self._size += sum(now.values()) - sum([self._sizes.pop(field, 0) for field in now])
-        self._sizes.update(now)
+    def _resize(self, fields: Sequence[bytes], texts: Sequence[bytes]) -> None:
+        """Fields hold values of this length; what was used last is forgotten last."""
+        sizes, total = self._sizes, self._size
+        for name, text in zip(fields, texts, strict=True):
+            size = len(text) + len(name) + OVERHEAD
+            total += size - sizes.pop(name, 0)
+            sizes[name] = size
+        self._size = total
 
     def _shrink(self) -> None:
-        if self._size <= self._budget:
-            return
-        for field in list(self._sizes):
+        waiting = {name for changes in self._unsettled for name in (*changes.put[::2], *changes.deleted)}
+        for name in list(self._sizes):
             if self._size <= self._budget:
                 return
-            if field not in self._unsettled:
-                del self._values[field]
-                self._size -= self._sizes.pop(field)
+            if name not in waiting:
+                del self._values[name]
+                self._size -= self._sizes.pop(name)

@@ -53,7 +53,7 @@ class Join(StepConfig):
     grace: Duration = Field(
         0.0, description="How far behind the watermark a record may be; one further behind is late."
     )
-    late_to: str = Field("dead", description="What becomes of late records: `dead`, `drop`, or a stream's name.")
+    late_to: Name = Field("dead", description="Where late records go: `dead`, `drop`, or a stream.")
 
     @model_validator(mode="after")
     def _two_sides(self) -> Self:
@@ -99,6 +99,11 @@ class Join(StepConfig):
         return self.kind_ != "inner"
 
     @property
+    def adds_up(self) -> bool:
+        """It pairs each of them."""
+        return True
+
+    @property
     def goes_by_time(self) -> bool:
         """By how far apart records are."""
         return True
@@ -113,7 +118,7 @@ class Join(StepConfig):
         alone = _ALONE[self.kind_]
         waiting = IntervalJoin(within, grace, alone)
         keys = {stream: KeyColumn("on", texts) for stream, texts in self.on.items()}
-        on = ", ".join(f"{stream}: {' and '.join(texts)}" for stream, texts in self.on.items())
+        on = "; ".join(f"{stream}: {key.meaning}" for stream, key in keys.items())
         return Keyed(
             _Join(keys, tuple(self.on), self._names, waiting, alone, grace),
             shape=f"join on {on} within {within} ms",
