@@ -43,6 +43,7 @@ class TimedStep:
         self._marked = emission != "each" and (windows is None or emission != "final")
         """Whether there is something behind the functions' states: for `final` the newest time, else when the group
         is given next, null if it has not changed since."""
+        self._plain = not (groups.strict or self._marked)
 
     # -- a batch ----------------------------------------------------------------------------------------------
 
@@ -59,29 +60,41 @@ class TimedStep:
         if self._one_by_one:
             self._add_one_by_one(prepared, store)
         else:
+            add = self._add_each if self._emission == "each" else self._add_plainly if self._plain else self._add
             for place in prepared.places:
-                add = self._add_each if self._emission == "each" else self._add
-                for field, rows in place.groups.items():
-                    add(prepared, store, place, field, rows)
+                add(prepared, store, place)
         return prepared.outcomes
 
-    def _add(self, prepared: Placed, store: Store, place: Place, field: bytes, rows: list[int]) -> None:
-        state = store.own(field, self._groups.copy)
-        if state is None:
-            state = self._opened(store, place, field)
-        self._groups.add_fitting(state, prepared.columns, rows, prepared.outcomes)
-        if self._marked:
-            self._mark(prepared, store, place, field, state, rows)
+    def _add_plainly(self, prepared: Placed, store: Store, place: Place) -> None:
+        """Where no row is refused and nothing is marked, which is most of the time."""
+        own, copy, add, columns = store.own, self._groups.copy, self._groups.add, prepared.columns
+        for field, rows in place.groups.items():
+            state = own(field, copy)
+            if state is None:
+                state = self._opened(store, place, field)
+            add(state, columns, rows)
 
-    def _add_each(self, prepared: Placed, store: Store, place: Place, field: bytes, rows: list[int]) -> None:
-        state = store.own(field, self._groups.copy)
-        if state is None:
-            state = self._opened(store, place, field)
-        head = self._head(field)
-        for row in rows:
-            self._groups.add_fitting(state, prepared.columns, (row,), prepared.outcomes)
-            if prepared.outcomes[row] is KEPT:
-                prepared.outcomes[row] = head | self._groups.results(state)
+    def _add(self, prepared: Placed, store: Store, place: Place) -> None:
+        for field, rows in place.groups.items():
+            state = store.own(field, self._groups.copy)
+            if state is None:
+                state = self._opened(store, place, field)
+            self._groups.add_fitting(state, prepared.columns, rows, prepared.outcomes)
+            if self._marked:
+                self._mark(prepared, store, place, field, state, rows)
+
+    def _add_each(self, prepared: Placed, store: Store, place: Place) -> None:
+        """Where each row gives what there is so far."""
+        outcomes, add, results = prepared.outcomes, self._groups.add_fitting, self._groups.results
+        for field, rows in place.groups.items():
+            state = store.own(field, self._groups.copy)
+            if state is None:
+                state = self._opened(store, place, field)
+            head = self._head(field)
+            for row in rows:
+                add(state, prepared.columns, (row,), outcomes)
+                if outcomes[row] is KEPT:
+                    outcomes[row] = head | results(state)
 
     def _add_one_by_one(self, prepared: Placed, store: Store) -> None:
         """Where a row is added to all of its windows or to none, or gives what became of it."""
