@@ -64,8 +64,8 @@ def run(
     """Run the pipeline: create what is missing, then work until all is drained, or until stopped."""
     import asyncio
 
+    from papyra_flow.cli.quantities import size
     from papyra_flow.cli.session import session
-    from papyra_flow.cli.verbs.groups import size
     from papyra_flow.observe.failures import failures, follow_failures
     from papyra_flow.observe.progress import Progress
     from papyra_flow.runtime.process.options import RunOptions

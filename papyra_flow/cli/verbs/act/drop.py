@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from papyra_flow.cli.consent import consent, counted
+from papyra_flow.cli.members import members_of
 from papyra_flow.cli.options import AnyStream, File, Force, Json, Redis, Set, StreamName, Yes
-from papyra_flow.cli.verbs.groups import members_of
 
 if TYPE_CHECKING:
     from papyra_flow.cli.session import Session

@@ -8,9 +8,9 @@ import typer
 
 from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.console import told
+from papyra_flow.cli.members import members_of
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, Yes
 from papyra_flow.cli.stream_position import entry_id
-from papyra_flow.cli.verbs.groups import members_of
 from papyra_flow.errors import UsageError
 
 if TYPE_CHECKING:
