@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +20,7 @@ from papyra_flow.escapes import visible, visible_lines
 
 if TYPE_CHECKING:
     from papyra_flow.cli.session import Session
-    from papyra_flow.streams.admin.dead_letters import DeadLetter
-    from papyra_flow.streams.connection.server import Server
-    from papyra_flow.topology.model import StageSpec
+    from papyra_flow.operate.letters import Choice, Listing
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -53,46 +53,27 @@ def list_(
 ) -> None:
     """List dead letters (the DLQ), newest first, with their error and origin."""
     from papyra_flow.cli.console import print_json, print_table
-    from papyra_flow.cli.session import session
+    from papyra_flow.operate import letters
 
-    if before is not None:
-        _check_id(before, "--before")
-    with session(file, redis, set_) as found:
-        specs = _stages(found, stage)
+    with _chosen(file, redis, set_, stage, match=match, before=before) as (found, choice):
         if by_error:
-            _list_groups(found, specs, match, json=json)
+            _list_groups(found, choice, json=json)
             return
-        letters = [letter for spec in specs for letter in _find(found, spec, None, match, count, before)]
-        total = sum(_count(found, specs))
+        listing = found.ask(lambda server: letters.listed(server, choice, count))
     if json:
-        print_json([asdict(letter) for letter in letters])
+        print_json([asdict(letter) for letter in listing.letters])
         return
-    rows = [(x.stage, x.id, f"{x.origin} {x.origin_id}", x.deliveries, x.error) for x in letters]
+    rows = [(x.stage, x.id, f"{x.origin} {x.origin_id}", x.deliveries, x.error) for x in listing.letters]
     print_table(("stage", "id", "origin", "deliveries", "error"), rows)
-    if letters:
-        _say_how_many(letters, total, file, whole=match is None)
+    _say_how_many(listing, choice, file)
 
 
-def _say_how_many(letters: list[DeadLetter], total: int, file: Path, *, whole: bool) -> None:
-    """How many of how many were shown, and how to see the others."""
-    if len(letters) == total:
-        print(counted(total, "dead letter"))
-        return
-    print(f"{len(letters):,} of {counted(total, 'dead letter')}{'' if whole else ' match'}")
-    if len({letter.stage for letter in letters}) == 1:
-        print(f"older: papyra-flow dead list {file} {letters[-1].stage} --before {letters[-1].id}")
-    print(f"by error: papyra-flow dead list {file} --by-error")
-
-
-def _list_groups(found: Session, specs: list[StageSpec], match: str | None, *, json: bool) -> None:
+def _list_groups(found: Session, choice: Choice, *, json: bool) -> None:
     from papyra_flow.cli.console import print_json, print_table
-    from papyra_flow.streams.admin.dead_letters import group_dead
+    from papyra_flow.operate import letters
 
-    groups = [
-        {**asdict(group), "stage": spec.name}
-        for spec in specs
-        for group in found.ask(lambda server, key=spec.dead_key: group_dead(server.client, key, match=match))  # type: ignore[misc]
-    ]
+    by_stage = found.ask(lambda server: letters.grouped(server, choice))
+    groups = [{**asdict(group), "stage": stage.name} for stage, group in by_stage]
     if json:
         print_json(groups)
         return
@@ -122,25 +103,35 @@ def show(
 ) -> None:
     """Show dead letters whole, newest first: error, traceback, origin and the record as it was."""
     from papyra_flow.cli.console import print_json
-    from papyra_flow.cli.session import session
+    from papyra_flow.operate import letters
 
-    for one in (*(id_ or ()), *((before,) if before else ())):
-        _check_id(one, "--id" if one != before else "--before")
-    with session(file, redis, set_) as found:
-        specs = _stages(found, stage)
-        letters = [letter for spec in specs for letter in _find(found, spec, id_, match, count, before)]
-        total = sum(_count(found, specs))
+    with _chosen(file, redis, set_, stage, ids=id_, match=match, before=before) as (found, choice):
+        listing = found.ask(lambda server: letters.listed(server, choice, count))
     if json:
-        print_json([asdict(letter) for letter in letters])
+        print_json([asdict(letter) for letter in listing.letters])
         return
-    for x in letters:
+    for x in listing.letters:
         print(visible(f"{x.stage} {x.id}, from {x.origin} {x.origin_id}, deliveries: {x.deliveries}"))
         print(f"  {visible(x.error)}")
         for name, value in x.fields.items():
             print(visible(f"  {name}: {value}"))
         print("".join(f"    {line}\n" for line in visible_lines(x.traceback).split("\n") if line))
-    if letters and id_ is None:
-        _say_how_many(letters, total, file, whole=match is None)
+    if id_ is None:
+        _say_how_many(listing, choice, file)
+
+
+def _say_how_many(listing: Listing, choice: Choice, file: Path) -> None:
+    """How many of how many were shown, and how to see the others."""
+    letters = listing.letters
+    if not letters:
+        return
+    if len(letters) == listing.total:
+        print(counted(listing.total, "dead letter"))
+        return
+    print(f"{len(letters):,} of {counted(listing.total, 'dead letter')}{'' if choice.match is None else ' match'}")
+    if len({letter.stage for letter in letters}) == 1:
+        print(f"older: papyra-flow dead list {file} {letters[-1].stage} --before {letters[-1].id}")
+    print(f"by error: papyra-flow dead list {file} --by-error")
 
 
 @app.command()
@@ -155,25 +146,12 @@ def replay(
 ) -> None:
     """Put dead letters back into the stage that failed, each once; the next run tries them again."""
     from papyra_flow.cli.console import print_json
-    from papyra_flow.cli.session import session
-    from papyra_flow.operate.stages import replay_dead
+    from papyra_flow.operate import letters
 
-    for one in id_ or ():
-        _check_id(one, "--id")
-    done: dict[str, int] = {}
-    chosen = 0
-    with session(file, redis, set_) as found:
-        for spec in _stages(found, stage):
-            ids = _ids(found, spec, id_, match)
-            if not ids:
-                continue
-
-            async def ask(server: Server, spec: StageSpec = spec, ids: list[str] = ids) -> int:
-                return await replay_dead(server, found.topology, spec, ids)
-
-            chosen += len(ids)
-            done[spec.name] = found.ask(ask)
-    replayed = sum(done.values())
+    with _chosen(file, redis, set_, stage, ids=id_, match=match) as (found, choice):
+        ids = found.ask(lambda server: letters.ids_of(server, choice))
+        done = found.ask(lambda server: letters.put_back(server, found.topology, ids))
+    chosen, replayed = sum(map(len, ids.values())), sum(done.values())
     if json:
         print_json({"replayed": done})
     else:
@@ -199,59 +177,41 @@ def drop(
     force: Force = False,
 ) -> None:
     """Delete dead letters for good."""
-    from papyra_flow.cli.console import print_json
-    from papyra_flow.cli.session import session
-    from papyra_flow.streams.admin.dead_letters import drop_dead
+    from papyra_flow.cli.console import told
+    from papyra_flow.operate import letters
 
-    done: dict[str, int] = {}
-    with session(file, redis, set_) as found:
-        doomed = {spec.name: _ids(found, spec, id_, match) for spec in _stages(found, stage)}
-        total = sum(map(len, doomed.values()))
-        if total:
+    with _chosen(file, redis, set_, stage, ids=id_, match=match) as (found, choice):
+        ids = found.ask(lambda server: letters.ids_of(server, choice))
+        if total := sum(map(len, ids.values())):
             consent(f"Delete {counted(total, 'dead letter')} for good", yes=yes, force=force, json=json)
-        for name, ids in doomed.items():
-
-            async def ask(server: Server, key: str = found.stage(name).dead_key, ids: list[str] = ids) -> int:
-                return await drop_dead(server.client, key, ids)
-
-            done[name] = found.ask(ask) if ids else 0
-    if json:
-        print_json({"dropped": done})
-    else:
-        print(f"deleted {counted(sum(done.values()), 'dead letter')}")
+        done = found.ask(lambda server: letters.drop(server, found.topology, ids))
+    told({"dropped": done}, f"deleted {counted(sum(done.values()), 'dead letter')}", json=json)
 
 
-def _stages(found: Session, stage: str | None) -> list[StageSpec]:
-    return [found.stage(stage)] if stage else list(found.topology.stages.values())
+@contextmanager
+def _chosen(
+    file: Path,
+    redis: str | None,
+    set_: list[str] | None,
+    stage: str | None,
+    *,
+    ids: list[str] | None = None,
+    match: str | None = None,
+    before: str | None = None,
+) -> Iterator[tuple[Session, Choice]]:
+    """A session with the pipeline, and the dead letters that a verb is about; raises UsageError for malformed ids."""
+    from papyra_flow.cli.session import session
+    from papyra_flow.operate.letters import Choice
 
-
-def _count(found: Session, specs: list[StageSpec]) -> list[int]:
-    from papyra_flow.streams.admin.dead_letters import count_dead
-
-    return found.ask(lambda server: count_dead(server.client, [spec.dead_key for spec in specs]))
-
-
-def _ids(found: Session, spec: StageSpec, ids: list[str] | None, match: str | None) -> list[str]:
-    from papyra_flow.streams.admin.dead_letters import dead_ids
-
-    return found.ask(lambda server: dead_ids(server.client, spec.dead_key, ids=ids, match=match))
+    for one in ids or ():
+        _check_id(one, "--id")
+    if before is not None:
+        _check_id(before, "--before")
+    with session(file, redis, set_) as found:
+        stages = [found.stage(stage)] if stage else list(found.topology.stages.values())
+        yield found, Choice(stages, ids, match, before)
 
 
 def _check_id(text: str, option: str) -> None:
     if not re.fullmatch(r"\d{1,20}-\d{1,20}", text, re.ASCII):
         raise UsageError(f"{option} takes an id such as 1700000000000-0, not {text!r}")
-
-
-def _find(
-    found: Session,
-    spec: StageSpec,
-    ids: list[str] | None,
-    match: str | None,
-    count: int,
-    before: str | None,
-) -> list[DeadLetter]:
-    from papyra_flow.streams.admin.dead_letters import find_dead
-
-    return found.ask(
-        lambda server: find_dead(server.client, spec.dead_key, ids=ids, match=match, limit=count, before=before or "+")
-    )
