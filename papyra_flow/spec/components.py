@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -18,7 +19,7 @@ from typing import ClassVar, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from papyra_flow.spec.counting import OwnCounts
+from papyra_flow.spec.own_figures import OwnFigures
 
 STEPS = "papyra_flow.steps"
 SOURCES = "papyra_flow.sources"
@@ -49,8 +50,8 @@ class SetupContext:
     pipeline: str = ""
     stage: str = ""
     redis: str = ""
-    counts: OwnCounts = field(default_factory=OwnCounts, repr=False, compare=False)
-    """Where `count` counts."""
+    own: OwnFigures = field(default_factory=OwnFigures, repr=False, compare=False)
+    """Where `count`, `observe` and `timer` keep their figures."""
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something of the step's own under a name: `run`, `--json` and the metrics show it. Since 0.2.
@@ -58,7 +59,21 @@ class SetupContext:
         What is counted by a record counts again when the record is tried again. Raises RecordError for more than 100
         names in a stage.
         """
-        self.counts.add(name, number)
+        self.own.count(name, number)
+
+    def observe(self, name: str, value: float) -> None:
+        """Measure a value of the step's own, 0 or more, such as a size; the metrics have a histogram. Since 0.2.
+
+        Raises RecordError for more than 100 names in a stage.
+        """
+        self.own.observe(name, value)
+
+    def timer(self, name: str) -> AbstractContextManager[None]:
+        """Measure how long a block takes, `with context.timer("call"): ...`, also where it raises or awaits. Since 0.2.
+
+        Raises RecordError for more than 100 names in a stage.
+        """
+        return self.own.timer(name)
 
     @property
     def logger(self) -> logging.Logger:

@@ -14,8 +14,8 @@ import networkx as nx
 
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
 from papyra_flow.spec.components import Component, SetupContext
-from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
+from papyra_flow.spec.own_figures import OwnFigures
 from papyra_flow.spec.secrets import Secrets, without_passwords
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.connection.addresses import names_cluster
@@ -210,9 +210,9 @@ class Topology:
         """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
         return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
-    def step_context(self, stage: str = "", counts: OwnCounts | None = None) -> SetupContext:
-        """What a stage's steps are built with; `counts` is where they count."""
-        return SetupContext(self.folder, self.pipeline, stage, self.redis, counts or OwnCounts())
+    def step_context(self, stage: str = "", own: OwnFigures | None = None) -> SetupContext:
+        """What a stage's steps are built with; `own` is where they count and measure."""
+        return SetupContext(self.folder, self.pipeline, stage, self.redis, own or OwnFigures())
 
     def connector_context(self, stage: str) -> ConnectorContext:
         """What a stage's connectors are opened with."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from papyra_flow.observe.histograms import Histogram, Timings
+from papyra_flow.histograms import Histogram
+from papyra_flow.observe.timings import Timings
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.commit.commit import Commit

@@ -14,6 +14,7 @@ from papyra_flow.cli.options import File, Json, Redis, Set
 from papyra_flow.errors import EXIT_DEAD_LETTERS, EXIT_FAILED, ServerError, UsageError
 
 if TYPE_CHECKING:
+    from papyra_flow.histograms import Histogram
     from papyra_flow.observe.counters import RunCounters
     from papyra_flow.observe.failures import Failures
     from papyra_flow.runtime.process.options import RunOptions, RunResult
@@ -196,3 +197,13 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
         if counters.own:
             counts = ", ".join(f"{what} {number:,}" for what, number in sorted(counters.own.items()))
             print(visible(f"{name} counted: {counts}"), file=file)
+        for what, histogram in sorted(counters.own_durations.items()):
+            print(visible(f"{name} timed: {what} {_in_short(histogram, ' s')}"), file=file)
+        for what, histogram in sorted(counters.own_values.items()):
+            print(visible(f"{name} measured: {what} {_in_short(histogram)}"), file=file)
+
+
+def _in_short(histogram: Histogram, unit: str = "") -> str:
+    """A distribution on one line."""
+    mean, p99 = histogram.sum / max(1, histogram.count), histogram.quantile(0.99) or 0.0
+    return f"{histogram.count:,} times, mean {mean:.3g}{unit}, p99 {p99:.3g}{unit}"
