@@ -16,6 +16,7 @@ from papyra_flow.error_text import shown
 from papyra_flow.errors import RecordError
 from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import DATA, Record, encode_json
+from papyra_flow.spec import defaults
 from papyra_flow.spec.components import Component, SetupContext
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
@@ -44,7 +45,7 @@ class ConnectorContext(SetupContext):
     `max_record` is how many bytes a record may have: a source need not keep more of one than that.
     """
 
-    max_record: int = 8 * 1024**2
+    max_record: int = defaults.MAX_RECORD
     fence: Callable[[], Awaitable[None]] = _unfenced
     """For a sink that waited for something: raises FencedError if another process owns it by now."""
     keep: Callable[[str], Awaitable[None]] = _unkept

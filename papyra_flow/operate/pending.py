@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from papyra_flow.observe.figures import OLD_PENDING_CLAIM_TIMES
 from papyra_flow.observe.reports import read_reports
 from papyra_flow.spec.units import format_duration
 from papyra_flow.streams.admin.health import Advice
@@ -13,8 +14,6 @@ from papyra_flow.topology.model import StageSpec, Topology
 
 LOOKED_AT = 1000
 """The oldest pending entries of a group that are looked at."""
-
-OLD_CLAIM_TIMES = 3.0
 
 
 async def pending_findings(server: Server, topology: Topology, positions: StreamsSnapshot) -> list[Advice]:
@@ -47,7 +46,7 @@ def _poisoned(stage: StageSpec, key: str, entries: list[Pending]) -> list[Advice
 
 
 def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: bool) -> list[Advice]:
-    least = OLD_CLAIM_TIMES * stage.settings.claim_after
+    least = OLD_PENDING_CLAIM_TIMES * stage.settings.claim_after
     old = [entry for entry in entries if entry.idle > least]
     if not old:
         return []

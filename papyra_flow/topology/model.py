@@ -13,6 +13,7 @@ from pathlib import Path
 import networkx as nx
 
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec import defaults
 from papyra_flow.spec.components import Component, SetupContext
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.spec.own_figures import OwnFigures
@@ -21,9 +22,6 @@ from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
-
-DEFAULT_MAX_BACKLOG = 100_000
-DEFAULT_MAX_TABLES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class StreamSpec:
     @property
     def max_backlog(self) -> int | None:
         """The backlog at which writers pause; None where no stage of the pipeline reads it."""
-        default = DEFAULT_MAX_TABLES if self.holds_tables else DEFAULT_MAX_BACKLOG
+        default = defaults.TABLES_IN_BACKLOG if self.holds_tables else defaults.RECORDS_IN_BACKLOG
         return (self.config.max_backlog or default) if self.readers else None
 
     @property

@@ -11,9 +11,9 @@ from papyra_flow.connectors.base import SourceItem
 from papyra_flow.connectors.files.line_splitter import AnyLine, LineSplitter, LongLine
 from papyra_flow.connectors.files.text_form import TextForm, detect
 from papyra_flow.errors import ConnectorError
+from papyra_flow.spec import defaults
 
 BLOCK = 64 * 1024
-USUAL_MOST = 8 * 1024**2
 LINE_END = 8
 """Bytes that a line end may have: two characters of UTF-32."""
 
@@ -43,7 +43,7 @@ class Lines:
         self.unfinished: tuple[int, int] | None = None
         """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
         self.form = TextForm()
-        self.most = USUAL_MOST
+        self.most = defaults.MAX_RECORD
         self.next = 0
         self.began = 0
         """Which of the lines that are held is given out next, and which one the item began with."""
