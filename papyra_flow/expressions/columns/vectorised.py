@@ -41,11 +41,8 @@ class TableExpression:
 
     def values(self, table: pa.Table, headers: Headers | None = None) -> pa.Array:
         """The expression's value for each row; raises ExpressionError if it fails on one, or they are no column."""
-        if self._value is not None:
-            try:
-                return as_array(self._value(table), table.num_rows)
-            except _OTHERWISE:
-                pass
+        if (found := _by_kernel(self._value, table)) is not None:
+            return found
         try:
             return array_of(self._over(table, headers))
         except Exception as exc:
@@ -53,11 +50,8 @@ class TableExpression:
 
     def mask(self, table: pa.Table, headers: Headers | None = None) -> pa.BooleanArray:
         """Whether the expression holds, for each row; raises ExpressionError if it fails on one."""
-        if self._truth is not None:
-            try:
-                return as_array(self._truth(table), table.num_rows)
-            except _OTHERWISE:
-                pass
+        if (found := _by_kernel(self._truth, table)) is not None:
+            return found
         try:
             return pa.array(list(map(bool, self._over(table, headers))), pa.bool_())
         except Exception as exc:
@@ -78,6 +72,16 @@ class TableExpression:
         if found := [name for name in self._columns if name in table.column_names]:
             return records_of(table.select(found))
         return [{} for _ in range(table.num_rows)]
+
+
+def _by_kernel(evaluate: Evaluate | None, table: pa.Table) -> pa.Array | None:
+    """What Arrow's kernels make of a table; None where they are not the way, and each row is asked."""
+    if evaluate is None:
+        return None
+    try:
+        return as_array(evaluate(table), table.num_rows)
+    except _OTHERWISE:
+        return None
 
 
 def _columns_in(body: ast.expr) -> frozenset[str] | None:
