@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from papyra_flow.errors import InvalidPipelineError, UsageError
+from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.spec.builder import Builder
 from papyra_flow.spec.given import Finder, Function, function_at, with_functions
 
@@ -135,11 +135,11 @@ class Pipeline(Builder):
 
         Raises what ended the run before its time. Where an event loop runs already, `run_async` is awaited instead.
         """
-        from papyra_flow.runtime.process.event_loop import run_async
+        from papyra_flow.runtime.process.event_loop import refuse_inside_a_loop, run_async
         from papyra_flow.runtime.process.run import run_pipeline
         from papyra_flow.runtime.process.session import opened
 
-        _refuse_inside_a_loop()
+        refuse_inside_a_loop("run() was called inside a running event loop: use `await pipeline.run_async()`")
         options = _options(drain, processes, stages, consumer_name)
         with opened(self.spec(redis=redis), code=True) as found:
             return _ended(run_async(run_pipeline(found.topology, found.url, options)))
@@ -212,13 +212,3 @@ def _ended(result: RunResult) -> RunResult:
     if result.error is not None:
         raise result.error
     return result
-
-
-def _refuse_inside_a_loop() -> None:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise UsageError("run() was called where an event loop runs: say `await pipeline.run_async()` there")

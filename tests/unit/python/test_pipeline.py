@@ -360,7 +360,7 @@ def test_a_runs_loop_refuses_to_run_inside_another_one_and_does_not_try_for_ever
     loop = new_loop()
 
     async def inside() -> None:
-        with pytest.raises(UsageError, match="this was called where an event loop runs"):
+        with pytest.raises(UsageError, match="called inside a running event loop"):
             loop.run_until_complete(loop.create_future())
 
     try:
