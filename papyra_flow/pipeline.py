@@ -7,7 +7,7 @@
     )
     pipeline.run()
 
-Everything is said as a file says it, or by the models that a file's parts become; a step may be a function. What is
+Everything is declared as in a file, or by the models that a file's parts become; a step may be a function. What is
 needed to run one is imported when it is run.
 """
 

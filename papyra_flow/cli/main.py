@@ -120,7 +120,7 @@ def main() -> NoReturn:
 
 
 def _stdout_failed() -> bool:
-    """Whether what was printed cannot be written, which is said."""
+    """Whether the output cannot be written; then says so."""
     try:
         why = why_unwritable()
     except BrokenPipeError:

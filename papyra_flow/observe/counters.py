@@ -64,7 +64,7 @@ NUMBERS = tuple(count.name for count in fields(StageCounters) if count.default =
 
 @dataclass(slots=True)
 class RunCounters:
-    """What all stages of this process did, and a word on trouble that is going on."""
+    """What all stages of this process did."""
 
     stages: dict[str, StageCounters]
 

@@ -1,6 +1,6 @@
 """What workers tell of themselves: each process keeps a report under its name in the hash `{pipeline}:@workers`.
 
-So whoever looks at the server sees all workers, wherever they run, without reaching any of them. A report that is not
+So every view of the server shows all workers, wherever they run, without reaching any of them. A report that is not
 renewed is of a process that is gone.
 """
 

@@ -28,7 +28,7 @@ class Timings:
     latency: Histogram = field(default_factory=_seconds)
     """Seconds from the XADD of a batch's oldest entry to its ack."""
     end_to_end: Histogram = field(default_factory=_seconds)
-    """Seconds from the first stage's entry to the last stage's ack, of a record a second."""
+    """Seconds from the first stage's entry to the last stage's ack, of one record per second."""
 
     def each(self) -> Iterator[tuple[str, Histogram]]:
         """The distributions by name."""

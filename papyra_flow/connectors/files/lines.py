@@ -27,13 +27,13 @@ class LongLineError(ConnectorError):
 
 
 class LongItemError(ConnectorError):
-    """What is being read has more bytes than a record may have, and goes on. Never seen by users."""
+    """What is being read exceeds the bytes of a record, and continues. Never seen by users."""
 
 
 class Lines:
     """The lines of an open file; `offset` and `number` say how far it was read, in bytes and lines.
 
-    Whoever makes items of them calls `begin` before each, so that it is known where an item began: `back` goes there
+    Callers that make items of them call `begin` before each, to mark where an item began: `back` goes there
     again. Before the first line, `read_as` is called at the beginning of a file, and `go_on_as` in its middle.
     """
 

@@ -68,7 +68,7 @@ class Reading:
         return found
 
     def _was_sent(self, item: SourceItem) -> bool:
-        """Whether this is what was sent of the unfinished end before; says so, once, if it has become another."""
+        """Whether this is what was sent of the unfinished end before; warns, once, if it has become another."""
         known = digest_of(item)
         if self._lines.unfinished is not None:
             self._sent = [known]

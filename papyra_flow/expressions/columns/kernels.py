@@ -99,7 +99,7 @@ def _extreme(kernel: Callable[..., Datum]) -> Callable[..., Datum]:
     def extreme(*values: Datum) -> Datum:
         require(len(values) > 1)
         require_numbers(*values)
-        require(len({kind_of(value) for value in values}) == 1)  # of 3 and 2.5, the largest is no float
+        require(len({kind_of(value) for value in values}) == 1)  # of 3 and 2.5, the largest is not a float
         require(not any(kind_of(value) == "float" and any_true(pc.is_nan(value)) for value in values))
         return kernel(*values)
 
@@ -216,7 +216,7 @@ def _float(value: Datum) -> Datum:
     if kind == "text":
         require(not any_true(pc.invert(pc.match_substring_regex(value, pattern=r"\A[+-]?[0-9]+(\.[0-9]+)?\z"))))
     found = pc.cast(value, pa.float64())
-    require(not any_true(pc.invert(pc.is_finite(found))))  # so many digits that it is infinite
+    require(not any_true(pc.invert(pc.is_finite(found))))  # too many digits for a float
     return found
 
 

@@ -40,7 +40,7 @@ class TableExpression:
         self._compiled = Compiled(body)  # last: it changes the tree
 
     def values(self, table: pa.Table, headers: Headers | None = None) -> pa.Array:
-        """The expression's value for each row; raises ExpressionError if it fails on one, or they are no column."""
+        """The expression's value for each row; raises ExpressionError if it fails on one, or they fit no column."""
         if (found := _by_kernel(self._value, table)) is not None:
             return found
         try:

@@ -1,4 +1,4 @@
-"""A run's audits: what others took from its streams is counted and told while it goes on, and once more at its end.
+"""A run's audits: what others took from its streams is counted and reported during the run, and once more at its end.
 
 One task for a whole run, however many processes share the work. Entries that were acked, deleted or trimmed by others
 show in the ledger's balance (`papyra_flow.streams.commit.ledger`); of keys that are gone only the last audit can tell
@@ -134,7 +134,7 @@ class Audit:
             _update(one, account)
 
     async def _compare_outputs(self) -> None:
-        """Whoever reads an output may trim it, too; only where keys are evicted is one that begins later lost."""
+        """Readers of an output may trim it; so one that begins later is lost only where keys are evicted."""
         keys = [one.key for one in self._outputs]
         lengths = await self._client.call_many([("XLEN", key) for key in keys])
         firsts = await self._client.call_many([("XRANGE", key, "-", "+", "COUNT", 1) for key in keys])

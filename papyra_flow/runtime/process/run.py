@@ -42,13 +42,13 @@ _log = logging.getLogger("papyra_flow.run")
 __all__ = ["Runner", "Watch", "apply_topology", "run_async", "run_pipeline"]
 
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
-"""Shows progress while a run goes on; cancelled at its end."""
+"""Shows progress during a run; cancelled at its end."""
 
 
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     """Create every stream and group that is missing, in one round trip; returns those that were.
 
-    What a changed file leaves behind is said.
+    Warns of what a changed file leaves behind.
 
     A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
 

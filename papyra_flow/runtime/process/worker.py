@@ -140,7 +140,7 @@ class Worker:
         return outcome
 
     def _beside(self) -> Sequence[Coroutine[object, object, None]]:
-        """What goes on beside the stages."""
+        """What runs next to the stages."""
         mine = {runtime.name for runtime in self._runtimes}
         stages = [stage for stage in self._stages if stage.name in mine]
         waits = Waits(self._topology, self._server, stages, draining=self._drain)

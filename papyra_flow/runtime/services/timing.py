@@ -1,6 +1,6 @@
 """What is timed of a stage's batches, and the stamp that one record a second carries from the first stage to the last.
 
-Ids hold the server's clock, so latencies are between the server's own moments: `ServerClock` knows how far ours is from
+Ids hold the server's clock, so latencies are measured by the server's clock: `ServerClock` knows how far ours is from
 it.
 """
 

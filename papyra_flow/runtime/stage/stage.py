@@ -47,7 +47,7 @@ class WorkerContext:
     """What steps may have changed that is the process' own; None in a process that is not the pipeline's own."""
 
     async def rest(self, seconds: float) -> None:
-        """Wait, but not beyond the moment when the process is to stop."""
+        """Wait, or until the process is to stop."""
         try:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()

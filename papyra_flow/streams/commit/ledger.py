@@ -76,7 +76,7 @@ async def move(client: Client, ledger: str, groups: Sequence[GroupSpec], moving:
 
 
 async def write_off(client: Client, ledger: str, taken: Mapping[GroupSpec, int], taking: Awaitable[T]) -> T:
-    """Have an operator take so many entries from these groups, who was asked about it: no audit finds them lost.
+    """Have an operator, who confirmed it, take that many entries from these groups: no audit finds them lost.
 
     They are counted before they are gone, so that no audit in between does. Entries that were not delivered yet show in
     the balance only when the group has passed them, so that it cannot begin again behind them.
