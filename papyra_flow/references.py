@@ -66,11 +66,11 @@ def _imported(place: str, folder: Path, *, again: bool) -> ModuleType:
     if place.endswith(".py"):
         path = (folder / place).resolve()
         if not path.is_file():
-            raise UsageError(f"there is no file {place}")
+            raise UsageError(f"file not found: {place}")
         with read_again(path.parent) if again else nullcontext(), importing_from(path.parent):
             module = importlib.import_module(path.stem)
         if Path(module.__file__ or "").resolve() != path:
-            raise UsageError(f"{place} cannot be imported: Python has another module {path.stem!r}; rename the file")
+            raise UsageError(f"{place} cannot be imported: another module is called {path.stem!r}; rename the file")
         return module
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -84,7 +84,7 @@ def _imported(place: str, folder: Path, *, again: bool) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}.")):
             raise UsageError(
-                f"there is no file {place!r} and no module {exc.name!r} (looked in {folder} and what is installed)"
+                f"no file {place!r} and no module {exc.name!r} found (looked in {folder} and installed packages)"
             ) from exc
         raise
 

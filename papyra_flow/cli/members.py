@@ -23,10 +23,10 @@ def members_of(
 
     if group is not None:
         if stream is None or stage is not None:
-            raise UsageError("--group goes with --stream, instead of a stage")
+            raise UsageError("--group needs --stream, and replaces the stage")
         return [Membership(found.key_of(stream), group)]
     if stage is None and stream is not None:
-        raise UsageError("--stream goes with --group, or with a stage that reads several")
+        raise UsageError("--stream needs --group, or a stage that reads several streams")
     specs = [found.stage(stage)] if stage else [spec for spec in found.topology.stages.values() if spec.inputs]
     if needs_one and len(specs) != 1:
         named = ", ".join(spec.name for spec in specs)

@@ -89,7 +89,7 @@ def fields_of(item: SourceItem) -> Sequence[bytes]:
         headers = (part for pair in (item.all_headers() or {}).items() for part in pair)
         return DATA, encode_json(item.record), *headers
     if not isinstance(item, list | tuple):
-        raise RecordError(f"{shown(item)} is no item of a source: a dict, an Emit or a BadRecord is")
+        raise RecordError(f"{shown(item)} is not a dict, an Emit or a BadRecord")
     return item
 
 

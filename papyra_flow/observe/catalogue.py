@@ -67,7 +67,7 @@ OPERATION = Metric(
 WRITTEN = Metric("papyra_flow.records.written", "counter", "Records that a stage wrote to its sink.", WORKED)
 DROPPED = Metric("papyra_flow.records.dropped", "counter", "Records that a stage dropped.", WORKED)
 DEAD = Metric("papyra_flow.records.dead", "counter", "Records that a stage sent to its dead letters.", WORKED)
-RETRIED = Metric("papyra_flow.records.retried", "counter", "Attempts that failed and were made again.", WORKED)
+RETRIED = Metric("papyra_flow.records.retried", "counter", "Failed attempts that were retried.", WORKED)
 CLAIMED = Metric("papyra_flow.records.claimed", "counter", "Entries taken over from consumers that are gone.", WORKED)
 STALE = Metric("papyra_flow.records.stale", "counter", "Entries that another consumer had committed first.", WORKED)
 OWN = Metric("papyra_flow.own", "counter", "What step functions counted (`Context.count`), by name.", (*WORKED, "name"))
@@ -89,11 +89,11 @@ LATENCY = Metric(
 )
 END_TO_END = Metric(
     "papyra_flow.end_to_end.latency", "histogram",
-    "Time from the first stage's entry to the last stage's ack, of a record a second.", WORKED, "s",
+    "Time from the first stage's entry to the last stage's ack, of one record per second.", WORKED, "s",
 )  # fmt: skip
-BACKLOG = Metric("papyra_flow.backlog", "gauge", "Entries that a stage has still to do: lag and pending.", STAGE)
+BACKLOG = Metric("papyra_flow.backlog", "gauge", "Entries that a stage has yet to process: lag and pending.", STAGE)
 OLDEST = Metric("papyra_flow.oldest_pending", "gauge", "Idle time of a stage's oldest pending entry.", STAGE, "s")
-LETTERS = Metric("papyra_flow.dead_letters", "gauge", "Dead letters of a stage that are there.", STAGE)
+LETTERS = Metric("papyra_flow.dead_letters", "gauge", "Dead letters of a stage, now.", STAGE)
 WORKERS = Metric("papyra_flow.workers", "gauge", "Processes that work on the pipeline.", ("pipeline",))
 LENGTH = Metric("redis.stream.length", "gauge", "Entries of a stream.", ("pipeline", "stream"))
 MEMORY = Metric("redis.key.memory_usage", "gauge", "Memory of a stream (MEMORY USAGE).", ("pipeline", "key"), "By")
@@ -104,7 +104,7 @@ PENDING = Metric(
 LAG = Metric(
     "redis.stream.group.lag",
     "gauge",
-    "Entries not delivered to a group yet, or the stream's length where deletions keep the server from knowing.",
+    "Entries not delivered to a group yet, or the stream's length if deletions make the lag unknown.",
     ("pipeline", "stream", "group"),
 )
 METRICS: tuple[Metric, ...] = (

@@ -39,9 +39,9 @@ def _poisoned(stage: StageSpec, key: str, entries: list[Pending]) -> list[Advice
     worst = max(often, key=lambda entry: entry.deliveries)
     message = (
         f"{_counted(len(often), 'was', 'were')} delivered to {stage.name!r} more than {stage.settings.attempts} times "
-        f"({worst.id.decode()} {worst.deliveries} times): they may end the workers that take them"
+        f"({worst.id.decode()} {worst.deliveries} times): they may crash the workers that take them"
     )
-    hint = f"`papyra-flow pending FILE {stage.name}` shows them, `tap FILE '{key}' --from ID --count 1` what is in one"
+    hint = f"`papyra-flow pending FILE {stage.name}` lists them, `tap FILE '{key}' --from ID --count 1` shows one"
     return [Advice("poisoned", "warning", message, hint)]
 
 
@@ -59,7 +59,7 @@ def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: b
         hint = "no worker runs: the next `papyra-flow run` takes them over"
         return [Advice("ownerless", "info", message, hint)]
     return [
-        Advice("ownerless", "warning", message, f"`papyra-flow claim FILE {stage.name}` frees them for the workers")
+        Advice("ownerless", "warning", message, f"`papyra-flow claim FILE {stage.name}` releases them to the workers")
     ]
 
 

@@ -192,11 +192,11 @@ def flaw(found: object, kind: str) -> str | None:
         return "has an `__init__`: its fields are what a file may set, and `setup` is where it opens something"
     for method in ("setup", "restore", "resume", "read", "write", "committed", "teardown"):
         if _is_generator(getattr(found, method, None)):
-            return f"has a `yield` in `{method}`, which would never run: it has to return"
+            return f"has a `yield` in `{method}`, which would never run: it must return"
     if kind == "sink" and inspect.iscoroutinefunction(getattr(found, "committed", None)):
-        return "has an async `committed`, which would never be awaited: a sink's has to be a plain method"
+        return "has an async `committed`, which would never be awaited: a sink's must be a plain method"
     if not (found.__doc__ or "").strip():
-        return "has no docstring, whose first line is what the schema says of it"
+        return "has no docstring, whose first line goes into the schema"
     if found.main is not None and found.main not in found.model_fields:
         return f"has no field {found.main!r}, which `main` names"
     if kind != "step" and not isinstance(getattr(found, "because", None), str):

@@ -174,12 +174,12 @@ class StreamConfig(Model):
         WithJsonSchema({"type": "string", "examples": ["acked", "all", "1d"]}),
     ] = Field(
         None,
-        description="`acked` trims what every group has acked, a duration keeps that for so long, `all` trims nothing.",
+        description="`acked` trims what every group has acked, a duration keeps it for that long, `all` trims nothing.",
     )
     max_backlog: int | None = Field(
         None,
         ge=1,
-        description="Backlog of its slowest stage, records put off included, at which writers to it pause "
+        description="Backlog of its slowest stage, including postponed records, at which writers pause "
         f"({defaults.RECORDS_IN_BACKLOG:,} records, {defaults.TABLES_IN_BACKLOG} tables).",
     )
     format: Literal["json", "fields", "arrow"] = Field(
@@ -197,8 +197,7 @@ class PipelineConfig(Model):
     redis: str = Field(
         "embedded",
         min_length=1,
-        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` for a server of "
-        "its own.",
+        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` to start one.",
     )
     defaults: Tuning = Field(default_factory=lambda: Tuning.model_validate({}), description="Defaults for every stage.")
     stages: dict[Name, StageConfig] = Field(min_length=1, description="The stages, by name.")
@@ -240,7 +239,7 @@ class Settings:
 
     @classmethod
     def of(cls, stage: Tuning, for_all: Tuning, *, batch_size: int) -> Settings:
-        """The stage's word, else what is said for all, else the built-in one, field by field."""
+        """The stage's setting, else the file's default, else the built-in one, field by field."""
         found: dict[str, object] = {"batch_size": batch_size}
         for source in (for_all, stage):
             batch, retry = source.batch, source.retry

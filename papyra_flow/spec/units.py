@@ -92,7 +92,7 @@ def parse_backoff(value: object) -> Backoff:
     first, dots, longest = value.partition("..")
     backoff = Backoff(parse_duration(first), parse_duration(longest if dots else first))
     if backoff.longest < backoff.first:
-        raise ValueError(f"the backoff {value!r} ends before it starts")
+        raise ValueError(f"the backoff {value!r} is longer at first than at last")
     return backoff
 
 

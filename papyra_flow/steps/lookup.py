@@ -27,7 +27,7 @@ from papyra_flow.streams.connection.server import Server
 
 
 class Lookup(StepConfig):
-    """Add what a table knows of a record's key."""
+    """Look up a record's key in a table, and add the row found."""
 
     name: ClassVar[str] = "lookup"
 

@@ -63,8 +63,8 @@ class FileTable:
             except TypeError:
                 raise self._error(line, f"the key is a {type(row[self.key]).__name__}") from None
             if twice and self.duplicates == "error":
-                hint = "say which row counts with `duplicates: first` or `last`"
-                raise self._error(line, f"the key {key!r} is in line {found_in[key]}, too; {hint}")
+                hint = "choose a row with `duplicates: first` or `last`"
+                raise self._error(line, f"the key {key!r} is also in line {found_in[key]}; {hint}")
             if not (twice and self.duplicates == "first"):
                 table[key] = row if self.fields is None else {name: row.get(name) for name in self.fields}
                 found_in[key] = line

@@ -107,7 +107,7 @@ def _shared_groups(topology: Topology) -> Iterator[Finding]:
                 ("stages", other),
                 "shared-group",
                 message,
-                "each would get only a part: give one its own `group`",
+                "each would get only part of the records: give one its own `group`",
             )
 
 
@@ -123,8 +123,8 @@ def _shared_keys(topology: Topology) -> Iterator[Finding]:
 def _other_slots(topology: Topology) -> Iterator[Finding]:
     for stream in topology.streams.values():
         if not topology.has_within_reach(stream.key):
-            message = f"no commit can have the key {stream.key!r}: it has another slot of the cluster than the pipeline"
-            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` go from slot to slot, exactly once"
+            message = f"the key {stream.key!r} is in another cluster slot than the pipeline: a commit cannot span both"
+            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` cross slots, exactly once"
             yield ("streams", stream.name, "key"), "other-slot", message, hint
 
 
@@ -155,7 +155,7 @@ def _routes(topology: Topology) -> Iterator[Finding]:
                     yield (*path, "when"), "expression", str(exc), None
             if always is not None and stage.config.match == "first":
                 message = f"nothing ever reaches {route.stream!r}: {always!r} before it takes every record"
-                yield path, "unreachable-route", message, "say `match: all` to copy to each"
+                yield path, "unreachable-route", message, "use `match: all` to copy to each"
             if route.when is None:
                 always = always or route.stream
 
@@ -165,12 +165,12 @@ def _sinks(topology: Topology) -> Iterator[Finding]:
         if stage.sink is None:
             continue
         if stage.exclusive and stage.settings.consumers > 1:
-            message = f"{stage.sink.describe()} has one writer, but the stage {stage.settings.consumers} consumers"
+            message = f"{stage.sink.describe()} has one writer, but the stage has {stage.settings.consumers} consumers"
             yield (
                 ("stages", stage.name, "consumers"),
                 "exclusive-sink",
                 message,
-                "leave `consumers` at 1 here",
+                "set `consumers: 1`",
             )
     yield from file_findings(topology)
 

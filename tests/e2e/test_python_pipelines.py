@@ -85,8 +85,8 @@ def test_a_file_of_that_very_name_comes_first(shop: PipelineFolder) -> None:
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("shpo:pipeline", "there is no file 'shpo' and no module 'shpo'"),
-        ("shpo.py:pipeline", "there is no file shpo.py"),
+        ("shpo:pipeline", "no file 'shpo' and no module 'shpo' found"),
+        ("shpo.py:pipeline", "file not found: shpo.py"),
         ("shop:pipelin", "shop has no 'pipelin' (did you mean pipeline?)"),
         ("shop:number", "neither a Pipeline nor a function without arguments that returns one, but of type int"),
         ("shop:add_total", "neither a Pipeline nor a function without arguments"),

@@ -56,7 +56,7 @@ def drop_group(
     if json:
         print_json({"stream": member.key, "group": group, "dropped": dropped, "pending": at.pending, "lag": at.lag})
     else:
-        print(f"removed the group {group!r} from {member.key}" if dropped else "it was gone already")
+        print(f"removed the group {group!r} from {member.key}" if dropped else "the group is already gone")
 
 
 def drop_consumer(
@@ -81,7 +81,7 @@ def drop_consumer(
     from papyra_flow.operate import dropping
 
     if to == consumer:
-        raise UsageError("--to is the consumer that is to be removed")
+        raise UsageError("--to names the consumer to be removed")
     with session(file, redis, set_, checked=False) as found:
         spec, members = found.stage(stage), members_of(found, stage, stream, None)
         keys = [member.key for member in members]
@@ -103,14 +103,16 @@ def drop_consumer(
     if json:
         print_json({"stage": stage, "group": spec.group, "consumer": consumer, "claimed": taken, "dropped": True})
     else:
-        print(f"removed the consumer {consumer!r}; {counted(taken)} handed over to {to or 'whichever claims next'}")
+        print(
+            f"removed the consumer {consumer!r}; {counted(taken)} handed over to {to or 'the next consumer to claim'}"
+        )
 
 
 def _at_work(there: list[ConsumerThere], consumer: str) -> str | None:
     recent = min(one.idle for one in there)
     if recent > AT_WORK_SECONDS or not any(one.pending for one in there):
         return None
-    return f"{consumer!r} asked for entries {recent:.0f} s ago: if it is at work, what it does with them is discarded"
+    return f"{consumer!r} asked for entries {recent:.0f} s ago: if it is still active, its work is discarded"
 
 
 def _stage_with(found: Session, member: Membership) -> str | None:

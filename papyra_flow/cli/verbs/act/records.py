@@ -94,7 +94,7 @@ def tap(
 
     first = entry_id(start, "--from")
     if first == "$" and not follow:
-        raise UsageError("--from latest goes with --follow")
+        raise UsageError("--from latest needs --follow")
     with session(file, redis, set_) as found:
         key = found.key_of(stream)
         found.ask(lambda server: _tap(server, key, first, count, follow, show), about=(key,))

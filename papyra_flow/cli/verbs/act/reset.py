@@ -1,4 +1,4 @@
-"""`reset`: a group's position moved by hand; what that replays and skips is said first."""
+"""`reset`: a group's position moved by hand; it first says what that replays and skips."""
 
 from __future__ import annotations
 
@@ -69,6 +69,6 @@ def reset(
     ]  # fmt: skip
     told(
         document,
-        f"replayed: {counted(again)}, skipped: {skipped:,}; what is pending or waits for another attempt stays so",
+        f"replayed: {counted(again)}, skipped: {skipped:,}; pending and postponed entries stay as they are",
         json=json,
     )

@@ -64,6 +64,6 @@ def _print(found: Session, document: dict[str, object]) -> None:
     print_table(columns, rows, title=found.topology.pipeline)
     for name, facts in stages.items():
         if "away" in facts:
-            print(visible(f"{name} waits for the other side: {facts['away']}"))
+            print(visible(f"{name} waits for another system: {facts['away']}"))
     fields = ("key", "length", "first_id", "last_id", "bytes")
     print_table(("stream", *fields), [(name, *(facts[field] for field in fields)) for name, facts in streams.items()])
