@@ -177,7 +177,7 @@ def test_a_consumers_entries_are_handed_over_before_it_goes(folder: PipelineFold
         assert "known consumers: mine" in told.err
         with at_work(url, "mine"):
             refused = folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--yes", "--redis", url, code=2)
-        assert "if it is at work" in refused.err
+        assert "if it is still active" in refused.err
         folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--to", "mine", "--redis", url, code=2)
 
 
