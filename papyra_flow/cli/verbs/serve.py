@@ -38,6 +38,7 @@ def serve(
     import uvicorn
 
     from papyra_flow.cli.session import session
+    from papyra_flow.cli.stopping import until_stopped
     from papyra_flow.observe.telemetry import configured, open_telemetry
     from papyra_flow.streams.connection.server import Server
     from papyra_flow.web.app import build_app
@@ -46,7 +47,7 @@ def serve(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
-    with session(file, redis, set_) as found:
+    with until_stopped(), session(file, redis, set_) as found:
         found.ask(lambda server: server.check())
         app = build_app(
             Server(found.url, key=found.topology.keys.applied),
