@@ -153,7 +153,7 @@ class Pipeline(Builder):
         consumer_name: str | None = None,
         redis: str | None = None,
     ) -> RunResult:
-        """As `run`, on the event loop that runs already."""
+        """As `run`, on the event loop that runs already. Cancelled, it finishes in-flight batches, as at Ctrl-C."""
         import asyncio
 
         from papyra_flow.runtime.process.run import run_pipeline
