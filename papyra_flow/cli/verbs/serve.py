@@ -40,6 +40,7 @@ def serve(
     from papyra_flow.cli.session import session
     from papyra_flow.cli.stopping import until_stopped
     from papyra_flow.observe.telemetry import configured, open_telemetry
+    from papyra_flow.runtime.process.event_loop import run_async
     from papyra_flow.streams.connection.server import Server
     from papyra_flow.web.app import build_app
     from papyra_flow.web.security import is_loopback
@@ -63,8 +64,13 @@ def serve(
         )
         place = f"[{host}]" if ":" in host else host
         query = f"?token={token}" if token else ""
-        print(f"serving {found.topology.pipeline} on http://{place}:{listening.getsockname()[1]}/{query}", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        address = f"http://{place}:{listening.getsockname()[1]}/{query}"
+
+        async def served() -> None:
+            print(f"serving {found.topology.pipeline} on {address}", flush=True)
+            await uvicorn.Server(config).serve(sockets=[listening])
+
+        run_async(served())
 
 
 def _listen(host: str, port: int) -> socket.socket:
