@@ -68,3 +68,27 @@ def test_what_goes_on_until_it_is_stopped_ends_with_0_and_leaves_no_server(
     _, err = process.communicate(timeout=HANGS_SECONDS)
     assert (process.returncode, err) == (0, "")
     assert not (chain.path / ".papyra-flow" / "p" / "server.sock").exists()
+
+
+def test_a_step_that_takes_away_the_memory_of_its_process_does_not_hang_the_run(
+    folder: PipelineFolder, url: str
+) -> None:
+    module = folder.steps(
+        """\
+        import resource
+        def step(record):
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 20, 1 << 20))
+            return record
+        """
+    )
+    folder.pipeline(
+        f"""\
+        pipeline: p
+        stages: {{a: {{from: s, process: [{{run: "{module}:step"}}], to: t}}}}
+        streams: {{s: {{}}}}
+        """
+    )
+    folder.cli("add", "pipeline.yml", "s", "--redis", url, stdin='{"n": 1}\n')
+    finished = folder.cli("run", "pipeline.yml", "--drain", "--redis", url, code=None)
+    assert "a step lowered RLIMIT_AS" in finished.err
+    assert finished.code == 1 or "restored" in finished.err, "only root may raise a hard limit"
