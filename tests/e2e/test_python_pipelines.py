@@ -96,6 +96,7 @@ def test_a_file_of_that_very_name_comes_first(shop: PipelineFolder) -> None:
         ("broken:pipeline", "broken cannot be imported: ZeroDivisionError"),
         ("leaving.py:pipeline", "leaving.py cannot be imported: SystemExit"),
         ("needy:pipeline", "needy cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
+        ("factory:made", "factory:made() made no pipeline: KeyError: 'TOKEN'"),
         ("wrong:pipeline", "pipeline 'p', stage 'a': a stage needs either `to` or `write`"),
     ],
 )
@@ -103,6 +104,7 @@ def test_what_cannot_be_used_is_told_in_one_sentence(shop: PipelineFolder, refer
     shop.write("broken.py", "1 / 0\n")
     shop.write("leaving.py", "raise SystemExit(3)\n")
     shop.write("needy.py", "import not_there\n")
+    shop.write("factory.py", "import os\ndef made():\n    return {}['TOKEN']\n")
     shop.write("wrong.py", "from papyra_flow import Pipeline\npipeline = Pipeline('p').stage('a', from_='s')\n")
     found = shop.cli("validate", reference, code=2)
     assert expected in found.err
