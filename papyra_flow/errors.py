@@ -180,7 +180,7 @@ class PipelineFailedError(PapyraFlowError):
 
 
 class LostEntriesError(PapyraFlowError):
-    """Entries were lost before a run processed them: others acked, deleted or trimmed them, or keys are gone."""
+    """Others took entries before a run processed them, gave it some again, or deleted keys of the pipeline."""
 
 
 class RefusedError(PapyraFlowError):

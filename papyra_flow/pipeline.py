@@ -63,11 +63,11 @@ class Pipeline(Builder):
     def from_yaml(cls, file: str | Path, *, environment: Mapping[str, str] | None = None) -> Self:
         """The pipeline of a file, to be looked at, added to or run; `environment` in place of the process' own.
 
-        Raises InvalidPipelineError for text that cannot be read as a pipeline, UsageError for a file that cannot.
+        Raises InvalidPipelineError for text that cannot be read as a pipeline, UsageError for what is no file.
         """
-        from papyra_flow.config.load import load_document
+        from papyra_flow.config.load import load_document, path_of
 
-        path = Path(file)
+        path = path_of(file)
         document = load_document(path, environment=environment)
         if document.problems or not isinstance(document.tree, dict):
             hint = "start with `pipeline: NAME`"
@@ -153,7 +153,7 @@ class Pipeline(Builder):
         consumer_name: str | None = None,
         redis: str | None = None,
     ) -> RunResult:
-        """As `run`, on the event loop that runs already."""
+        """As `run`, on the event loop that runs already. Cancelled, it finishes in-flight batches, as at Ctrl-C."""
         import asyncio
 
         from papyra_flow.runtime.process.run import run_pipeline

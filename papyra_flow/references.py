@@ -43,18 +43,27 @@ def find_pipeline(reference: str, *, folder: Path | None = None, again: bool = F
     try:
         module = _imported(place, start, again=again)
         found = _attribute(module, place, attribute)
-        if not isinstance(found, Pipeline) and callable(found) and not _needs_arguments(found):
-            found = found()
     except (KeyboardInterrupt, InvalidPipelineError, UsageError):
         raise
     except BaseException as exc:
         raise UsageError(f"{reference}: {place} cannot be imported: {error_of(exc)}") from exc
+    if not isinstance(found, Pipeline) and callable(found) and not _needs_arguments(found):
+        found = _made(reference, found)
     if not isinstance(found, Pipeline):
         wanted = "neither a Pipeline nor a function without arguments that returns one"
         raise UsageError(f"{reference} is {wanted}, but of type {type(found).__name__}")
     found.reference = reference
     found.finder = lambda stage, number: partial(find_function, reference, start, stage, number)
     return found
+
+
+def _made(reference: str, factory: Function) -> object:
+    try:
+        return factory()
+    except (KeyboardInterrupt, InvalidPipelineError, UsageError):
+        raise
+    except BaseException as exc:
+        raise UsageError(f"{reference}() made no pipeline: {error_of(exc)}") from exc
 
 
 def find_function(reference: str, folder: Path, stage: str, number: int) -> Function:

@@ -11,10 +11,11 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
-from papyra_flow.config.load import load_pipeline
+from papyra_flow.config.load import load_pipeline, path_of
 from papyra_flow.connectors.base import Encode
 from papyra_flow.errors import PipelineFailedError, UsageError
 from papyra_flow.observe.counters import StageCounters
@@ -257,8 +258,8 @@ def drive(source: Path | str | HasSpec, *overrides: str, environment: Mapping[st
     """A driver for a pipeline's file, or for a `Pipeline`, with `path=value` over it. Since 0.1.
 
     `environment` is what a file's variables are taken from, in place of the process' own. Raises InvalidPipelineError
-    with all that is wrong with the pipeline.
+    with all that is wrong with the pipeline, UsageError for what is neither.
     """
-    if not isinstance(source, Path | str):
-        return Driver(build_topology(source.spec(overrides=overrides)))
-    return Driver(build_topology(load_pipeline(Path(source), overrides=overrides, environment=environment)))
+    if isinstance(source, str | PathLike | type) or not hasattr(source, "spec"):
+        return Driver(build_topology(load_pipeline(path_of(source), overrides=overrides, environment=environment)))
+    return Driver(build_topology(source.spec(overrides=overrides)))

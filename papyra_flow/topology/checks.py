@@ -15,6 +15,7 @@ import networkx as nx
 from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
+from papyra_flow.spec.components import Component
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.spec.positions import Path
 from papyra_flow.streams.connection.addresses import pool_of
@@ -31,6 +32,7 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
     """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
         lambda _: _address(spec),
+        _other_addresses,
         _cycles,
         lambda topology: _unfed(topology, existing),
         _shared_groups,
@@ -58,6 +60,27 @@ def _address(spec: PipelineSpec) -> Iterator[Finding]:
         if spec.other_server:
             raise
         yield ("redis",), "address", str(exc), None
+
+
+def _other_addresses(topology: Topology) -> Iterator[Finding]:
+    """Of servers that sources, steps and sinks use beside the pipeline's own."""
+    for stage in topology.stages.values():
+        ends: list[tuple[Path, Component | None]] = [(("read",), stage.source), (("write",), stage.sink)]
+        steps = [(("process", number), step) for number, step in enumerate(stage.steps)]
+        for place, component in (*ends, *steps):
+            if component is None:
+                continue
+            for used in component.redis_keys(topology.pipeline, stage.name):
+                if used.server is not None and (wrong := _wrong_address(used.server)) is not None:
+                    yield ("stages", stage.name, *place, component.name, "redis"), "address", wrong, None
+
+
+def _wrong_address(url: str) -> str | None:
+    try:
+        pool_of(url, "")
+    except UsageError as exc:
+        return str(exc)
+    return None
 
 
 def _cycles(topology: Topology) -> Iterator[Finding]:

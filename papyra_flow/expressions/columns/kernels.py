@@ -35,8 +35,14 @@ def truth(value: Datum) -> Datum:
     elif kind == "text":
         found = pc.not_equal(pc.binary_length(value), 0)
     else:
-        found = pc.not_equal(value, 0)
+        found = pc.not_equal(finite(value), 0)
     return pc.fill_null(found, False) if has_nulls(found) else found
+
+
+def finite(value: Datum) -> Datum:
+    """The value, if there is no float in it that grew beyond all bounds."""
+    require(kind_of(value) != "float" or not any_true(pc.invert(pc.is_finite(value))))
+    return value
 
 
 # -- arithmetic -----------------------------------------------------------------------------------------------
@@ -273,6 +279,7 @@ FUNCTIONS: Mapping[str, Callable[..., Datum]] = {
     "round": _rounded,
     "str": text,
     "_attribute": _field,
+    "_finite": finite,
     "_modulo": _modulo,
     "_times": _multiply,
 }

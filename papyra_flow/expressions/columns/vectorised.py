@@ -14,6 +14,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from papyra_flow.expressions.bounds import finite
 from papyra_flow.expressions.check import RECORD, checked
 from papyra_flow.expressions.columns import kernels
 from papyra_flow.expressions.columns.datums import Datum, NotTheSameError, as_array, column
@@ -53,7 +54,7 @@ class TableExpression:
         if (found := _by_kernel(self._truth, table)) is not None:
             return found
         try:
-            return pa.array(list(map(bool, self._over(table, headers))), pa.bool_())
+            return pa.array([bool(finite(value)) for value in self._over(table, headers)], pa.bool_())
         except Exception as exc:
             raise self._explain(exc) from exc
 

@@ -135,7 +135,10 @@ class Worker:
         except Exception:
             await self._wind_up(tasks, beside)
             raise
-        # Nothing is wound up when the run is cancelled, as a second signal does: then it ends at once.
+        except asyncio.CancelledError:  # as a second signal does: it ends at once, and nothing is wound up
+            for task in (*tasks, *beside):
+                task.cancel()
+            raise
         await self._wind_up(tasks, beside)
         return outcome
 

@@ -24,12 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A group's: whether it is there, entries still to do, entries lost in all, and those of them not told yet."""
+    """A group's: whether it is there, entries still to do, entries lost in all, and those of them not told yet.
+
+    `again` are those not told yet that were processed more often than once, which shows when nothing is left to do.
+    """
 
     there: bool
     outstanding: int
     lost: int
     untold: int
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ async def write_off(client: Client, ledger: str, taken: Mapping[GroupSpec, int],
     for spec, count in taken.items():
         if count:
             await client.call("HINCRBY", ledger, f"acked {spec.key} {spec.group}", count)
+            # What a consumer is working on at this moment is acked by its commit, too.
+            await client.call("HINCRBY", ledger, f"off {spec.key} {spec.group}", count)
     return await taking
 
 
