@@ -29,7 +29,7 @@ TIME = "time"
 
 
 class Lookup(StepConfig):
-    """Add what a table knows of a record's key."""
+    """Look up a record's key in a table, and add the row found."""
 
     name: ClassVar[str] = "lookup"
 

@@ -93,7 +93,7 @@ def import_function(name: str | GivenFunction | Function, folder: Path) -> Funct
         with importing_from(folder):
             found: object = importlib.import_module(module_name)
     except ModuleNotFoundError as exc:
-        raise ValueError(f"module {exc.name!r} not found (looked in {folder.name}/ and what is installed)") from exc
+        raise ValueError(f"module {exc.name!r} not found (looked in {folder.name}/ and installed packages)") from exc
     except BaseException as exc:
         forks.leave_if_child(exc)
         if is_ctrl_c(exc):

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine, Mapping
+from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
-from papyra_flow.config.load import load_pipeline
+from papyra_flow.config.load import load_pipeline, path_of
 from papyra_flow.errors import UsageError
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.records.entries import Entry, Record, decode_json, headers_of
@@ -190,8 +191,8 @@ def drive(source: Path | str | HasSpec, *overrides: str, environment: Mapping[st
     """A driver for a pipeline's file, or for a `Pipeline`, with `path=value` over it. Since 0.1.
 
     `environment` is what a file's variables are taken from, in place of the process' own. Raises InvalidPipelineError
-    with all that is wrong with the pipeline.
+    with all that is wrong with the pipeline, UsageError for what is neither.
     """
-    if not isinstance(source, Path | str):
-        return Driver(build_topology(source.spec(overrides=overrides)))
-    return Driver(build_topology(load_pipeline(Path(source), overrides=overrides, environment=environment)))
+    if isinstance(source, str | PathLike | type) or not hasattr(source, "spec"):
+        return Driver(build_topology(load_pipeline(path_of(source), overrides=overrides, environment=environment)))
+    return Driver(build_topology(source.spec(overrides=overrides)))

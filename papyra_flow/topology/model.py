@@ -13,9 +13,10 @@ from pathlib import Path
 import networkx as nx
 
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec import defaults
 from papyra_flow.spec.components import Component, SetupContext
-from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
+from papyra_flow.spec.own_figures import OwnFigures
 from papyra_flow.spec.secrets import Secrets, without_passwords
 from papyra_flow.spec.tables import TableRef
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
@@ -23,9 +24,6 @@ from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
-
-DEFAULT_MAX_BACKLOG = 100_000
-DEFAULT_MAX_TABLES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class StreamSpec:
     @property
     def max_backlog(self) -> int | None:
         """The backlog of all partitions at which writers pause; None where no stage of the pipeline reads it."""
-        default = DEFAULT_MAX_TABLES if self.holds_tables else DEFAULT_MAX_BACKLOG
+        default = defaults.TABLES_IN_BACKLOG if self.holds_tables else defaults.RECORDS_IN_BACKLOG
         return (self.config.max_backlog or default) if self.readers else None
 
     @property
@@ -321,9 +319,9 @@ class Topology:
         """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
         return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
-    def step_context(self, stage: str = "", counts: OwnCounts | None = None) -> SetupContext:
-        """What a stage's steps are built with; `counts` is where they count."""
-        return SetupContext(self.folder, self.pipeline, stage, self.redis, counts or OwnCounts(), self.tables)
+    def step_context(self, stage: str = "", own: OwnFigures | None = None) -> SetupContext:
+        """What a stage's steps are built with; `own` is where they count and measure."""
+        return SetupContext(self.folder, self.pipeline, stage, self.redis, own or OwnFigures(), self.tables)
 
     @property
     def tables(self) -> dict[str, TableRef | None]:

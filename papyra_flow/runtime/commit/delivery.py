@@ -134,7 +134,7 @@ class Delivery:
         return moved, prepared
 
     async def _send(self, prepared: Prepared, moved: MoveCheckpoint | None) -> Committed:
-        """Send the commit until there is a reply; what it did before a reply was lost was done by us all the same."""
+        """Send the commit until there is a reply; what it did before a reply was lost is still ours."""
         stage, commit, together = self._stage, prepared.commit, prepared.outcome.together
         lost = False
 

@@ -96,7 +96,7 @@ class Prefetch:
             held.remove(held.ids())
 
     async def close(self) -> None:
-        """Wait a moment for the read's end, and close the connection."""
+        """Wait briefly for the read to end, and close the connection."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CLOSE_SECONDS
         while self._reading and self._arrived is None and loop.time() < deadline:

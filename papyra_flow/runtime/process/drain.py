@@ -1,6 +1,6 @@
 """Draining: a bounded run ends exactly when everything has arrived (invariant I7).
 
-A forward and its ack are one step, so at any moment every record is somewhere: not read yet, not delivered yet,
+A forward and its ack are one step, so at any time every record is somewhere: not read yet, not delivered yet,
 or pending. One consistent look at all streams and leases that finds nothing of the kind is therefore the end.
 Looks are taken when this process has come to rest, and from then on a timer covers what others still do.
 

@@ -60,7 +60,7 @@ class KeyCommands:
         return sum(self.keys.pop(key, None) is not None for key in keys)
 
     def do_set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
-        if b"XX" in options and key not in self.keys:
+        if (b"XX" if key not in self.keys else b"NX") in options:
             return None
         if b"PX" in options and int(options[options.index(b"PX") + 1]) <= 1:
             self.keys.pop(key, None)  # gone in a moment

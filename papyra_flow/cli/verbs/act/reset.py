@@ -1,4 +1,4 @@
-"""`reset`: a group's position moved by hand; what that replays and skips is said first."""
+"""`reset`: a group's position moved by hand; it first says what that replays and skips."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import typer
 
 from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.console import told
+from papyra_flow.cli.members import members_of
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, Yes
 from papyra_flow.cli.stream_position import entry_id
-from papyra_flow.cli.verbs.groups import members_of
 from papyra_flow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,6 +69,6 @@ def reset(
     ]  # fmt: skip
     told(
         document,
-        f"replayed: {counted(again)}, skipped: {skipped:,}; what is pending or waits for another attempt stays so",
+        f"replayed: {counted(again)}, skipped: {skipped:,}; pending and postponed entries stay as they are",
         json=json,
     )
