@@ -69,12 +69,13 @@ class PartitionState:
         """All of the input has arrived: every timer that is there goes off."""
         self._ended, self._known = True, False
 
-    async def due(self) -> list[Timer]:
-        """Timers that are due, in order, a portion of them; no commit may be under way."""
+    async def due(self, most: int | None = None) -> list[Timer]:
+        """Timers that are due, in order, a portion of them, `most` at most; no commit may be under way."""
         limit = "+inf" if self._ended else self.progress.watermark
         reply = await self._call(
-            "ZRANGE", self._keys.timers, "-inf", limit, "BYSCORE", "LIMIT", 0, MOST_TIMERS, "WITHSCORES"
-        )
+            "ZRANGE", self._keys.timers, "-inf", limit, "BYSCORE", "LIMIT", 0, min(MOST_TIMERS, most or MOST_TIMERS),
+            "WITHSCORES",
+        )  # fmt: skip
         found = _timers(reply)
         if not found:
             first = _timers(await self._call("ZRANGE", self._keys.timers, 0, 0, "WITHSCORES"))
