@@ -14,7 +14,7 @@ from papyra_flow.streams.connection.retry_policy import RetryPolicy
 CAREFUL_BATCHES = 2
 """Batches that are committed with care, before as much as usual is taken at once again."""
 
-Trying = Callable[[Ownership, bytes], Awaitable[int]]
+Trying = Callable[[Ownership, str, bytes], Awaitable[int]]
 """Notes in the lease what is tried, and returns how often that was."""
 
 
@@ -37,14 +37,14 @@ class Care:
         """How much may be taken at once; None for as much as usual."""
         return self._ownership.limit if self._left > 0 else None
 
-    async def tries(self, what: bytes) -> int:
+    async def tries(self, source: str, what: bytes) -> int:
         """How often this was given out by itself, with this time; only counted while one at a time is taken.
 
         Raises FencedError if the partition has another owner.
         """
         if self.limit != 1:
             return 1
-        return await self._retry_policy.keep_trying(lambda: self._trying(self._ownership, what))
+        return await self._retry_policy.keep_trying(lambda: self._trying(self._ownership, source, what))
 
     def passed(self, count: int) -> None:
         """So much was committed."""

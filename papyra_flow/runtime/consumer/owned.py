@@ -146,7 +146,7 @@ class OwnedReader:
         if self._state is not None and self._fires:
             await self._settle()
             if self._fires and (timers := await self._state.due(self._care.limit)):
-                tries = await self._care.tries(b"timer " + timers[0].member)
+                tries = await self._care.tries("timers", timers[0].member)
                 return [TimerBatch(next(iter(self._ownership.positions)), timers, tries)]
         if self._left and not self._ready:
             await self._settle()
@@ -158,7 +158,7 @@ class OwnedReader:
         batch = self._ready.popleft()
         if self._idleness is not None and (stream := self._names.get(batch.key)) is not None:
             self._idleness.arrived(stream, asyncio.get_running_loop().time())
-        if (tries := await self._care.tries(b"%s %s" % (batch.ids[0], batch.key.encode()))) > 1:
+        if (tries := await self._care.tries(batch.key, batch.ids[0])) > 1:
             batch = Batch(batch.key, batch.ids, batch.fields, [tries] * len(batch))
         return [batch]
 

@@ -149,12 +149,14 @@ class Owners:
         if await call_script(self._client, "own_release", [ownership.keys.lease], [ownership.token]) != 1:
             raise FencedError(f"{ownership.keys.lease} has another owner")
 
-    async def trying(self, ownership: Ownership, what: bytes) -> int:
-        """Note that something is tried by itself; returns how often it was, over all owners.
+    async def trying(self, ownership: Ownership, source: str, what: bytes) -> int:
+        """Note that something from there is tried by itself; returns how often it was, over all owners.
+
+        One note for each source: else what does well from one would hide what does not from another.
 
         Raises FencedError if the partition has another owner.
         """
-        tries = await call_script(self._client, "own_try", [ownership.keys.lease], [ownership.token, what])
+        tries = await call_script(self._client, "own_try", [ownership.keys.lease], [ownership.token, source, what])
         if not isinstance(tries, int) or tries < 1:
             raise FencedError(f"{ownership.keys.lease} has another owner")
         return tries
