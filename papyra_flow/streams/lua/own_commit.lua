@@ -35,6 +35,8 @@ redis.call('HDEL', KEYS[1], 'p') -- as all of these, for a user who may not: on 
 redis.call('ZADD', KEYS[1], 'XX', 0, 'p')
 redis.call('ZREM', KEYS[1], 'p')
 redis.call('XACK', KEYS[1], 'p', '0-1')
+local may = redis.pcall('XGROUP', 'SETID', KEYS[1], 'p', '0')
+if string.find(may.err, 'permission', 1, true) then return may end
 
 local held = redis.call('HMGET', lease, 'epoch', 'commits', 'owner')
 if (held[1] or '') .. ' ' .. (held[3] or '') ~= epoch then return redis.error_reply('FENCED ' .. lease .. ' has another owner') end
@@ -71,7 +73,7 @@ if ARGV[7] ~= '' then
 end
 
 local i = 11
-local fields = {lease, 'commits', number, 'beat', 0}
+local fields = {lease, 'commits', number}
 for _ = 1, tonumber(ARGV[10]) do
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
   i = i + 2
@@ -92,6 +94,10 @@ if acks > 0 then
   for _, id in ipairs(ids) do if not pending[id] then missing[#missing + 1] = id end end
   if #missing > 1 then return missing end
 end
+
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', lease, 'beat', now) -- by itself harmless: one who may not set fields finds out here
 
 -- The ledger counts what is passed here (`audit.lua`). It is written before anything else, because it may fail.
 local passed, account = tonumber(ARGV[6]) + acks, 'acked ' .. source .. ' ' .. group
@@ -152,8 +158,6 @@ for n = 1, acks, PORTION do redis.call('XACK', source, group, unpack(ids, n, mat
 if acks > 0 and #redis.call('XPENDING', source, group, '-', '+', 1, 'owner') == 0 then
   redis.call('XGROUP', 'DELCONSUMER', source, group, 'owner')
 end
-local time = redis.call('TIME')
-fields[5] = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 redis.call('HSET', unpack(fields))
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[7], 'checkpoint', ARGV[9]) end
 return {'DONE'}

@@ -150,7 +150,7 @@ async def test_after_its_attempts_it_is_dead_and_the_rest_goes_on(folder: Pipeli
     stage = one_stage(folder, memory, "ordered: true, batch: {size: 10}, retry: {attempts: 4, backoff: 1s..10s}")
     async with stage.start() as running:
         await until(lambda: memory.arrived["XREAD"])
-        stage.step.bad |= {3, 4, 17}
+        stage.step.bad.update({3, 4, 17})
         stage.put(*range(30))
         await until(lambda: len(stage.arrived) == 27)
         counters = running.counters.stages["a"]
