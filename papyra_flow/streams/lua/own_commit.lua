@@ -36,7 +36,7 @@ redis.call('ZADD', KEYS[1], 'XX', 0, 'p')
 redis.call('ZREM', KEYS[1], 'p')
 redis.call('XACK', KEYS[1], 'p', '0-1')
 local may = redis.pcall('XGROUP', 'SETID', KEYS[1], 'p', '0')
-if string.find(may.err, 'permission', 1, true) then return may end
+if string.find(may.err, 'permission', 1, true) or string.find(may.err, 'can\'t run', 1, true) then return may end
 
 local held = redis.call('HMGET', lease, 'epoch', 'commits', 'owner')
 if (held[1] or '') .. ' ' .. (held[3] or '') ~= epoch then return redis.error_reply('FENCED ' .. lease .. ' has another owner') end
