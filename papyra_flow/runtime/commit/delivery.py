@@ -130,8 +130,12 @@ class Delivery:
         moved, refused = await self._sink.write(batch, [(batch.ids[place], payload) for place, payload in payloads])
         if refused:
             outcome.refuse([(*payloads[number], exc) for number, exc in refused.items()], batch.ids)
-            prepared = self.prepare(batch, outcome, gone)
+            prepared = self.prepare_left(prepared, gone)
         return moved, prepared
+
+    def prepare_left(self, prepared: Prepared, gone: Collection[bytes]) -> Prepared:
+        """A batch's commit once more, of what its sink was not refused; what failed is in its outcome."""
+        return self.prepare(prepared.batch, prepared.outcome, gone)
 
     async def _send(self, prepared: Prepared, moved: MoveCheckpoint | None) -> Committed:
         """Send the commit until there is a reply; what it did before a reply was lost is still ours."""

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
+from papyra_flow.runtime.consumer.care import Care, Trying
 from papyra_flow.runtime.consumer.feed import Feed
 from papyra_flow.runtime.consumer.prefetch import Prefetch
 from papyra_flow.runtime.consumer.wakeup import Wakeup
@@ -24,8 +25,8 @@ from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.groups.claims import Claimer
 from papyra_flow.streams.groups.reading import CursorReader
 
-CAREFUL_BATCHES = 2
-"""Batches that are committed with care after an owner died, before as much as usual is taken at once again."""
+AGAIN = 2
+"""The delivery of what a former shared stage has left pending: one at least has been before."""
 
 
 class OwnedReader:
@@ -38,6 +39,7 @@ class OwnedReader:
         state: PartitionState | None,
         wakeup: Wakeup,
         settle: Callable[[], Awaitable[None]],
+        trying: Trying,
     ) -> None:
         """`settle` is awaited before timers go off: they are read from the server, behind all that was committed."""
         spec, context = stage.spec, stage.context
@@ -49,9 +51,8 @@ class OwnedReader:
         held = {key: Held(key, spec.group, "owner", math.inf) for key in ownership.positions}
         reader = CursorReader(context.server.new_wire(), context.server.client, ownership.positions)
         self._new = Prefetch(stage, held, wakeup, _nothing, reader)
-        self._new.limit = ownership.limit or None
-        self._careful_for = CAREFUL_BATCHES * spec.settings.batch_size if ownership.limit else 0
-        self._tried = ownership.tries
+        self._care = Care(ownership, spec.settings.batch_size, trying, stage.retry_policy)
+        self._new.limit = self._care.limit
         self._rest: Batch | None = None
         self._rest_due = 0.0
         self._idleness = state.idleness if state is not None else None
@@ -76,7 +77,7 @@ class OwnedReader:
     @property
     def careful(self) -> bool:
         """As `Reader.careful`: whether an owner before died, maybe of what comes next."""
-        return self._careful_for > 0
+        return self._care.needed
 
     async def start(self) -> None:
         """As `Reader.start`."""
@@ -95,17 +96,13 @@ class OwnedReader:
 
     def committed(self, batch: Batch, again: Sequence[tuple[Entry, float]]) -> None:
         """As `Reader.committed`: what is to be tried again holds what is behind it."""
+        self._care.passed(len(batch) - len(again))
+        self._new.limit = self._care.limit
         if again:
             self._rest = rest_of(batch, [entry for entry, _ in again])
             self._rest_due = asyncio.get_running_loop().time() + again[0][1]
-        if isinstance(batch, TimerBatch):
-            return
-        self._new.committed(batch, [entry.id for entry, _ in again])
-        if self.careful:
-            self._careful_for -= len(batch) - len(again)
-            self._tried = 0
-            if not self.careful:
-                self._new.limit = None
+        if not isinstance(batch, TimerBatch):
+            self._new.committed(batch, [entry.id for entry, _ in again])
 
     def settled(self) -> None:
         """As `Reader.settled`."""
@@ -141,8 +138,9 @@ class OwnedReader:
             return [rest]
         if self._state is not None and self._fires:
             await self._settle()
-            if self._fires and (timers := await self._state.due()):
-                return [TimerBatch(next(iter(self._ownership.positions)), timers)]
+            if self._fires and (timers := await self._state.due(self._care.limit)):
+                tries = await self._care.tries("timers", timers[0].member)
+                return [TimerBatch(next(iter(self._ownership.positions)), timers, tries)]
         if self._left and not self._ready:
             await self._settle()
             await self._stage.retry_policy.keep_trying(self._take_up)
@@ -153,8 +151,8 @@ class OwnedReader:
         batch = self._ready.popleft()
         if self._idleness is not None and (stream := self._names.get(batch.key)) is not None:
             self._idleness.arrived(stream, asyncio.get_running_loop().time())
-        if self._tried:
-            batch = Batch(batch.key, batch.ids, batch.fields, [self._tried + 1] * len(batch))
+        if (tries := await self._care.tries(batch.key, batch.ids[0])) > 1:
+            batch = Batch(batch.key, batch.ids, batch.fields, [tries] * len(batch))
         return [batch]
 
     async def _look_for_new(self) -> None:
@@ -182,7 +180,9 @@ class OwnedReader:
             self._left.popleft()
         elif entries := await claimer.take([entry.id for entry in pending]):
             self._stage.counters.claimed += len(entries)
-            self._ready.append(Batch.of(entries))
+            # How often each was delivered is no sign here: it was together with others.
+            columns = [entry.id for entry in entries], [entry.fields for entry in entries]
+            self._ready.append(Batch(key, *columns, [AGAIN] * len(entries)))
 
 
 async def _nothing() -> None:

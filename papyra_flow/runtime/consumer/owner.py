@@ -10,6 +10,7 @@ from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.commit.delivery import Delivery
 from papyra_flow.runtime.commit.owned_delivery import OwnedDelivery
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
+from papyra_flow.runtime.consumer.care import Trying
 from papyra_flow.runtime.consumer.group_repair import repair_group
 from papyra_flow.runtime.consumer.loop import Consumer
 from papyra_flow.runtime.consumer.owned import OwnedReader
@@ -24,8 +25,11 @@ _log = logging.getLogger("papyra_flow.stage")
 class PartitionOwner(Consumer):
     """Works on one partition of a stage; `run` returns when it is to stop, or has lost the partition."""
 
-    def __init__(self, stage: StageRuntime, name: str, ownership: Ownership, state: PartitionState | None) -> None:
+    def __init__(
+        self, stage: StageRuntime, name: str, ownership: Ownership, state: PartitionState | None, trying: Trying
+    ) -> None:
         self.ownership = ownership
+        self._trying = trying
         self.state = state
         self.lost = False
         """Whether the partition has another owner, or has to be taken anew."""
@@ -34,7 +38,7 @@ class PartitionOwner(Consumer):
             self._delivery = self._new_delivery(None)
 
     def _new_reader(self) -> Reader:
-        return OwnedReader(self.stage, self.ownership, self.state, self._wakeup, self._settle)
+        return OwnedReader(self.stage, self.ownership, self.state, self._wakeup, self._settle, self._trying)
 
     def _new_delivery(self, sink: SinkWriter | None) -> Delivery:
         return OwnedDelivery(self.stage, self.ownership, self.state, sink)

@@ -63,9 +63,10 @@ class PartitionState:
         """All of the input has arrived: every timer that is there goes off."""
         self._ended, self._known = True, False
 
-    async def due(self) -> list[Timer]:
-        """Timers that are due, in order, a portion of them; no commit may be under way."""
-        found = await self._keeper.timers(None if self._ended else self.progress.watermark, MOST_TIMERS)
+    async def due(self, most: int | None = None) -> list[Timer]:
+        """Timers that are due, in order, a portion of them, `most` at most; no commit may be under way."""
+        until = None if self._ended else self.progress.watermark
+        found = await self._keeper.timers(until, min(MOST_TIMERS, most or MOST_TIMERS))
         if not found:
             first = await self._keeper.timers(None, 1)
             self._first_timer, self._known, self._ended = (first[0].at if first else None), True, False

@@ -85,12 +85,14 @@ class OwnedCommitter:
                 replies = await self._send(owned, owned.portions[:_AT_ONCE], checkpoint)
             except CommandRefusedError as exc:
                 raise _meaning(exc) from exc
-            for reply in replies:
+            for place, reply in enumerate(replies):
                 if isinstance(reply, ServerError):
                     raise _meaning(reply)
                 if not isinstance(reply, list):
                     raise CommandRefusedError(f"the commit script answered {reply!r}")
                 if reply[0] == b"EARLY":
+                    if place == 0:
+                        raise FencedError(f"the server lost the last commits of {self._ownership.keys.lease}")
                     break  # the one before it was refused: it is the first to go now
                 if reply[0] == b"MISSING":
                     return set(reply[1:])
@@ -144,7 +146,7 @@ class OwnedCommitter:
         kept = owned.kept if portion.last else {}
         changes = owned.changes if portion.last else StateChanges()
         arguments: list[Argument] = [
-            self._group, self._ownership.epoch, number, stands, portion.ids[-1] if moves else "",
+            self._group, self._ownership.token, number, stands, portion.ids[-1] if moves else "",
             len(portion.ids) if moves else 0, *sink, len(kept),
         ]  # fmt: skip
         for name, value in kept.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -13,6 +14,7 @@ from papyra_flow.streams.connection.client import Argument, Client
 from papyra_flow.streams.connection.server import Server
 from tests.harness.memory.commands import StreamCommands
 from tests.harness.memory.connection import MemoryConnection
+from tests.harness.memory.keys import Hash, Value
 from tests.harness.memory.replies import Refused, Reply, Status
 from tests.harness.memory.scripts import Scripts
 from tests.harness.memory.streams import Stream
@@ -109,6 +111,20 @@ class MemoryServer:
     def stream(self, key: str) -> Stream:
         """A stream's insides; an empty one if it is not there."""
         return self._commands.find(Stream, key.encode()) or Stream()
+
+    def hash_of(self, key: bytes) -> dict[bytes, bytes]:
+        """What a hash holds; empty if it is not there."""
+        return dict(self._commands.find(Hash, key) or {})
+
+    def copy(self) -> dict[bytes, Value]:
+        """All that it holds now, as a replica may have it."""
+        return deepcopy(self._commands.keys)
+
+    def become(self, copy: dict[bytes, Value]) -> None:
+        """Fail over to a replica that had that: all connections break."""
+        self._commands.keys.clear()
+        self._commands.keys.update(deepcopy(copy))
+        self.cut_connections()
 
     def lose_reply(self, name: str, times: int = 1) -> Fault:
         """The next such command is done, and the connection breaks before its reply."""
