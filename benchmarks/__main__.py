@@ -8,7 +8,7 @@ import sys
 
 from benchmarks.rig import Row, child, measure
 
-MODULES = ("hop", "stages", "expressions", "latency", "scaling", "idle", "ingest", "planning", "server", "tables")
+MODULES = ("hop", "stages", "expressions", "latency", "scaling", "idle", "ingest", "planning", "server", "tables", "state")
 
 
 def _row(module: str) -> Row:

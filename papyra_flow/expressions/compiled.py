@@ -18,6 +18,11 @@ MAX_SHOWN = 400
 """Characters of a reason that are told: it may quote a value of any length."""
 
 
+def in_one_spelling(text: str) -> str:
+    """An expression as all spellings of it would be written, with the values of variables; raises ValueError."""
+    return ast.unparse(checked(text))
+
+
 def _attribute(value: object, name: str) -> object:
     if isinstance(value, dict):
         return value[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from datetime import UTC, tzinfo
 from typing import ClassVar, Literal, Self
@@ -10,8 +9,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
-from papyra_flow.expressions.check import checked
-from papyra_flow.expressions.compiled import compile_expression
+from papyra_flow.expressions.compiled import compile_expression, in_one_spelling
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.names import Name
@@ -126,6 +124,11 @@ class Aggregate(StepConfig):
         return True
 
     @property
+    def adds_up(self) -> bool:
+        """It counts each of them."""
+        return True
+
+    @property
     def goes_by_time(self) -> bool:
         """Unless it only counts, and gives that with each record."""
         calls = [aggregate_call(text) for text in self.fields.values()]
@@ -170,6 +173,7 @@ class Aggregate(StepConfig):
             late_to=self.late_to,
             grows=self._grows(),
             partition_by=tuple(self.by.values()),
+            delay=grace,
         )
 
     def _upsert_by(self) -> tuple[str, ...] | None:
@@ -188,8 +192,8 @@ class Aggregate(StepConfig):
         return json.dumps(
             {
                 "step": self.name,
-                "by": [_meaning(text) for text in self.by.values()],
-                "time": _meaning(self.time) if self.time is not None else None,
+                "by": [in_one_spelling(text) for text in self.by.values()],
+                "time": in_one_spelling(self.time) if self.time is not None else None,
                 "window": window,
                 "offset": format_duration(self.offset),
                 "tz": self.tz,
@@ -212,8 +216,3 @@ class Aggregate(StepConfig):
         if self._zone is not None:
             return LocalWindows(self._zone, size, every, offset)
         return EvenWindows(size, every, offset)
-
-
-def _meaning(text: str) -> str:
-    """An expression in one spelling, with the values of variables."""
-    return ast.unparse(checked(text))

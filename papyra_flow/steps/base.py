@@ -114,6 +114,11 @@ class StepConfig(Component):
         return self.keeps_state
 
     @property
+    def adds_up(self) -> bool:
+        """Whether each record counts for it beside all others, so that a new version of a row would be one too many."""
+        return False
+
+    @property
     def goes_by_time(self) -> bool:
         """Whether what it gives depends on event times and the watermark."""
         return False

@@ -99,6 +99,11 @@ class Join(StepConfig):
         return self.kind_ != "inner"
 
     @property
+    def adds_up(self) -> bool:
+        """It pairs each of them."""
+        return True
+
+    @property
     def goes_by_time(self) -> bool:
         """By how far apart records are."""
         return True

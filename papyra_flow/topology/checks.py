@@ -24,10 +24,12 @@ from papyra_flow.topology.contracts import mismatches
 from papyra_flow.topology.event_time import event_time_findings
 from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.finding import Finding
+from papyra_flow.topology.keyed import keyed_findings
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.partitions import partition_findings
 from papyra_flow.topology.sides import unread
 from papyra_flow.topology.tables import mixtures
+from papyra_flow.topology.versions import version_findings
 
 
 def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
@@ -45,6 +47,8 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         _sinks,
         mixtures,
         event_time_findings,
+        lambda topology: keyed_findings(topology, code=code),
+        lambda topology: version_findings(topology, code=code),
         unread,
         lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),

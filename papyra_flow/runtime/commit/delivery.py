@@ -35,6 +35,8 @@ class Delivery:
         self._sink = sink
         self.program: BatchProgram = stage.program
         """What runs the batches."""
+        self.encode: Encode | None = sink.encode if sink is not None else None
+        """How the sink writes a record; None where the stage has none."""
         spec, context = stage.spec, stage.context
         self._committers = {
             stream.key: Committer(
@@ -50,11 +52,6 @@ class Delivery:
             )
             for stream in stage.inputs
         }
-
-    @property
-    def encode(self) -> Encode | None:
-        """How the sink writes a record; None where the stage has none."""
-        return self._sink.encode if self._sink is not None else None
 
     async def work(self, batch: Batch) -> Prepared:
         """Run a batch, and make its commit ready."""

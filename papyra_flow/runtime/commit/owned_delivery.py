@@ -14,12 +14,12 @@ from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.failure import FailureVerdict
+from papyra_flow.runtime.stage.opening import program_over
 from papyra_flow.runtime.stage.outcome import Outcome
-from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.runtime.stage.timer_batch import TimerBatch
 from papyra_flow.streams.commit.commit import Committed
-from papyra_flow.streams.commit.operations import MoveCheckpoint
+from papyra_flow.streams.commit.operations import MoveCheckpoint, StateChanges
 from papyra_flow.streams.commit.owned_committer import OwnedCommit, OwnedCommitter
 from papyra_flow.streams.commit.ownership import Ownership
 
@@ -28,11 +28,10 @@ class OwnedDelivery(Delivery):
     """Commits what the owner of a partition makes of its batches; `state` is what the stage keeps, if it does."""
 
     def __init__(
-        self, stage: StageRuntime, ownership: Ownership, program: BatchProgram, state: PartitionState | None,
-        sink: SinkWriter | None = None,
-    ) -> None:  # fmt: skip
+        self, stage: StageRuntime, ownership: Ownership, state: PartitionState | None, sink: SinkWriter | None = None
+    ) -> None:
         super().__init__(stage, "owner", sink)
-        self.program = program
+        self.program = program_over(stage, state)
         self._ownership = ownership
         self._state = state
         keys = stage.context.topology.keys
@@ -84,7 +83,7 @@ class OwnedDelivery(Delivery):
         moves = not timers and parse_id(batch.ids[0]) > parse_id(self._ownership.positions[batch.key])
         owned = OwnedCommit(
             prepared.commit, batch.key, () if timers else batch.ids, moves,
-            changes.operations if changes else (), prepared.kept,
+            changes if changes is not None else StateChanges(), prepared.kept,
         )  # fmt: skip
         missing = await self._stage.retry_policy.keep_trying(lambda: self._committer.commit(owned, moved))
         if missing:

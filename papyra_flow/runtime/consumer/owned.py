@@ -19,7 +19,7 @@ from papyra_flow.runtime.consumer.wakeup import Wakeup
 from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.stage import StageRuntime
-from papyra_flow.runtime.stage.timer_batch import TimerBatch
+from papyra_flow.runtime.stage.timer_batch import TimerBatch, rest_of
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.groups.claims import Claimer
 from papyra_flow.streams.groups.reading import CursorReader
@@ -95,22 +95,17 @@ class OwnedReader:
 
     def committed(self, batch: Batch, again: Sequence[tuple[Entry, float]]) -> None:
         """As `Reader.committed`: what is to be tried again holds what is behind it."""
+        if again:
+            self._rest = rest_of(batch, [entry for entry, _ in again])
+            self._rest_due = asyncio.get_running_loop().time() + again[0][1]
         if isinstance(batch, TimerBatch):
-            if again:
-                left = batch.timers[-len(again) :]
-                self._hold(TimerBatch(batch.key, left, again[0][0].deliveries), again[0][1])
             return
         self._new.committed(batch, [entry.id for entry, _ in again])
-        if again:
-            self._hold(Batch.of([entry for entry, _ in again]), again[0][1])
         if self.careful:
             self._careful_for -= len(batch) - len(again)
             self._tried = 0
             if not self.careful:
                 self._new.limit = None
-
-    def _hold(self, rest: Batch, seconds: float) -> None:
-        self._rest, self._rest_due = rest, asyncio.get_running_loop().time() + seconds
 
     def settled(self) -> None:
         """As `Reader.settled`."""
@@ -137,8 +132,7 @@ class OwnedReader:
             return self._rest_due
         if self._ready or self._left or self._fires:
             return now
-        waits = self._idleness is not None and self._state is not None and self._state.waits
-        return min(self._new.due_at(now), self._idleness.due_at if waits and self._idleness else math.inf)
+        return min(self._new.due_at(now), self._state.idle_at if self._state is not None else math.inf)
 
     async def take(self) -> list[Batch]:
         """As `Feed.take`: one batch at most; an empty one where timers are due."""

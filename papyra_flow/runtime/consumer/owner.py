@@ -15,9 +15,6 @@ from papyra_flow.runtime.consumer.loop import Consumer
 from papyra_flow.runtime.consumer.owned import OwnedReader
 from papyra_flow.runtime.consumer.reader import Reader
 from papyra_flow.runtime.services.partition_state import PartitionState
-from papyra_flow.runtime.stage.keyed import KeyedProgram
-from papyra_flow.runtime.stage.partition_program import PartitionProgram
-from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.ownership import Ownership
 
@@ -40,10 +37,7 @@ class PartitionOwner(Consumer):
         return OwnedReader(self.stage, self.ownership, self.state, self._wakeup, self._settle)
 
     def _new_delivery(self, sink: SinkWriter | None) -> Delivery:
-        program: BatchProgram = self.stage.program
-        if self.state is not None and isinstance(program, KeyedProgram):
-            program = PartitionProgram(program, self.state)
-        return OwnedDelivery(self.stage, self.ownership, program, self.state, sink)
+        return OwnedDelivery(self.stage, self.ownership, self.state, sink)
 
     async def _settle(self) -> None:
         await self._commits.finish()

@@ -16,12 +16,11 @@ from papyra_flow.runtime.consumer.consumer_names import consumer_name, gone
 from papyra_flow.runtime.consumer.group_repair import repair_group
 from papyra_flow.runtime.consumer.owner import PartitionOwner
 from papyra_flow.runtime.consumer.upstream import Upstream
-from papyra_flow.runtime.services.idleness import Idleness
 from papyra_flow.runtime.services.keepalive import HeldLeases
 from papyra_flow.runtime.services.partition_state import PartitionState
+from papyra_flow.runtime.services.state_keeper import ServerState
+from papyra_flow.runtime.stage.opening import open_state
 from papyra_flow.runtime.stage.stage import StageRuntime
-from papyra_flow.state.progress import Progress
-from papyra_flow.state.store import Store
 from papyra_flow.streams.commit.ownership import Owners, Ownership, PartitionKeys, Shares
 
 LOOK_AGAIN_SECONDS = 0.5
@@ -168,18 +167,10 @@ class Partitions:
         self._tasks[number].add_done_callback(lambda _: self._changed.set())
 
     def _state_of(self, ownership: Ownership) -> PartitionState | None:
-        stage = self._stage
-        if stage.spec.keyed_step is None:
-            return None
-        context, settings = stage.context, stage.spec.settings
-        names = [stage.stream_of[key] for key in ownership.positions if key not in stage.replay_keys]
-        progress = Progress(names, ownership.kept)
-        idleness = None
-        if stage.spec.goes_by_time:
-            now = asyncio.get_running_loop().time()
-            idleness = Idleness(progress, names, settings.idle_after, Upstream(context, stage.spec).holds_anything, now)
-        store = Store(settings.state_cache)
-        return PartitionState(context.server.client, ownership, store, progress, stage.retry_policy, idleness)
+        stage, context = self._stage, self._stage.context
+        keeper = ServerState(context.server.client, ownership.keys, stage.retry_policy)
+        held = Upstream(context, stage.spec).holds_anything
+        return open_state(stage, ownership, keeper, held, asyncio.get_running_loop().time())
 
     def _let_go(self, number: int) -> None:
         self._leaving.add(number)

@@ -48,10 +48,11 @@ class Prefetch:
 
     @property
     def room(self) -> int:
-        """How many entries may be read now, by `max_pending`."""
-        settings = self._stage.spec.settings
-        left = settings.max_pending - sum(map(len, self._held.values()))
-        return max(0, min(self.limit or settings.batch_size, left))
+        """How many entries of each stream may be read now, by `max_pending`; partitions share what is left of it."""
+        spec = self._stage.spec
+        left = spec.settings.max_pending - sum(map(len, self._held.values()))
+        together = 1 if spec.owned else len(spec.partitions)
+        return min(self.limit or spec.settings.batch_size, max(1, left // together)) if left > 0 else 0
 
     @property
     def reading(self) -> bool:

@@ -39,6 +39,18 @@ class Idleness:
         """When to look again."""
         return self._next if self._last else math.inf
 
+    def gets_to(self, watermark: int) -> float:
+        """When a look lets event time go on, maybe as far as a watermark, if nothing arrives and nothing is held."""
+        moments = [last + self._after for stream, last in self._last.items() if stream not in self._progress.idle]
+        if self._newest != BEGINNING:
+            newest = max(self._last.values())
+            moments.append(newest + max(self._after, (watermark - self._newest) / 1000))
+        return max(self._next, min(moments, default=math.inf))
+
+    @property
+    def _newest(self) -> int:
+        return max(self._progress.of(stream) for stream in self._last)
+
     async def look(self, now: float) -> None:
         """Let event time go on where inputs are idle; nothing of them may be unprocessed. Raises ServerErrors."""
         idle = {stream for stream, last in self._last.items() if now - last >= self._after}
@@ -49,6 +61,6 @@ class Idleness:
         if await self._held():
             return
         self._progress.idle.update(idle)
-        newest = max(self._progress.of(stream) for stream in self._last)
+        newest = self._newest
         if len(idle) == len(self._last) and newest != BEGINNING:
             self._progress.reach(newest + round((now - max(self._last.values())) * 1000))

@@ -74,6 +74,7 @@ class PartitionProgram:
 
     async def run(self, batch: Batch, encode: Encode | None = None) -> Outcome:
         """As `BatchProgram.run`."""
+        self._state.count_late(0)
         if isinstance(batch, TimerBatch):
             return await self._fire(batch, encode)
         program, late_to, clock = self._program, self._program.keyed.late_to, self._program.clock
@@ -86,6 +87,8 @@ class PartitionProgram:
             outcomes = settled(
                 await self._apply(batch, kept), kept.rows, late_to, kept.times if clock.hands_on else None
             )
+            if not failures and len(outcomes.kept) == len(batch) == len(kept.rows):
+                return Outcome(done=batch.ids)  # all of it went into the state, as it mostly does
             made = sorted_out(kept.rows, outcomes.found, failed, apart=False)
             partly = bool(failed) and not kept.rows.one_each
             outcome = await program.leave(batch, made, failures | failed, encode, raw=processed.raw)

@@ -70,8 +70,10 @@ class Spread:
     """Where records go among streams in Redis that are counted from 0, partitions of a stream one after the other."""
 
     def __init__(self, targets: Sequence[StreamSpec]) -> None:
-        self.first = {stream.of: number for number, stream in reversed(list(enumerate(targets)))}
+        self.first: dict[str, int] = {}
         """The number of the first partition of each stream of the file."""
+        for number, stream in enumerate(targets):
+            self.first.setdefault(stream.of, number)
         self._by_first: dict[int, Partitioner] = {}
         for number in self.first.values():
             if (partitioner := Partitioner.of(targets[number])) is not None:

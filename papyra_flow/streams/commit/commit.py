@@ -181,6 +181,8 @@ class Commit:
         In place of those two: '*', the key, how many arguments follow, and they. `first` is the first target's key.
         """
         targets, payloads = self._targets[start:end], self._payloads[start:end]
+        if not self._many and set(targets) <= {NOWHERE}:
+            return [0]
         names: list[Argument] = [b"%d" % (target + first) for target in range(max(targets, default=NOWHERE) + 1)]
         if not self._many and NOWHERE not in targets:
             plain: list[Argument] = [b""] * (2 * len(targets))

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from papyra_flow.errors import CommandRefusedError, FencedError, GroupMovedError, PapyraFlowError, ServerError
 from papyra_flow.streams.commit.commit import MAX_BYTES, Commit
-from papyra_flow.streams.commit.operations import Change, DeleteState, DeleteTimer, MoveCheckpoint, PutState, SetTimer
+from papyra_flow.streams.commit.operations import MoveCheckpoint, StateChanges
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.connection.client import Argument, Client, Reply
 from papyra_flow.streams.scripts import call_script, is_unknown, source_of
@@ -38,7 +38,7 @@ class OwnedCommit:
     """The entries, in their order; none where only timers went off."""
     moves: bool = True
     """Whether the group moves behind them; else they were pending, and are acknowledged."""
-    changes: Sequence[Change] = ()
+    changes: StateChanges = field(default_factory=StateChanges)
     kept: Mapping[str, str] = field(default_factory=dict)
     """Fields of the lease that change, such as watermarks."""
     portions: list[_Portion] | None = None
@@ -142,7 +142,7 @@ class OwnedCommitter:
         if checkpoint is not None:
             sink = (checkpoint.epoch, checkpoint.before, checkpoint.after)
         kept = owned.kept if portion.last else {}
-        changes = owned.changes if portion.last else ()
+        changes = owned.changes if portion.last else StateChanges()
         arguments: list[Argument] = [
             self._group, self._ownership.epoch, number, stands, portion.ids[-1] if moves else "",
             len(portion.ids) if moves else 0, *sink, len(kept),
@@ -152,22 +152,9 @@ class OwnedCommitter:
         acked = () if owned.moves else portion.ids
         arguments += (len(acked), *acked)
         arguments += portion.records
-        arguments.append(len(changes))
-        for change in changes:
-            arguments += _change(change)
+        for column in (changes.put, changes.deleted, changes.timers, changes.deleted_timers):
+            arguments += (len(column), *column)
         return arguments
-
-
-def _change(change: Change) -> tuple[Argument, ...]:
-    match change:
-        case PutState(_, name, value):
-            return (b"put", name, value)
-        case DeleteState(_, name):
-            return (b"unput", name)
-        case SetTimer(_, at, member):
-            return (b"at", at, member)
-        case DeleteTimer(_, member):
-            return (b"unat", member)
 
 
 def _meaning(error: ServerError) -> PapyraFlowError:

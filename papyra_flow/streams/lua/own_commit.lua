@@ -11,7 +11,8 @@
 --       before   9 and after it   10 how many fields of the lease change, then their names and values
 --       then how many ids are acknowledged (of a stage that was shared), and they
 --       then how many records there are, for each: K data, or '*' K nargs field value ...
---       then how many changes there are, for each: 'put' field value, 'unput' field, 'at' time member, 'unat' member
+--       then four lists, each behind its length: field value ... to set and field ... to delete of the state, time member
+--       ... to set and member ... to delete of the timers
 -- Returns {'DONE', 'AGAIN' if this very commit was done before, 'EARLY' if the one before it was not, 'MISSING' and the
 -- ids that are not pending any more}.
 
@@ -116,22 +117,16 @@ for _ = 1, records do
 end
 
 -- From here on nothing can fail that was not found out above.
-local changes = tonumber(ARGV[i])
-i = i + 1
-for _ = 1, changes do
-  local name = ARGV[i]
-  if name == 'put' then
-    redis.call('HSET', state, ARGV[i + 1], ARGV[i + 2])
-    i = i + 3
-  elseif name == 'at' then
-    redis.call('ZADD', timers, ARGV[i + 1], ARGV[i + 2])
-    i = i + 3
-  else
-    redis.call(name == 'unput' and 'HDEL' or 'ZREM', name == 'unput' and state or timers, ARGV[i + 1])
-    i = i + 2
+local changed = false
+for _, change in ipairs({{'HSET', state}, {'HDEL', state}, {'ZADD', timers}, {'ZREM', timers}}) do
+  local size = tonumber(ARGV[i])
+  for n = i + 1, i + size, 2 * PORTION do
+    redis.call(change[1], change[2], unpack(ARGV, n, math.min(n + 2 * PORTION - 1, i + size)))
   end
+  changed = changed or size > 0
+  i = i + size + 1
 end
-if changes > 0 then fields[#fields + 1], fields[#fields + 2] = 'fields', redis.call('HLEN', state) end
+if changed then fields[#fields + 1], fields[#fields + 2] = 'fields', redis.call('HLEN', state) end
 if ARGV[5] ~= '' then
   -- A new group's reads are not known to the server; nor are they, or a lag, where entries ahead were deleted.
   local read = at['lag'] and (at['entries-read'] or entries_added() - at['lag'])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from papyra_flow.streams.connection.client import Argument, Client
@@ -41,13 +42,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Blocked:
-    """A read that waits for an entry."""
+    """A read that waits for an entry; `read` is what it would get now."""
 
     connection: MemoryConnection
-    group: bytes
-    consumer: bytes
-    keys: list[bytes]
-    count: int
+    read: Callable[[], list[Reply]]
     answer: asyncio.Future[Reply]
     timer: asyncio.TimerHandle
 
@@ -178,8 +176,12 @@ class MemoryServer:
         match [command[0].upper(), *command[1:]]:
             case [b"XREADGROUP", b"GROUP", group, consumer, b"COUNT", count, b"BLOCK", wait, b"STREAMS", *rest]:
                 keys = rest[: len(rest) // 2]
-                found = self._commands.read_new(group, consumer, keys, int(count))
-                return found or await self._wait(connection, group, consumer, keys, int(count), int(wait) / 1000)
+                read = partial(self._commands.read_new, group, consumer, keys, int(count))
+                return read() or await self._wait(connection, read, int(wait) / 1000)
+            case [b"XREAD", b"COUNT", count, b"BLOCK", wait, b"STREAMS", *rest]:
+                keys, positions = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+                read = partial(self._commands.read_behind, keys, positions, int(count))
+                return read() or await self._wait(connection, read, int(wait) / 1000)
             case [b"CLIENT", b"ID"]:
                 return connection.number
             case [b"CLIENT", b"UNBLOCK", number]:
@@ -214,13 +216,11 @@ class MemoryServer:
 
     # -- reads that block -------------------------------------------------------------------------------------
 
-    async def _wait(
-        self, connection: MemoryConnection, group: bytes, consumer: bytes, keys: list[bytes], count: int, seconds: float
-    ) -> Reply:
+    async def _wait(self, connection: MemoryConnection, read: Callable[[], list[Reply]], seconds: float) -> Reply:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
         timer = loop.call_later(seconds, _give_up, answer)
-        blocked = Blocked(connection, group, consumer, keys, count, answer, timer)
+        blocked = Blocked(connection, read, answer, timer)
         self._blocked.append(blocked)
         try:
             return await answer
@@ -234,7 +234,7 @@ class MemoryServer:
             if blocked.answer.done():
                 continue
             try:
-                found = self._commands.read_new(blocked.group, blocked.consumer, blocked.keys, blocked.count)
+                found = blocked.read()
             except Refused as exc:
                 blocked.answer.set_result(exc)
             else:

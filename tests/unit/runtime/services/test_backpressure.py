@@ -89,3 +89,19 @@ async def test_deleted_entries_that_the_server_counts_do_not_keep_it_closed(memo
     async with asyncio.timeout(10):
         await gate.room()
     assert gate.open
+
+
+async def test_partitions_have_one_limit_together(memory: MemoryServer, stopping: asyncio.Event) -> None:
+    keys = [f"{{p/{number}}}:s" for number in range(3)]
+    for key in keys:
+        memory.do("XGROUP", "CREATE", key, "g", "0", "MKSTREAM")
+        memory.do_all([("XADD", key, "*", "data", "x")] * 30)
+    gate = Gate(memory.client(), keys=keys, groups=["g"], limit=90, stopping=stopping)
+    waiting = asyncio.create_task(gate.room())
+    await asyncio.sleep(60)
+    assert not waiting.done()
+    memory.deliver(keys[1], b"g", "c", 30)
+    memory.stream(keys[1]).groups[b"g"].pending.clear()
+    gate.relieve()
+    await waiting
+    assert gate.open
