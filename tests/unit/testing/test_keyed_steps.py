@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from papyra_flow.errors import UsageError
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
 
@@ -30,6 +33,20 @@ def test_the_first_of_each_key_passes_a_stage(folder: PipelineFolder) -> None:
         for batch in ("1234333", "41134421"):
             driver.put("s", *({"id": one} for one in batch))
         assert [record["id"] for record in driver.out("t")] == ["1", "2", "3", "4"]
+
+
+def test_a_lookup_in_a_stage_s_table_needs_a_server(folder: PipelineFolder) -> None:
+    folder.pipeline(
+        """\
+        pipeline: p
+        stages:
+          kept: {from: s, process: [{table: id}], to: changed}
+          found: {from: t, process: [{lookup: {table: kept, on: id}}], to: u}
+        streams: {s: {}, t: {}}
+        """
+    )
+    with pytest.raises(UsageError, match=r"'\{p\}:@state:kept': that needs a server"):
+        drive(folder.file)
 
 
 def test_two_streams_are_joined_and_what_stays_alone_leaves_at_the_end(folder: PipelineFolder) -> None:
