@@ -58,7 +58,7 @@ def _dictionary(path: str, records: int) -> Work:
     return work
 
 
-def _hop(path: str, records: int) -> Work:
+def _hop(path: str, _: int) -> Work:
     return _run(chain(1), path, lambda _: None)
 
 

@@ -102,7 +102,7 @@ over each record: `sum(quantity * price)`. Expressions have functions of the sam
 `sum(sum(i.price for i in items))` adds up all lists.
 
 A null is left out, as in SQL. Of no values `count`, `count_distinct` and `approx_count_distinct` are 0, `list` and
-`top` are empty, and all others are null. A value that does not fit, such as text in a `sum`, is a failure of its record.
+`top` are empty, and all others are null. A value that does not fit, such as text in a `sum`, fails its record.
 
 No order of arrival, batch size or number of partitions shows in a result: floats are summed without rounding, and
 `first`, `last` and `list` go by event time; of equal times by arrival. A result that is larger than any float is an

@@ -23,6 +23,7 @@ from papyra_flow.state.key_column import ValueColumn
 from papyra_flow.steps.base import Each, Step, StepConfig, Whole
 from papyra_flow.steps.lookup_files import Duplicates, FileTable
 from papyra_flow.steps.lookup_hashes import HashTable, StageTable
+from papyra_flow.streams.keys import Keyspace
 
 TIME = "time"
 """What `as_of` calls the record's event time."""
@@ -81,7 +82,9 @@ class Lookup(StepConfig):
         return tuple(table for table in (self.csv, self.jsonl) if table is not None)
 
     def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
-        """The table's hash, if it is one."""
+        """The table's hash, or the first that a stage's table is in."""
+        if self.table is not None:
+            return (RedisKey(Keyspace(pipeline).state(self.table), "hash"),)
         return (RedisKey(self.hash, "hash", self.redis),) if self.hash is not None else ()
 
     def build(self, context: SetupContext) -> Step:

@@ -329,7 +329,8 @@ class Topology:
         found: dict[str, TableRef | None] = {}
         for name, stage in self.stages.items():
             kept = next((kept for step in stage.steps if (kept := step.kept_table()) is not None), None)
-            found[name] = TableRef((self.keys.state(name),), kept) if kept is not None else None
+            hashes = tuple(keys.state for keys in self.partitions(stage))
+            found[name] = TableRef(hashes, kept) if kept is not None else None
         return found
 
     def connector_context(self, stage: str) -> ConnectorContext:

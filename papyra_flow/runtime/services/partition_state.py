@@ -59,6 +59,11 @@ class PartitionState:
         first = self._first_timer
         return first is not None and (self._ended or first <= self.progress.watermark)
 
+    @property
+    def watermark(self) -> int:
+        """As timers have it: the end of time while all that is open closes, so that none of them is set again."""
+        return END_OF_TIME if self._ended else self.progress.watermark
+
     def end(self) -> None:
         """All of the input has arrived: every timer that is there goes off."""
         self._ended, self._known = True, False

@@ -35,6 +35,10 @@ class KeyedState(Protocol):
     store: Store
     progress: Progress
 
+    @property
+    def watermark(self) -> int:
+        """As timers have it: the end of time where all of the input has arrived."""
+
     async def load(self, fields: Sequence[bytes]) -> None:
         """Load these fields into the store."""
 
@@ -165,9 +169,9 @@ class PartitionProgram:
         for timer in batch.timers:
             state.store.delete_timer(timer.member)
         if keyed.awaits:
-            fired = await step.fire_async(batch.timers, state.progress.watermark, state.store)  # type: ignore[attr-defined]
+            fired = await step.fire_async(batch.timers, state.watermark, state.store)  # type: ignore[attr-defined]
         else:
-            fired = step.fire(batch.timers, state.progress.watermark, state.store)
+            fired = step.fire(batch.timers, state.watermark, state.store)
         rows = Rows([{} for _ in fired], range(len(fired)))
         while True:
             failed: Failures = {}
