@@ -215,6 +215,8 @@ class Topology:
     entries bring."""
     carried: frozenset[str] = frozenset()
     """Streams of the file whose records carry their event time as a header."""
+    disorder: dict[str, int] = field(default_factory=dict)
+    """Milliseconds that a record of such a stream may lie behind one before it; none for streams in order."""
 
     def inputs(self, stage: StageSpec) -> list[StreamSpec]:
         """The streams in Redis that a stage's group reads."""
