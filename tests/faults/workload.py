@@ -358,7 +358,10 @@ class Workload:
 
     def in_hand_of(self, worker: Worker) -> int:
         """How many entries are pending for a worker at this moment."""
-        mark = f"{worker.name}." if worker.name else f".{worker.pid}."
+        return self.in_hand(f"{worker.name}." if worker.name else f".{worker.pid}.")
+
+    def in_hand(self, mark: str) -> int:
+        """How many entries are pending for consumers with this in their names."""
         total = 0
         with self.server as server:
             for stage, key in self.reads():
@@ -371,13 +374,14 @@ class Workload:
 
     def busy(self, worker: Worker) -> bool:
         """Whether a worker has entries in hand; puts more records in where there is nothing to do."""
-        return self._or_more_to_do(self.in_hand_of(worker))
+        return self.or_more_to_do(self.in_hand_of(worker))
 
     def at_work(self) -> bool:
         """Whether anything is in hand; puts more records in where there is nothing to do."""
-        return self._or_more_to_do(self.pending())
+        return self.or_more_to_do(self.pending())
 
-    def _or_more_to_do(self, in_hand: int) -> bool:
+    def or_more_to_do(self, in_hand: int) -> bool:
+        """Whether there are so many entries in hand; if there are none, and nothing to do, puts more records in."""
         if in_hand:
             return True
         with self.server as server:
