@@ -28,6 +28,11 @@ def _untouched(path: str, records: int) -> Work:
     return lambda: drain(topology, path, records, "a")
 
 
+def _owned(path: str, records: int) -> Work:
+    topology = chain(1, ordered=True)
+    return lambda: drain(topology, path, records, "a")
+
+
 def _one_by_one(path: str, records: int) -> Work:
     """redis-py, a record at a time, and no promise."""
 
@@ -77,6 +82,7 @@ def _ways() -> dict[str, Way]:
         "floor": Way(_floor, fill),
         "papyra-flow": Way(_papyra_flow, fill),
         "untouched": Way(_untouched, fill),
+        "owned": Way(_owned, fill),
         "one by one": Way(_one_by_one, fill, share=0.03),
     }
     try:
@@ -95,6 +101,8 @@ def report(rounds: Rounds) -> list[Line]:
         )
         for way in ("papyra-flow", "untouched")
     ]  # fmt: skip
+    owned = median_ratio(rounds, "owned", "papyra-flow", lambda cost: cost.rate)
+    lines.append(at_least("owned, times shared", owned, 1.4))
     for way, bound in (("one by one", 20), ("FastStream", 30)):
         if way in rounds:
             faster = 1 / median_ratio(rounds, way, "papyra-flow", lambda cost: cost.rate)

@@ -52,10 +52,13 @@ def load(text: str) -> Topology:
         return build_topology(load_pipeline(file))
 
 
-def chain(stages: int, steps: str = '{run: "benchmarks.pipelines:step"}', more: str = "") -> Topology:
-    """`stages` stages in a row, from s0 on, that keep all streams."""
+def chain(
+    stages: int, steps: str = '{run: "benchmarks.pipelines:step"}', more: str = "", *, ordered: bool = False
+) -> Topology:
+    """`stages` stages in a row, from s0 on, that keep all streams; `ordered` ones have owners."""
+    way = "ordered: true, " if ordered else ""
     named = [
-        f"  {name}: {{from: s{n}, process: [{steps}], to: s{n + 1}}}" for n, name in enumerate("abcdefgh"[:stages])
+        f"  {name}: {{from: s{n}, {way}process: [{steps}], to: s{n + 1}}}" for n, name in enumerate("abcdefgh"[:stages])
     ]
     kept = ", ".join(f"s{n}: {{retain: all}}" for n in range(stages + 1))
     return load("\n".join(["pipeline: b", more, "stages:", *named, f"streams: {{{kept}}}", ""]))

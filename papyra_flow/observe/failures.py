@@ -52,7 +52,7 @@ async def _of_stage(server: Server, topology: Topology, name: str, count: int) -
         if kinds.total() >= min(count, NEWEST):
             break
     errors = tuple((examples[kind] if number == 1 else kind, number) for kind, number in kinds.most_common(SHOWN))
-    return Failures(name, count, kinds.total(), errors, topology.stages[name].replay is not None)
+    return Failures(name, count, kinds.total(), errors, bool(topology.stages[name].replays))
 
 
 def told(found: Failures) -> list[str]:

@@ -37,12 +37,15 @@ class Batch:
     @classmethod
     def of(cls, entries: Sequence[Entry]) -> Batch:
         """Entries of one stream as a batch."""
-        return cls(
+        found = cls(
             entries[0].key,
             [entry.id for entry in entries],
             [entry.fields for entry in entries],
             [entry.deliveries for entry in entries],
         )
+        if any(entry.came_from for entry in entries):
+            found._past = [Before(0, entry.came_from) if entry.came_from else None for entry in entries]
+        return found
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,6 +77,13 @@ class Batch:
             self.key, [self.ids[place] for place in lives], [self.fields[place] for place in lives], deliveries
         )
         found._past = [self._past[place] for place in lives] if self._past is not None else None
+        return found
+
+    def part(self, start: int, end: int) -> Batch:
+        """The entries from one place to before another."""
+        deliveries = self._deliveries[start:end] if self._deliveries is not None else None
+        found = Batch(self.key, self.ids[start:end], self.fields[start:end], deliveries)
+        found._past = self._past[start:end] if self._past is not None else None
         return found
 
     def plain(self) -> Sequence[bytes] | None:

@@ -69,7 +69,7 @@ class Builder:
         if name in stages:
             raise UsageError(f"{where}: the stage already exists")
         if isinstance(process, str) or not isinstance(process, Sequence):
-            raise UsageError(f"{where}: process is a list of steps, also of one: process=[...]")
+            raise UsageError(f"{where}: process must be a list of steps, even for one: process=[...]")
         stages[name] = _said({
             "description": description, "from": from_, "read": read, "process": list(process) or None, "to": to,
             "match": match, "write": write, "group": group, "start": start, "consumers": consumers, "batch": batch,
@@ -95,7 +95,7 @@ class Builder:
         _refuse_unknown(where, unknown, Builder.stream)
         streams = self._tree.setdefault("streams", {})
         if name in streams:
-            raise UsageError(f"{where}: the settings of that stream are said already")
+            raise UsageError(f"{where}: the stream already has settings")
         said = {"key": key, "retain": retain, "max_backlog": max_backlog, "format": format}
         streams[name] = _said({**said, "partitions": partitions, "by": by})
         return self
@@ -137,7 +137,7 @@ class Builder:
         _refuse_unknown(where, unknown, Builder.case)
         tests = self._tree.setdefault("tests", {})
         if name in tests:
-            raise UsageError(f"{where}: there is a test of that name already")
+            raise UsageError(f"{where}: the test already exists")
         said = {"description": description, "input": input, "expect": expect, "dead": dead, "partial": partial or None}
         tests[name] = _said(said)
         return self

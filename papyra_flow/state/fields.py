@@ -9,7 +9,7 @@ a fraction as an integer (1.0 is 1).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -17,6 +17,8 @@ import orjson
 from papyra_flow.errors import RecordError
 from papyra_flow.records.json_codec import read_json, write_json
 from papyra_flow.records.values import Value, json_form
+
+_SMALL = 2**63
 
 
 def canonical(value: object) -> bytes:
@@ -29,9 +31,21 @@ def canonical(value: object) -> bytes:
             raise RecordError("the key is text with a lone surrogate, which is not Unicode") from exc
     if value is None:
         return b"null"
+    if kind is int and -_SMALL < value < _SMALL:  # type: ignore[operator]
+        return b"%d" % value  # type: ignore[str-format]
     if kind is bool:
         return b"true" if value else b"false"
     return write_json(_whole(json_form(value)))
+
+
+def canonical_all(values: Sequence[object]) -> list[bytes]:
+    """The same for many values; raises RecordError if there is one that JSON does not have."""
+    if set(map(type, values)) == {str}:
+        try:
+            return list(map(orjson.dumps, values))
+        except TypeError:
+            pass
+    return list(map(canonical, values))
 
 
 def key_text(value: object) -> bytes:
@@ -58,6 +72,12 @@ def field_of(parts: Iterable[object]) -> bytes:
 def with_part(field: bytes, part: object) -> bytes:
     """A field with one more part at its end."""
     return b"%b%b%b]" % (field[:-1], b"" if field == b"[]" else b",", canonical(part))
+
+
+def without_last(member: bytes) -> tuple[bytes, Any]:
+    """What `with_part` put together: the field, and the part at its end."""
+    last = parts_of(member)[-1]
+    return (member[: -len(canonical(last)) - 2] or b"[") + b"]", last
 
 
 def parts_of(field: bytes) -> list[Any]:

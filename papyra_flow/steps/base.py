@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
 from papyra_flow.spec.components import Component, SetupContext
+from papyra_flow.spec.tables import KeptTable
+from papyra_flow.steps.keyed import Keyed
 
 
 async def nothing() -> None:
@@ -101,6 +103,35 @@ class StepConfig(Component):
         """
         return None
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it keeps state by key, so that its stage has owners."""
+        return False
+
+    @property
+    def closes(self) -> bool:
+        """Whether what it keeps open closes when all of the input has arrived; not where its timers only forget."""
+        return self.keeps_state
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether each record counts for it beside all others, so that a new version of a row would be one too many."""
+        return False
+
+    @property
+    def goes_by_time(self) -> bool:
+        """Whether what it gives depends on event times and the watermark."""
+        return False
+
+    @property
+    def own_time(self) -> str | None:
+        """Its own expression for the event time of the records that come to it."""
+        return None
+
+    def build_keyed(self, context: SetupContext) -> Keyed | None:
+        """The step with its state, where it keeps some by key; None for all others."""
+        return None
+
     def merge(self) -> Merge | None:
         """How the records of a batch become one table before the step, where it works on nothing else; else None."""
         return None
@@ -111,6 +142,14 @@ class StepConfig(Component):
 
     def returns(self, context: SetupContext) -> type | None:
         """The model that the step's records fit, where it declares one."""
+        return None
+
+    def streams(self) -> tuple[str, ...]:
+        """The streams that its stage has to read, no more and no less, where it names them; none for all others."""
+        return ()
+
+    def kept_table(self) -> KeptTable | None:
+        """The table that it keeps, where it keeps one that a lookup can ask."""
         return None
 
     @property

@@ -1,33 +1,36 @@
-"""`lookup`: add what a table knows of a record's key: a CSV or JSON-lines file, or a Redis hash.
+"""`lookup`: add what a table knows of a record's key: a file, a Redis hash, or a table that a stage keeps.
 
-Files are loaded once, when the stage starts; a Redis hash is asked with one HMGET a batch
-(https://redis.io/docs/latest/commands/hmget/) and so always answers what holds now.
+Files are loaded once, when the stage starts; hashes and tables of stages are asked for each batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from papyra_flow.connectors.csv.column_types import ColumnType
 from papyra_flow.connectors.csv.quotes import Delimiter
 from papyra_flow.connectors.files.text_form import ENCODING, Encoding
-from papyra_flow.errors import ConnectorError, MissingKeyError, ServerError, UndecodableError
+from papyra_flow.errors import MissingKeyError, RecordError
 from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.entries import Record, Value
-from papyra_flow.records.json_codec import read_json
 from papyra_flow.spec.components import RedisKey, SetupContext
+from papyra_flow.spec.names import Name
+from papyra_flow.state.key_column import ValueColumn
 from papyra_flow.steps.base import Each, Step, StepConfig, Whole
 from papyra_flow.steps.lookup_files import Duplicates, FileTable
-from papyra_flow.streams.connection.retry_policy import RetryPolicy
-from papyra_flow.streams.connection.server import Server
+from papyra_flow.steps.lookup_hashes import HashTable, StageTable
+from papyra_flow.streams.keys import Keyspace
+
+TIME = "time"
+"""What `as_of` calls the record's event time."""
 
 
 class Lookup(StepConfig):
-    """Add what a table knows of a record's key."""
+    """Look up a record's key in a table, and add the row found."""
 
     name: ClassVar[str] = "lookup"
 
@@ -35,6 +38,12 @@ class Lookup(StepConfig):
     jsonl: str | None = Field(None, description="A file of JSON lines (.gz too), as the table.")
     hash: str | None = Field(None, description="The key of a Redis hash: fields are keys, values JSON or text.")
     redis: str | None = Field(None, description="The hash's server, if it is not the pipeline's.")
+    table: Name | None = Field(None, description="A stage with the step `table`: what it has committed by now.")
+    as_of: Expression | None = Field(
+        None,
+        description="The time at which a row of a stage's table has to hold, as far back as its `history` reaches: "
+        "`time` for the record's event time, or an expression. Without it: now.",
+    )
     key: str | None = Field(None, description="The table's column that holds the key (the name in `on`).")
     on: Expression = Field(description="The record's field, or an expression, that holds the key.")
     as_: str | None = Field(None, alias="as", description="The field for the row found; without it, the row's fields.")
@@ -47,31 +56,42 @@ class Lookup(StepConfig):
 
     @model_validator(mode="after")
     def _one_table(self) -> Self:
-        if sum(table is not None for table in (self.csv, self.jsonl, self.hash)) != 1:
-            raise ValueError("a lookup needs one table: `csv`, `jsonl` or `hash`")
-        if self.hash is None and self.key is None and not self.on.isidentifier():
+        if sum(table is not None for table in (self.csv, self.jsonl, self.hash, self.table)) != 1:
+            raise ValueError("a lookup needs one table: `csv`, `jsonl`, `hash` or `table`")
+        if self.files() and self.key is None and not self.on.isidentifier():
             raise ValueError("`key` must name the table's column when `on` is an expression")
-        if compile_expression(self.on).needs_headers:
-            raise ValueError("`on` cannot read headers: `set` a field to the header first")
+        if self.table is None and self.as_of is not None:
+            raise ValueError("`as_of` is for the `table` of a stage")
+        ValueColumn("as_of", self.as_of or TIME)
+        ValueColumn("on", self.on)
         if self.types and self.csv is None:
             raise ValueError("`types` are for the columns of a table in `csv`")
         return self
 
     def describe(self) -> str:
         """Table and key."""
-        return f"lookup: {self.csv or self.jsonl or self.hash} on {self.on}"
+        return f"lookup: {self._named} on {self.on}{f' as of {self.as_of}' if self.as_of else ''}"
+
+    @property
+    def _named(self) -> str:
+        """The table, for messages."""
+        return self.csv or self.jsonl or self.hash or self.table or ""
 
     def files(self) -> tuple[str, ...]:
         """The table's file, if it is one."""
         return tuple(table for table in (self.csv, self.jsonl) if table is not None)
 
     def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
-        """The table's hash, if it is one."""
+        """The table's hash, or the first that a stage's table is in."""
+        if self.table is not None:
+            return (RedisKey(Keyspace(pipeline).state(self.table), "hash"),)
         return (RedisKey(self.hash, "hash", self.redis),) if self.hash is not None else ()
 
     def build(self, context: SetupContext) -> Step:
         """The step, with a file's table loaded."""
-        return self._from_hash(context) if self.hash is not None else self._from_file(context)
+        if self.table is not None:
+            return self._from_table(context, self.table)
+        return self._from_hash(context, self.hash) if self.hash is not None else self._from_file(context)
 
     def _from_file(self, context: SetupContext) -> Step:
         table = FileTable(
@@ -85,76 +105,62 @@ class Lookup(StepConfig):
             duplicates=self.duplicates,
         ).load()
         find = compile_expression(self.on).one
-        return Each(lambda record: self._joined(record, table.get(find(record)), find), explain=explain(self.on))
 
-    def _from_hash(self, context: SetupContext) -> Step:
-        asked = _HashTable(self.redis or context.redis, self.hash or "")
-        find = compile_expression(self.on).one
-        told = explain(self.on)
+        def apply(record: Record) -> Record | None:
+            key = find(record)
+            return self._joined(record, table.get(key), key)
+
+        return Each(apply, explain=explain(self.on))
+
+    def _from_hash(self, context: SetupContext, key: str) -> Step:
+        asked, on = HashTable(self.redis or context.redis, key), ValueColumn("on", self.on)
 
         async def apply(records: Sequence[Record]) -> list[object]:
-            keys: list[Value | Exception] = []
-            for record in records:
-                try:
-                    keys.append(find(record))
-                except Exception as exc:  # noqa: BLE001 - the record's own failure
-                    keys.append(told(exc))
-            found = await asked.rows(["" if isinstance(key, Exception) else str(key) for key in keys])
-            results: list[object] = []
-            for record, key, row in zip(records, keys, found, strict=True):
-                try:
-                    results.append(key if isinstance(key, Exception) else self._joined(record, row, find))
-                except MissingKeyError as exc:
-                    results.append(exc)
-            return results
+            keys = on.over(records)
+            return self._all_joined(records, await asked.rows(keys), keys)
 
         return Whole(apply, start=asked.start, close=asked.close)
 
-    def _joined(self, record: Record, row: Value, find: Callable[[Record], object]) -> Record | None:
+    def _from_table(self, context: SetupContext, stage: str) -> Step:
+        asked = StageTable(context.redis, stage, context.table(stage, dated=self.as_of is not None))
+        on, at = ValueColumn("on", self.on), ValueColumn("as_of", self.as_of or TIME)
+        of_event = self.as_of == TIME
+
+        async def apply(given: Sequence[Any]) -> list[object]:
+            records: Sequence[Record] = [record for record, _ in given] if of_event else given
+            keys = on.over(records)
+            if self.as_of is None:
+                rows = await asked.rows(keys)
+            else:
+                rows = await asked.rows(keys, [one.time for _, one in given] if of_event else at.over(records))
+            return self._all_joined(records, list(map(self._cut, rows)), keys)
+
+        return Whole(apply, context=context if of_event else None, start=asked.start, close=asked.close)
+
+    def _cut(self, row: Record | RecordError | None) -> Record | RecordError | None:
+        if self.fields is None or not isinstance(row, dict):
+            return row
+        return {name: row.get(name) for name in self.fields}
+
+    def _all_joined(
+        self, records: Sequence[Record], rows: Sequence[Value | RecordError], keys: Sequence[object]
+    ) -> list[object]:
+        results: list[object] = []
+        for record, row, key in zip(records, rows, keys, strict=True):
+            try:
+                results.append(row if isinstance(row, RecordError) else self._joined(record, row, key))
+            except MissingKeyError as exc:
+                results.append(exc)
+        return results
+
+    def _joined(self, record: Record, row: Value, key: object) -> Record | None:
         if row is None:
             if self.missing == "drop":
                 return None
             if self.missing == "dead":
-                key = find(record)
-                table = self.csv or self.jsonl or self.hash
-                raise MissingKeyError(f"lookup: {table} has no row for {self.on} = {key!r}")
+                raise MissingKeyError(f"lookup: {self._named} has no row for {self.on} = {key!r}")
         if self.as_ is not None:
             return {**record, self.as_: row}
         if isinstance(row, dict):
             return {**record, **row}
         return {**record, **dict.fromkeys(self.fields or [])}
-
-
-class _HashTable:
-    """A Redis hash as a table; its server's address is not looked at before the stage starts."""
-
-    def __init__(self, url: str, key: str) -> None:
-        self._url = url
-        self._key = key
-        self._retry_policy = RetryPolicy(f"looking up in {key}")
-        self._server: Server | None = None
-
-    async def start(self) -> None:
-        self._server = Server(self._url, key=self._key)
-
-    async def rows(self, keys: Sequence[str]) -> list[Value]:
-        """The rows of keys; a server that goes away is waited for: records are not to blame."""
-        if (server := self._server) is None:
-            raise ConnectorError("lookup: the step was not started")
-        try:
-            reply = await self._retry_policy.keep_trying(lambda: server.client.call("HMGET", self._key, *keys))
-        except ServerError as exc:
-            raise type(exc)(f"cannot look up in the hash {self._key}: {exc}") from exc
-        return [None if value is None else _hash_value(value) for value in reply] if isinstance(reply, list) else []
-
-    async def close(self) -> None:
-        if self._server is not None:
-            await self._server.close()
-
-
-def _hash_value(value: object) -> Value:
-    try:
-        decoded: Value = read_json(value)  # type: ignore[arg-type]
-    except UndecodableError:
-        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-    return decoded

@@ -13,7 +13,7 @@ from papyra_flow.steps.base import Each, OfTable, Step, StepConfig
 
 
 class DropFields(StepConfig):
-    """Take fields away; a missing one is ignored."""
+    """Remove fields; missing ones are ignored."""
 
     name: ClassVar[str] = "drop"
     main: ClassVar[str] = "fields"
@@ -31,7 +31,7 @@ class DropFields(StepConfig):
 
 
 class RenameFields(StepConfig):
-    """Give fields other names, in place; a missing one is ignored."""
+    """Rename fields, in place; missing ones are ignored."""
 
     name: ClassVar[str] = "rename"
     main: ClassVar[str] = "fields"

@@ -58,6 +58,14 @@ class Keyspace:
         """The sorted set of a stage's timers, by the time when they go off."""
         return f"{{{self.tag}}}:@timers:{stage}"
 
+    def owner(self, stage: str) -> str:
+        """The lease of a stage's partition: who owns it, and how far it is (`streams.ownership`)."""
+        return f"{{{self.tag}}}:@owner:{stage}"
+
+    def owners(self, stage: str) -> str:
+        """The sorted set of those who share a stage's partitions, by their last sign of life."""
+        return f"{{{self.tag}}}:@owners:{stage}"
+
     def source(self, stage: str) -> str:
         """The lease of a stage's source: who owns it, and how far it is (`streams.lease`)."""
         return f"{{{self.tag}}}:@source:{stage}"

@@ -15,6 +15,7 @@ from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
+from papyra_flow.topology.event_time import event_time_plan
 from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
 
 
@@ -53,6 +54,8 @@ def assemble(spec: PipelineSpec) -> Topology:
         _parts(topology, config, name)
     for name, stage in config.stages.items():
         _add_stage(topology, config, name, stage)
+    found = event_time_plan(topology)
+    topology.times, topology.carried = found.times, frozenset(found.carried)
     return topology
 
 
@@ -78,16 +81,12 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
                 implicit, topology.keys.stream(implicit), StreamConfig(), declared=True, implicit=True
             )
             inputs = source_to = (implicit,)
-    replay: str | None = None
-    if inputs:
-        # Dead letters are replayed here, not to the stage's own input, where other groups would get them again.
-        replay = f"{name}@replay"
-        form = topology.streams[inputs[0]].config.format
-        topology.streams[replay] = StreamSpec(
-            replay, topology.keys.stream(replay), StreamConfig(format=form), declared=True, replay=True
-        )
-        inputs = (*inputs, replay)
     steps = tuple(step for step in stage.process if isinstance(step, StepConfig))
+    keyed = next((number for number, step in enumerate(steps) if step.keeps_state), None)
+    total = len(_by_number(topology, inputs))
+    owned = bool(inputs) and (keyed is not None or total > 1 if stage.ordered is None else stage.ordered)
+    replays = _replays(topology, name, inputs, total if owned else 1)
+    inputs += replays
     reads_tables = any(topology.streams[stream].holds_tables for stream in inputs)
     border, merge = (0, None) if reads_tables else _border(steps)
     spec = StageSpec(
@@ -103,9 +102,11 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
         reads_tables=reads_tables,
         first_on_tables=border,
         merge=merge,
+        keyed_step=keyed,
+        owned=owned,
         routes=routes if inputs else (),
         sink=sink,
-        replay=replay,
+        replays=replays,
         dead_key=topology.keys.dead(name),
         source_lease=topology.keys.source(name),
         sink_lease=topology.keys.sink(name),
@@ -116,6 +117,28 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
     for stream in dict.fromkeys((*source_to, *(route.stream for route in routes))):
         for part in _parts(topology, config, stream):
             part.writers.append(name)
+
+
+def _replays(topology: Topology, stage: str, inputs: Sequence[str], partitions: int) -> tuple[str, ...]:
+    """The streams that a stage's dead letters are put back to; each partition that has an owner has its own.
+
+    Not the stage's own input, where other groups would get them again.
+    """
+    if not inputs:
+        return ()
+    name, config = f"{stage}@replay", StreamConfig(format=topology.streams[inputs[0]].config.format)
+    if partitions == 1:
+        made = [StreamSpec(name, topology.keys.stream(name), config, declared=True, replay=True)]
+    else:
+        made = [
+            StreamSpec(
+                f"{name}/{number}", topology.keys.partition(number).stream(name), config,
+                declared=True, replay=True, number=number,
+            )
+            for number in range(partitions)
+        ]  # fmt: skip
+    topology.streams.update((stream.name, stream) for stream in made)
+    return tuple(stream.name for stream in made)
 
 
 def _group(topology: Topology, config: PipelineConfig, name: str, stage: StageConfig) -> str:

@@ -15,23 +15,29 @@ import networkx as nx
 from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
+from papyra_flow.spec.components import Component
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.spec.positions import Path
 from papyra_flow.streams.connection.addresses import pool_of
 from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
+from papyra_flow.topology.event_time import event_time_findings
 from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.finding import Finding
+from papyra_flow.topology.keyed import keyed_findings
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.partitions import partition_findings
+from papyra_flow.topology.sides import unread
 from papyra_flow.topology.tables import mixtures
+from papyra_flow.topology.versions import version_findings
 
 
 def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, code: bool = True) -> list[Problem]:
     """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
         lambda _: _address(spec),
+        _other_addresses,
         _cycles,
         lambda topology: _unfed(topology, existing),
         _shared_groups,
@@ -42,6 +48,10 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         _routes,
         _sinks,
         mixtures,
+        event_time_findings,
+        lambda topology: keyed_findings(topology, code=code),
+        lambda topology: version_findings(topology, code=code),
+        unread,
         lambda topology: misnamed(topology, spec.config),
         *((_steps, mismatches) if code else ()),
     ]
@@ -60,6 +70,27 @@ def _address(spec: PipelineSpec) -> Iterator[Finding]:
         if spec.other_server:
             raise
         yield ("redis",), "address", str(exc), None
+
+
+def _other_addresses(topology: Topology) -> Iterator[Finding]:
+    """Of servers that sources, steps and sinks use beside the pipeline's own."""
+    for stage in topology.stages.values():
+        ends: list[tuple[Path, Component | None]] = [(("read",), stage.source), (("write",), stage.sink)]
+        steps = [(("process", number), step) for number, step in enumerate(stage.steps)]
+        for place, component in (*ends, *steps):
+            if component is None:
+                continue
+            for used in component.redis_keys(topology.pipeline, stage.name):
+                if used.server is not None and (wrong := _wrong_address(used.server)) is not None:
+                    yield ("stages", stage.name, *place, component.name, "redis"), "address", wrong, None
+
+
+def _wrong_address(url: str) -> str | None:
+    try:
+        pool_of(url, "")
+    except UsageError as exc:
+        return str(exc)
+    return None
 
 
 def _cycles(topology: Topology) -> Iterator[Finding]:
@@ -111,7 +142,7 @@ def _shared_groups(topology: Topology) -> Iterator[Finding]:
                 ("stages", other),
                 "shared-group",
                 message,
-                "each would get only a part: give one its own `group`",
+                "each would get only part of the records: give one its own `group`",
             )
 
 
@@ -127,8 +158,8 @@ def _shared_keys(topology: Topology) -> Iterator[Finding]:
 def _other_slots(topology: Topology) -> Iterator[Finding]:
     for stream in topology.streams.values():
         if stream.number is None and not topology.has_within_reach(stream.key):
-            message = f"no commit can have the key {stream.key!r}: it has another slot of the cluster than the pipeline"
-            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` go from slot to slot, exactly once"
+            message = f"the key {stream.key!r} is in another cluster slot than the pipeline: a commit cannot span both"
+            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` cross slots, exactly once"
             yield ("streams", stream.name, "key"), "other-slot", message, hint
 
 
@@ -159,7 +190,7 @@ def _routes(topology: Topology) -> Iterator[Finding]:
                     yield (*path, "when"), "expression", str(exc), None
             if always is not None and stage.config.match == "first":
                 message = f"nothing ever reaches {route.stream!r}: {always!r} before it takes every record"
-                yield path, "unreachable-route", message, "say `match: all` to copy to each"
+                yield path, "unreachable-route", message, "use `match: all` to copy to each"
             if route.when is None:
                 always = always or route.stream
 
@@ -169,12 +200,12 @@ def _sinks(topology: Topology) -> Iterator[Finding]:
         if stage.sink is None:
             continue
         if stage.exclusive and stage.settings.consumers > 1:
-            message = f"{stage.sink.describe()} has one writer, but the stage {stage.settings.consumers} consumers"
+            message = f"{stage.sink.describe()} has one writer, but the stage has {stage.settings.consumers} consumers"
             yield (
                 ("stages", stage.name, "consumers"),
                 "exclusive-sink",
                 message,
-                "leave `consumers` at 1 here",
+                "set `consumers: 1`",
             )
     yield from file_findings(topology)
 
@@ -184,7 +215,8 @@ def _steps(topology: Topology) -> Iterator[Finding]:
     for stage in topology.stages.values():
         for index, step in enumerate(stage.steps):
             try:
-                stage.build_step(index, context)
+                if step.build_keyed(context) is None:
+                    stage.build_step(index, context)
             except ModuleNotFoundError:
                 continue  # said by `mixtures`: what tables need is not installed
             except (ValueError, ConnectorError, UsageError) as exc:

@@ -13,17 +13,17 @@ from pathlib import Path
 import networkx as nx
 
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec import defaults
 from papyra_flow.spec.components import Component, SetupContext
-from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
+from papyra_flow.spec.own_figures import OwnFigures
 from papyra_flow.spec.secrets import Secrets, without_passwords
+from papyra_flow.spec.tables import TableRef
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
+from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
-
-DEFAULT_MAX_BACKLOG = 100_000
-DEFAULT_MAX_TABLES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class StreamSpec:
     @property
     def max_backlog(self) -> int | None:
         """The backlog of all partitions at which writers pause; None where no stage of the pipeline reads it."""
-        default = DEFAULT_MAX_TABLES if self.holds_tables else DEFAULT_MAX_BACKLOG
+        default = defaults.TABLES_IN_BACKLOG if self.holds_tables else defaults.RECORDS_IN_BACKLOG
         return (self.config.max_backlog or default) if self.readers else None
 
     @property
@@ -147,10 +147,14 @@ class StageSpec:
     """The number of the first step that gets tables; None where everything is a record."""
     merge: Merge | None
     """How the records of a batch become one table before that step; None if they do not."""
+    keyed_step: int | None
+    """The number of the step that keeps state by key; None where none does."""
+    owned: bool
+    """Whether each of its partitions has one owner at a time, who processes it in order."""
     routes: tuple[RouteSpec, ...]
     sink: SinkConfig | None
-    replay: str | None
-    """The stream that the stage's dead letters are put back to; None for a stage that is only a source."""
+    replays: tuple[str, ...]
+    """The streams that dead letters are put back to, by partition where those have owners; none for a mere source."""
     dead_key: str
     source_lease: str
     sink_lease: str
@@ -166,6 +170,16 @@ class StageSpec:
         if number == self.first_on_tables and self.merge is not None and self.merge.alone:
             return None
         return step.build_table(context) or step.build(context)
+
+    @property
+    def goes_by_time(self) -> bool:
+        """Whether what it gives depends on event times."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].goes_by_time
+
+    @property
+    def closes(self) -> bool:
+        """Whether what its state keeps open closes when all of its input has arrived."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].closes
 
     @property
     def exclusive(self) -> bool:
@@ -196,6 +210,11 @@ class Topology:
     stages: dict[str, StageSpec]
     streams: dict[str, StreamSpec]
     secrets: Secrets = field(default_factory=Secrets)
+    times: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    """For each stage that needs event times, and each stream of the file that it reads: an expression, or None for what
+    entries bring."""
+    carried: frozenset[str] = frozenset()
+    """Streams of the file whose records carry their event time as a header."""
 
     def inputs(self, stage: StageSpec) -> list[StreamSpec]:
         """The streams in Redis that a stage's group reads."""
@@ -251,6 +270,17 @@ class Topology:
         nodes = nx.lexicographical_topological_sort(graph, key=lambda node: (position.get(node[1], -1), node[0]))
         return [self.stages[name] for kind, name in nodes if kind == "stage"]
 
+    def upstream(self, stages: Iterable[str]) -> list[StageSpec]:
+        """These stages and all that feed them, in the order of the file."""
+        found: dict[str, StageSpec] = {}
+        waiting = list(stages)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name] = self.stages[name]
+                waiting += [writer for stream in found[name].inputs for writer in self.streams[stream].writers]
+        return [stage for stage in self.stages.values() if stage.name in found]
+
     def groups(self, stages: Sequence[StageSpec] | None = None) -> list[GroupSpec]:
         """Every group that is to exist, or those of some stages."""
         return [
@@ -258,6 +288,20 @@ class Topology:
             for stage in (self.stages.values() if stages is None else stages)
             for name in stage.inputs
         ]
+
+    def hands_on_time(self, stage: StageSpec) -> bool:
+        """Whether a stage's records have to carry their event time on."""
+        return not self.carried.isdisjoint(stage.outputs)
+
+    def partitions(self, stage: StageSpec) -> list[PartitionKeys]:
+        """The partitions of a stage that has owners."""
+        found = []
+        for number, names in enumerate(stage.partitions):
+            keys = self.keys.partition(number) if len(stage.partitions) > 1 else self.keys
+            streams = tuple(self.streams[name].key for name in names)
+            name = stage.name
+            found.append(PartitionKeys(keys.owner(name), keys.state(name), keys.timers(name), streams))
+        return found
 
     @property
     def leases(self) -> list[str]:
@@ -275,9 +319,19 @@ class Topology:
         """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
         return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
-    def step_context(self, stage: str = "", counts: OwnCounts | None = None) -> SetupContext:
-        """What a stage's steps are built with; `counts` is where they count."""
-        return SetupContext(self.folder, self.pipeline, stage, self.redis, counts or OwnCounts())
+    def step_context(self, stage: str = "", own: OwnFigures | None = None) -> SetupContext:
+        """What a stage's steps are built with; `own` is where they count and measure."""
+        return SetupContext(self.folder, self.pipeline, stage, self.redis, own or OwnFigures(), self.tables)
+
+    @property
+    def tables(self) -> dict[str, TableRef | None]:
+        """The stages, each with the table that it keeps, if it keeps one."""
+        found: dict[str, TableRef | None] = {}
+        for name, stage in self.stages.items():
+            kept = next((kept for step in stage.steps if (kept := step.kept_table()) is not None), None)
+            hashes = tuple(keys.state for keys in self.partitions(stage))
+            found[name] = TableRef(hashes, kept) if kept is not None else None
+        return found
 
     def connector_context(self, stage: str) -> ConnectorContext:
         """What a stage's connectors are opened with."""

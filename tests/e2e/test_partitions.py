@@ -26,7 +26,7 @@ def verb(folder: PipelineFolder, url: str) -> Verb:
     folder.pipeline(
         """\
         pipeline: p
-        stages: {work: {from: orders, process: [{filter: n >= 0}], to: done}}
+        stages: {work: {from: orders, ordered: false, process: [{filter: n >= 0}], to: done}}
         streams: {orders: {partitions: 4, by: customer}, done: {}}
         """
     )

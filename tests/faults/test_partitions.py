@@ -64,7 +64,7 @@ def test_one_worker_killed_and_started_again_keeps_the_order_of_each_key(partiti
     for _ in range(kills):
         partitioned.produce(RECORDS // 20 // kills)
         worker = partitioned.start()
-        patiently(lambda: partitioned.in_hand_of(worker), "entries in hand")  # noqa: B023
+        patiently(lambda: partitioned.busy(worker), "entries in hand")  # noqa: B023
         wait(partitioned.dice.random() * 0.2)
         worker.kill()
     partitioned.drain()

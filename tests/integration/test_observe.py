@@ -9,9 +9,9 @@ from typing import Any
 import redis
 
 from papyra_flow.drawing.picture import picture
+from papyra_flow.histograms import Histogram
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
-from papyra_flow.observe.histograms import Histogram
 from papyra_flow.observe.prometheus import exposition
 from papyra_flow.observe.reports import read_reports
 from papyra_flow.streams.connection.server import Server
@@ -80,7 +80,7 @@ async def test_latency_is_known_from_end_to_end_of_a_record_a_second(
         assert 0 < timings.end_to_end.sum / timings.end_to_end.count < HANGS_SECONDS
         assert running.counters.stages["b"].timings.end_to_end.count == 0
     entries: Any = redis_client.xrange("{p}:v")
-    stamped = [fields for _, fields in entries if b"ts" in fields]
+    stamped = [fields for _, fields in entries if b"added" in fields]
     assert 1 <= len(stamped) <= 100, "one record a second carries it, not all"
     assert sorted(json.loads(fields[b"data"])["n"] for _, fields in entries) == list(range(1, 200))
 

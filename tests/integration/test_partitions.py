@@ -19,7 +19,7 @@ from tests.harness.records import STEPS
 from tests.harness.servers import plain_client
 
 CUSTOMERS = [f"customer {number}" for number in range(20)]
-RECORDS = [{"n": n, "customer": CUSTOMERS[n * 7 % 20], "odd": n % 2} for n in range(2000)]
+RECORDS: list[dict[str, Any]] = [{"n": n, "customer": CUSTOMERS[n * 7 % 20], "odd": n % 2} for n in range(2000)]
 PIPELINE = """\
     pipeline: p
     defaults: {batch: {size: 100}}

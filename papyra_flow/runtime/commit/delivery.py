@@ -18,8 +18,9 @@ from papyra_flow.runtime.commit.after_commit import after_commit
 from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.commit.settlement import settle
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
-from papyra_flow.runtime.stage.failure import dead_fields, describe_failure
+from papyra_flow.runtime.stage.failure import dead_fields, describe_failure, is_killer
 from papyra_flow.runtime.stage.outcome import Became, Emitted, Outcome
+from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.commit import NOWHERE, Commit, Committed
 from papyra_flow.streams.commit.committer import Committer
@@ -32,6 +33,10 @@ class Delivery:
     def __init__(self, stage: StageRuntime, consumer: str, sink: SinkWriter | None = None) -> None:
         self._stage = stage
         self._sink = sink
+        self.program: BatchProgram = stage.program
+        """What runs the batches."""
+        self.encode: Encode | None = sink.encode if sink is not None else None
+        """How the sink writes a record; None where the stage has none."""
         spec, context = stage.spec, stage.context
         self._committers = {
             stream.key: Committer(
@@ -48,10 +53,27 @@ class Delivery:
             for stream in stage.inputs
         }
 
-    @property
-    def encode(self) -> Encode | None:
-        """How the sink writes a record; None where the stage has none."""
-        return self._sink.encode if self._sink is not None else None
+    async def work(self, batch: Batch) -> Prepared:
+        """Run a batch, and make its commit ready."""
+        return self.prepare(batch, await self._run(batch))
+
+    async def _run(self, batch: Batch) -> Outcome:
+        """What a batch becomes; one that has ended its workers again and again is not run any more."""
+        stage, program = self._stage, self.program
+        if is_killer(entry := batch.entry(0), stage.spec.settings.attempts):
+            return program.give_up(
+                batch,
+                RecordError(
+                    f"delivered {entry.deliveries} times without completing: it appears to crash the worker that "
+                    "processes it"
+                ),
+            )
+        started = perf_counter()
+        outcome = await program.run(batch, self.encode)
+        if stage.spec.steps and stage.context.belongings is not None:
+            stage.context.belongings.look(stage.name)
+        stage.timing.processed(batch, perf_counter() - started)
+        return outcome
 
     def prepare(self, batch: Batch, outcome: Outcome, gone: Collection[bytes] = ()) -> Prepared:
         """Make the commit of what a batch became, and decide on what failed; all of it without the ids `gone`."""
@@ -80,7 +102,7 @@ class Delivery:
         after the rest of the batch was committed.
         """
         started, gone = perf_counter(), set[bytes]()
-        reserved = len(prepared.batch) if prepared.batch.fresh else 0
+        reserved = len(prepared.whole) if prepared.whole.fresh else 0
         while True:
             # 1. Write outside, where the stage has a sink.
             moved, prepared = await self._write(prepared, gone)
@@ -108,11 +130,15 @@ class Delivery:
         moved, refused = await self._sink.write(batch, [(batch.ids[place], payload) for place, payload in payloads])
         if refused:
             outcome.refuse([(*payloads[number], exc) for number, exc in refused.items()], batch.ids)
-            prepared = self.prepare(batch, outcome, gone)
+            prepared = self.prepare_left(prepared, gone)
         return moved, prepared
 
+    def prepare_left(self, prepared: Prepared, gone: Collection[bytes]) -> Prepared:
+        """A batch's commit once more, of what its sink was not refused; what failed is in its outcome."""
+        return self.prepare(prepared.batch, prepared.outcome, gone)
+
     async def _send(self, prepared: Prepared, moved: MoveCheckpoint | None) -> Committed:
-        """Send the commit until there is a reply; what it did before a reply was lost was done by us all the same."""
+        """Send the commit until there is a reply; what it did before a reply was lost is still ours."""
         stage, commit, together = self._stage, prepared.commit, prepared.outcome.together
         lost = False
 
@@ -143,7 +169,7 @@ class Delivery:
         if not prepared.outcome.together:
             return self.prepare(prepared.batch, prepared.outcome, gone)
         batch = prepared.batch.without(missing)
-        return self.prepare(batch, await self._stage.program.run(batch, self.encode))
+        return self.prepare(batch, await self.program.run(batch, self.encode))
 
     def _beside(self, batch: Batch, place: int, became: Became) -> list[Emitted]:
         """What a table leaves beside what it became: dead letters of its bad rows, and pieces that are put back."""

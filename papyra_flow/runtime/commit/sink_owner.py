@@ -1,6 +1,6 @@
 """Opening a stage's sink, as its only owner where it may have only one, and giving it up again.
 
-The first time the lease is taken at once, which fences off whoever had it; one who was fenced off himself waits
+The first time the lease is taken at once, which fences off the previous owner; one that was itself fenced off waits
 until the owner has gone silent.
 """
 
@@ -10,7 +10,6 @@ from dataclasses import replace
 
 from papyra_flow.connectors.base import OpenSink, SinkConfig
 from papyra_flow.errors import FencedError
-from papyra_flow.runtime.commit.delivery import Delivery
 from papyra_flow.runtime.commit.sink_errors import opened
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.services.connector_retries import ConnectorRetries
@@ -21,10 +20,9 @@ from papyra_flow.streams.commit.lease import Lease
 class SinkOwner:
     """One consumer's hold on its stage's sink."""
 
-    def __init__(self, stage: StageRuntime, config: SinkConfig, consumer: str) -> None:
+    def __init__(self, stage: StageRuntime, config: SinkConfig) -> None:
         self._stage = stage
         self._config = config
-        self._consumer = consumer
         self._sink: OpenSink | None = None
         self._lease: Lease | None = None
         self._was_owner = False
@@ -35,11 +33,11 @@ class SinkOwner:
         """Whether no other consumer has, or can commit, anything of this group."""
         return self._lease is not None
 
-    async def open(self) -> Delivery | None:
+    async def open(self) -> SinkWriter | None:
         """Open the sink at its checkpoint; None if the process is to stop before it is our turn.
 
-        The lease comes first: from then on the checkpoint that it tells cannot be moved by anybody else. While we
-        wait for the sink's lock somebody newer may have come and gone, so the lease is looked at once more before
+        The lease comes first: from then on the checkpoint that it tells cannot be moved by others. While we
+        wait for the sink's lock, a newer owner may have come and gone, so the lease is checked once more before
         anything is cut back. One that is still open is closed first: it would keep the lock from us for ever. Raises
         FencedError.
         """
@@ -53,8 +51,7 @@ class SinkOwner:
         self._sink = self._config.open(replace(context, fence=self._fence, keep=self._keep, lost=self._count_lost))
         retries = ConnectorRetries(stage.name, spec.settings, stage.context, stage.counters, self._beat_surely)
         await opened(self._start, retries, stage.context.stopping.is_set)
-        writer = SinkWriter(self._sink, self._lease, retries, stage.context.stopping.is_set)
-        return Delivery(stage, self._consumer, writer)
+        return SinkWriter(self._sink, self._lease, retries, stage.context.stopping.is_set)
 
     async def _start(self) -> None:
         """Start the opened sink, all of it again where it was away."""

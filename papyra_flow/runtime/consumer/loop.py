@@ -13,9 +13,10 @@ from papyra_flow.errors import FencedError, GroupGoneError
 from papyra_flow.observe.logs import bind
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
-from papyra_flow.runtime.commit.delivery import delivery_of
+from papyra_flow.runtime.commit.delivery import Delivery, delivery_of
 from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.commit.sink_owner import SinkOwner
+from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.commit.work import commit, prepare
 from papyra_flow.runtime.consumer.commits import CommitInFlight
 from papyra_flow.runtime.consumer.group_repair import repair_group
@@ -35,13 +36,19 @@ class Consumer:
         self.name = name
         self._wakeup = Wakeup()
         self._delivery = delivery_of(stage, name)
-        self._owner = SinkOwner(stage, stage.spec.sink, name) if stage.spec.sink is not None else None
-        self._reader: Reader = SharedReader(stage, name, self._wakeup, self._beat)
+        self._owner = SinkOwner(stage, stage.spec.sink) if stage.spec.sink is not None else None
         self._commits = CommitInFlight(self._commit_done)
         self._resting = False
         self._told_to_stop = False
         self._task: asyncio.Task[None] | None = None
         self._interruptible = False
+        self._reader: Reader = self._new_reader()
+
+    def _new_reader(self) -> Reader:
+        return SharedReader(self.stage, self.name, self._wakeup, self._beat)
+
+    def _new_delivery(self, sink: SinkWriter) -> Delivery:
+        return Delivery(self.stage, self.name, sink)
 
     @property
     def at_rest(self) -> bool:
@@ -97,14 +104,14 @@ class Consumer:
 
     async def _send(self, prepared: Prepared) -> None:
         """Commit a batch: while the next one is processed if that is at hand, else at once."""
-        if self._reader.read_behind():  # nothing is known to wait for its end
+        if prepared.read is not None or self._reader.read_behind():  # nothing is known to wait for its end
             await self._commit(prepared)
         else:
             await self._commits.send(self._commit(prepared))
 
     async def _commit(self, prepared: Prepared) -> None:
         again = await commit(self._delivery, prepared)
-        self._after_commit(prepared.batch, again)
+        self._after_commit(prepared.whole, again)
 
     def _after_commit(self, batch: Batch, again: list[tuple[Entry, float]]) -> None:
         """4. After the commit: there is room to read again, and what failed is queued for another attempt."""
@@ -172,12 +179,12 @@ class Consumer:
         if self._owner is not None:
             self._interruptible = True
             try:
-                delivery = await self._owner.open()
+                sink = await self._owner.open()
             finally:
                 self._interruptible = False
-            if delivery is None:
+            if sink is None:
                 return
-            self._delivery = delivery
+            self._delivery = self._new_delivery(sink)
         await self._reader.open(alone=self._owner is not None and self._owner.exclusive)
 
     async def _beat(self) -> None:

@@ -12,7 +12,7 @@ from papyra_flow.runtime.consumer.wakeup import Wakeup
 from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.connection.client import Reply
-from papyra_flow.streams.groups.reading import GroupReader, batches_of
+from papyra_flow.streams.groups.reading import BlockingReader
 
 BLOCK_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
@@ -26,20 +26,19 @@ class Prefetch:
     def __init__(
         self,
         stage: StageRuntime,
-        consumer: str,
         held: Mapping[str, Held],
         wakeup: Wakeup,
         lost: Callable[[], Awaitable[None]],
+        reader: BlockingReader,
     ) -> None:
         """`held` is what is in flight, stream by stream; all of it counts as pending."""
-        spec, context = stage.spec, stage.context
         self._stage = stage
         self._wakeup = wakeup
         self._lost = lost
         self._held = held
-        self._reader = GroupReader(
-            context.server.new_wire(), context.server.client, keys=list(held), group=spec.group, consumer=consumer
-        )
+        self._reader = reader
+        self.limit: int | None = None
+        """Entries that may be read at once, where they are fewer than a batch has."""
         self._reading = False
         self._task: asyncio.Task[list[Batch]] | None = None
         self._arrived: list[Batch] | BaseException | None = None
@@ -52,7 +51,8 @@ class Prefetch:
         """How many entries of each stream may be read now, by `max_pending`; partitions share what is left of it."""
         spec = self._stage.spec
         left = spec.settings.max_pending - sum(map(len, self._held.values()))
-        return min(spec.settings.batch_size, max(1, left // len(spec.partitions))) if left > 0 else 0
+        together = 1 if spec.owned else len(spec.partitions)
+        return min(self.limit or spec.settings.batch_size, max(1, left // together)) if left > 0 else 0
 
     @property
     def reading(self) -> bool:
@@ -96,7 +96,7 @@ class Prefetch:
             held.remove(held.ids())
 
     async def close(self) -> None:
-        """Wait a moment for the read's end, and close the connection."""
+        """Wait briefly for the read to end, and close the connection."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CLOSE_SECONDS
         while self._reading and self._arrived is None and loop.time() < deadline:
@@ -147,7 +147,7 @@ class Prefetch:
 
     def set_result(self, reply: Reply, /) -> None:
         """The reply of a read that went out straight."""
-        self._accept(batches_of(reply))
+        self._accept(self._reader.arrived(reply))
 
     def set_exception(self, exc: BaseException, /) -> None:
         """Such a read failed: read again under the retry policy, which finds out what it means."""

@@ -17,6 +17,7 @@ from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.groups.claims import Claimer
 from papyra_flow.streams.groups.lifecycle import delete_consumer
+from papyra_flow.streams.groups.reading import GroupReader
 
 
 class SharedReader:
@@ -41,7 +42,10 @@ class SharedReader:
         self._claims = [
             Claims(stage, self._claimers[key], consumer, held[key], self._turn, before_look) for key in keys
         ]
-        self._new = Prefetch(stage, consumer, held, wakeup, self._reply_lost)
+        reader = GroupReader(
+            context.server.new_wire(), context.server.client, keys=keys, group=spec.group, consumer=consumer
+        )
+        self._new = Prefetch(stage, held, wakeup, self._reply_lost, reader)
         self.feeds: Sequence[Feed] = (self._retries, *self._claims, self._new)
         """In their order of precedence: what is due comes before what was left behind, and that before what is new."""
 

@@ -1,6 +1,6 @@
 """Draining: a bounded run ends exactly when everything has arrived (invariant I7).
 
-A forward and its ack are one step, so at any moment every record is somewhere: not read yet, not delivered yet,
+A forward and its ack are one step, so at any time every record is somewhere: not read yet, not delivered yet,
 or pending. One consistent look at all streams and leases that finds nothing of the kind is therefore the end.
 Looks are taken when this process has come to rest, and from then on a timer covers what others still do.
 
@@ -19,18 +19,6 @@ from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.model import StageSpec, Topology
 
 LOOK_AGAIN_SECONDS = 0.25
-
-
-def upstream(topology: Topology, stages: Iterable[str]) -> list[StageSpec]:
-    """These stages and all that feed them: what has to be drained before they are."""
-    found: dict[str, StageSpec] = {}
-    waiting = list(stages)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = topology.stages[name]
-            waiting += [writer for stream in found[name].inputs for writer in topology.streams[stream].writers]
-    return [stage for stage in topology.stages.values() if stage.name in found]
 
 
 def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: StreamsSnapshot) -> bool:
@@ -57,12 +45,16 @@ class Drain:
         stages: Iterable[str],
         at_rest: Callable[[], bool],
         owned: Mapping[str, tuple[int, str]] | None = None,
+        close: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`owned` is what this run's source leases were before: one that has ended has another epoch, or owner."""
+        """`owned` is what this run's source leases were before: one that has ended has another epoch, or owner.
+
+        `close` is told a stage of which all input has arrived: what its state keeps open closes.
+        """
         self._context = context
         self._at_rest = at_rest
         own = set(stages)
-        self._stages = upstream(context.topology, own)
+        self._stages = context.topology.upstream(own)
         self._owned = owned or {}
         # A run's own sources end, also those that follow: `--drain` says so. Of others only those that end anyway.
         self._ending = [
@@ -73,6 +65,10 @@ class Drain:
         topology = context.topology
         keys = [topology.streams[name].key for stage in self._stages for name in stage.inputs]
         keys += [topology.keys.later(stage.name) for stage in self._stages if stage.inputs]
+        order = [stage for stage in topology.in_order() if stage.closes and stage in self._stages]
+        self._close = close
+        self._timers = {stage.name: [one.timers for one in topology.partitions(stage)] for stage in order}
+        keys += [key for timers in self._timers.values() for key in timers]
         self._keys = list(dict.fromkeys(keys))
         self._groups = [(topology.streams[name].key, stage.group) for stage in self._stages for name in stage.inputs]
         self._leases = [stage.source_lease for stage in self._stages if stage.source is not None]
@@ -108,7 +104,15 @@ class Drain:
             stream = positions.streams[key]
             self._waiting = key, group, stream.groups[group].last_delivered, stream.length
             return False
-        return self._idle(positions)
+        return self._idle(positions) and not self._closes(positions)
+
+    def _closes(self, positions: StreamsSnapshot) -> bool:
+        """Whether something is open, now that all has arrived: it closes, stage by stage in the records' direction."""
+        for stage, timers in self._timers.items():
+            if any(positions.streams[key].kind == "zset" for key in timers):
+                self._close(stage)
+                return True
+        return False
 
     def _idle(self, positions: StreamsSnapshot) -> bool:
         """Whether the sources have ended, in this run and not in one before, and nothing is pending."""

@@ -13,6 +13,7 @@ from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.telemetry import configured, open_telemetry
 from papyra_flow.runtime.consumer.consumer_names import consumer_name, process_name
 from papyra_flow.runtime.consumer.loop import Consumer
+from papyra_flow.runtime.consumer.partitions import Partitions
 from papyra_flow.runtime.process.drain import Drain
 from papyra_flow.runtime.process.gc_tuning import tuned_gc
 from papyra_flow.runtime.process.heartbeat import Heartbeat
@@ -82,11 +83,12 @@ class Worker:
         self._stages = [stage for stage in topology.in_order() if not options.stages or stage.name in options.stages]
         self._sources: list[SourceWorker] = []
         self._consumers: list[Consumer] = []
+        self._owned: list[Partitions] = []
         self._runtimes: list[StageRuntime] = []
 
     @property
-    def _parts(self) -> list[SourceWorker | Consumer]:
-        return [*self._sources, *self._consumers]
+    def _parts(self) -> list[SourceWorker | Consumer | Partitions]:
+        return [*self._sources, *self._consumers, *self._owned]
 
     @property
     def at_rest(self) -> bool:
@@ -135,12 +137,15 @@ class Worker:
         except Exception:
             await self._wind_up(tasks, beside)
             raise
-        # Nothing is wound up when the run is cancelled, as a second signal does: then it ends at once.
+        except asyncio.CancelledError:  # as a second signal does: it ends at once, and nothing is wound up
+            for task in (*tasks, *beside):
+                task.cancel()
+            raise
         await self._wind_up(tasks, beside)
         return outcome
 
     def _beside(self) -> Sequence[Coroutine[object, object, None]]:
-        """What goes on beside the stages."""
+        """What runs next to the stages."""
         mine = {runtime.name for runtime in self._runtimes}
         stages = [stage for stage in self._stages if stage.name in mine]
         waits = Waits(self._topology, self._server, stages, draining=self._drain)
@@ -150,7 +155,7 @@ class Worker:
         stopping = asyncio.create_task(self._context.stopping.wait())
         ends: set[asyncio.Task[bool] | asyncio.Task[None]] = {stopping}
         names = [stage.name for stage in self._stages]
-        drain = Drain(self._context, names, lambda: self.at_rest, self._options.owned)
+        drain = Drain(self._context, names, lambda: self.at_rest, self._options.owned, self._close)
         draining = asyncio.create_task(drain.wait()) if self._drain else None
         if draining is not None:
             ends.add(draining)
@@ -168,6 +173,11 @@ class Worker:
         finally:
             for task in ends:
                 task.cancel()
+
+    def _close(self, stage: str) -> None:
+        for owned in self._owned:
+            if owned.name == stage:
+                owned.end_of_input()
 
     async def _wind_up(self, tasks: Sequence[asyncio.Task[None]], beside: Sequence[asyncio.Task[None]]) -> None:
         """Stop everything in an orderly way; the server may be gone, which must not hide why we end."""
@@ -218,6 +228,12 @@ class Worker:
 
     def _prepare_consumers(self, stage: StageSpec, turn: int) -> int:
         if not stage.inputs:
+            return turn
+        if stage.owned:
+            runtime = StageRuntime(stage, self._context, self._counters.stages[stage.name])
+            self._runtimes.append(runtime)
+            member = consumer_name(self._context.process, stage.name, 0)
+            self._owned.append(Partitions(runtime, self._topology.partitions(stage), member))
             return turn
         numbers = [number for number in range(stage.settings.consumers) if self._mine(turn + number)]
         if numbers:

@@ -1,6 +1,6 @@
 """Records that wait for another attempt at a time that a step has said: put back when it has come.
 
-Every process looks for those of its stages; whoever comes first moves a record, in one script.
+Every process looks for those of its stages; the first to find a record moves it, in one script.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Waits:
     def __init__(self, topology: Topology, server: Server, stages: Sequence[StageSpec], *, draining: bool) -> None:
         self._topology = topology
         self._server = server
-        self._stages = [stage for stage in stages if stage.replay is not None]
-        self._places = [(topology.keys.later(s.name), topology.streams[s.replay or ""].key) for s in self._stages]
+        self._stages = [stage for stage in stages if stage.replays]
+        self._places = [(topology.keys.later(s.name), topology.streams[s.replays[0]].key) for s in self._stages]
         self._draining = draining
         self._tell_at = 0.0
 

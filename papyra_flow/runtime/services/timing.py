@@ -1,6 +1,6 @@
 """What is timed of a stage's batches, and the stamp that one record a second carries from the first stage to the last.
 
-Ids hold the server's clock, so latencies are between the server's own moments: `ServerClock` knows how far ours is from
+Ids hold the server's clock, so latencies are measured by the server's clock: `ServerClock` knows how far ours is from
 it.
 """
 
@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from papyra_flow.observe.histograms import Histogram, Timings
+from papyra_flow.histograms import Histogram
+from papyra_flow.observe.timings import Timings
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.commit.commit import Commit
 
-STAMP = b"ts"
+STAMP = b"added"
 """The header that holds when the first stage's entry was added, in milliseconds since 1970."""
 
 EVERY_SECONDS = 1.0
@@ -67,7 +68,7 @@ class StageTiming:
 
     def mark(self, batch: Batch, commit: Commit) -> None:
         """Put the stamp on one of the records that leave, once a second."""
-        if self._marks and (now := time.monotonic()) >= self._next_mark:
+        if self._marks and batch.ids and (now := time.monotonic()) >= self._next_mark:
             added, _ = parse_id(batch.ids[0])
             if commit.mark(STAMP, b"%d" % added, self._marks):
                 self._next_mark = now + EVERY_SECONDS

@@ -7,7 +7,7 @@ A step is asked for what becomes of each row; what it answers is sorted out for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from papyra_flow.errors import ExpressionError, RecordError, ServerError
 from papyra_flow.records.batch import Batch
@@ -22,6 +22,9 @@ from papyra_flow.steps.base import Each, OfTable, Step, Whole
 from papyra_flow.steps.context import Context, contexts_of
 from papyra_flow.steps.functions import forks
 from papyra_flow.steps.functions.calls import failure_of
+
+Look: TypeAlias = Callable[[Rows, Failures], None]
+"""What is shown a batch's records as they came; it may add failures."""
 
 
 class Processed:
@@ -56,12 +59,18 @@ class Processor:
         """Close what the steps opened."""
         await close_steps(self._steps)
 
-    async def process(self, batch: Batch) -> Processed:
-        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure."""
+    async def process(self, batch: Batch, look: Look | None = None) -> Processed:
+        """What becomes of a batch; raises ServerErrors for a server that a step needs, never for a record's failure.
+
+        `look` is shown the records as they came, before the first step, and may let entries fail.
+        """
         failures: Failures = {}
         if self._decoder is None:
             return Processed(None, failures, raw=True)
         rows = self._decoder.decode(batch, failures)
+        if look is not None:
+            look(rows, failures)
+            rows = rows.without(failures)
         for number, step in enumerate(self._steps, start=1):
             if not rows:
                 break

@@ -20,7 +20,7 @@ class Targets:
     @classmethod
     def of(cls, spec: StageSpec, topology: Topology) -> Targets:
         """Those of a stage's consumers; pieces of a table are put back into the stage's own stream."""
-        pieces = topology.streams[spec.replay].key if spec.reads_tables and spec.replay else None
+        pieces = topology.streams[spec.replays[0]].key if spec.reads_tables and spec.replays else None
         return cls(topology.outputs(spec), spec.dead_key, pieces)
 
     def by_name(self, counts: Counter[int]) -> Counter[str]:

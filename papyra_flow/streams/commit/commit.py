@@ -14,14 +14,14 @@ from papyra_flow.streams.commit.operations import FIRST_TARGET, Forward, Operati
 from papyra_flow.streams.connection.client import Argument
 
 MAX_RECORDS = 125
-"""Entries and records of a portion at the most: about 1 ms of the server's time (`python -m benchmarks server`)."""
+"""Maximum entries and records of a portion: about 1 ms of the server's time (`python -m benchmarks server`)."""
 
 MAX_BYTES = 1024 * 1024
 MAX_FIELDS = 3500
-"""Fields of one record at the most: Lua's unpack takes no more than 8,000 values, and fails after the XACK."""
+"""Maximum fields of one record: Lua's unpack takes no more than 8,000 values, and fails after the XACK."""
 
 MAX_FAN_OUT = 10_000
-"""Records of one entry at the most: they are one script, and must not hold the server for long."""
+"""Maximum records of one entry: they are one script, and must not block the server for long."""
 
 NOWHERE = -1
 """The target of an entry that became nothing."""
@@ -153,22 +153,63 @@ class Commit:
 
     def seal(self, *, whole: bool = False) -> list[Call]:
         """What is to be sent, in portions, or all in one that is `whole`."""
-        size = len(self.ids)
-        if whole:
-            cuts = [0, size]
-        elif not self._many and sum(map(len, self._payloads)) <= MAX_BYTES:
-            cuts = [*range(0, size, MAX_RECORDS), size]
-        else:
-            cuts = [0, *self._cuts(), size]
+        cuts = [0, len(self.ids)] if whole else self.cuts(MAX_RECORDS, MAX_BYTES)
         return [Call(self.ids[end - 1], self._arguments(start, end)) for start, end in pairwise(cuts) if start < end]
 
-    def _cuts(self) -> Iterator[int]:
+    def cuts(self, most: int, most_bytes: int) -> list[int]:
+        """Where its portions begin and end: entries and records of each, and their bytes, are at most so many."""
+        size = len(self.ids)
+        if not self._many and sum(map(len, self._payloads)) <= most_bytes:
+            found = [*range(0, size, most), size]
+        else:
+            found = [0, *self._cuts(most, most_bytes), size]
+        return found if size else [0]
+
+    def arrange(self, ids: Sequence[bytes]) -> None:
+        """Put the entries into the order of these ids, which are all of them."""
+        if self.ids == ids or list(ids) == self.ids:
+            return
+        places = {entry_id: place for place, entry_id in enumerate(self.ids)}
+        order = [places[entry_id] for entry_id in ids]
+        self._targets, self._payloads = [self._targets[p] for p in order], [self._payloads[p] for p in order]
+        self._many = {place: self._many[old] for place, old in enumerate(order) if old in self._many}
+        self.ids = list(ids)
+
+    def records(self, start: int, end: int, first: int) -> list[Argument]:
+        """How many records the entries from one place to another became, and each of them: a target's key and `data`.
+
+        In place of those two: '*', the key, how many arguments follow, and they. `first` is the first target's key.
+        """
+        targets, payloads = self._targets[start:end], self._payloads[start:end]
+        if not self._many and set(targets) <= {NOWHERE}:
+            return [0]
+        names: list[Argument] = [b"%d" % (target + first) for target in range(max(targets, default=NOWHERE) + 1)]
+        if not self._many and NOWHERE not in targets:
+            plain: list[Argument] = [b""] * (2 * len(targets))
+            plain[0::2] = [names[target] for target in targets]
+            plain[1::2] = payloads
+            return [len(targets), *plain]
+        found: list[Argument] = [0]
+        count = 0
+        for place, target in enumerate(targets, start):
+            if target == _MANY:
+                for operation in self._many[place]:
+                    if isinstance(operation, Forward):
+                        found += (b"*", operation.target + first, len(operation.fields), *operation.fields)
+                        count += 1
+            elif target != NOWHERE:
+                found += (names[target], payloads[place - start])
+                count += 1
+        found[0] = count
+        return found
+
+    def _cuts(self, most: int, most_bytes: int) -> Iterator[int]:
         records = size = 0
         for place, payload in enumerate(self._payloads):
             many = self._many.get(place, ())
             more = 1 + len(many)
             more_bytes = len(payload) + sum(map(_size, many))
-            if records and (records + more > MAX_RECORDS or size + more_bytes > MAX_BYTES):
+            if records and (records + more > most or size + more_bytes > most_bytes):
                 yield place
                 records = size = 0
             records += more

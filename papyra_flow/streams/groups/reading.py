@@ -1,13 +1,14 @@
-"""Reading a group's new entries with one blocking command.
+"""Reading new entries with one blocking command: a group's, or those behind a position.
 
-XREADGROUP (https://redis.io/docs/latest/commands/xreadgroup/) blocks on a connection of its own; stopping it
+XREADGROUP (https://redis.io/docs/latest/commands/xreadgroup/) and XREAD block on a connection of their own; stopping it
 is CLIENT UNBLOCK (https://redis.io/docs/latest/commands/client-unblock/) from another one, so that no entry is
 delivered to a connection that is read no more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from papyra_flow.errors import ServerError
@@ -19,15 +20,13 @@ PATIENCE_SECONDS = 15.0
 """How much longer than it may block a read's reply may take."""
 
 
-class GroupReader:
-    """Reads new entries of one group, on one or more streams, as one consumer."""
+class BlockingReader(ABC):
+    """Reads entries of one or more streams with one blocking command, on a connection of its own."""
 
-    def __init__(self, client: Client, control: Client, *, keys: Sequence[str], group: str, consumer: str) -> None:
+    def __init__(self, client: Client, control: Client, keys: Sequence[str]) -> None:
         self._client = client
         self._control = control
         self._keys = tuple(keys)
-        self._command = ("XREADGROUP", "GROUP", group, consumer)
-        self._new = (">",) * len(self._keys)
         self._client_id: int | None = None
         self._known = 0
         self._stopped = False
@@ -42,7 +41,7 @@ class GroupReader:
             await self.identify()
         if self._stopped:
             return []
-        return batches_of(await self._client.call(*self._read(count, block), timeout=block + PATIENCE_SECONDS))
+        return self.arrived(await self._client.call(*self._read(count, block), timeout=block + PATIENCE_SECONDS))
 
     def begin(self, receiver: Receiver, count: int, *, block: float) -> bool:
         """Send such a read now for a receiver that gets its reply; False, and nothing done, without a connection."""
@@ -50,12 +49,16 @@ class GroupReader:
             receiver, *self._read(count, block), timeout=block + PATIENCE_SECONDS
         )
 
+    def arrived(self, reply: Reply) -> list[Batch]:
+        """The new entries of a read's reply, a batch for each stream."""
+        return batches_of(reply)
+
     def _is_known(self) -> bool:
         return self._client.connected and self._known == self._client.connections
 
+    @abstractmethod
     def _read(self, count: int, block: float) -> tuple[Argument, ...]:
-        milliseconds = max(1, int(block * 1000))
-        return (*self._command, "COUNT", count, "BLOCK", milliseconds, "STREAMS", *self._keys, *self._new)
+        """The command."""
 
     async def identify(self) -> None:
         """Learn the connection's id, so that `stop` can end a read that blocks."""
@@ -75,8 +78,43 @@ class GroupReader:
         await self._client.close()
 
 
+class GroupReader(BlockingReader):
+    """Reads new entries of one group, as one of its consumers."""
+
+    def __init__(self, client: Client, control: Client, *, keys: Sequence[str], group: str, consumer: str) -> None:
+        super().__init__(client, control, keys)
+        self._command = ("XREADGROUP", "GROUP", group, consumer)
+        self._new = (">",) * len(self._keys)
+
+    def _read(self, count: int, block: float) -> tuple[Argument, ...]:
+        milliseconds = max(1, int(block * 1000))
+        return (*self._command, "COUNT", count, "BLOCK", milliseconds, "STREAMS", *self._keys, *self._new)
+
+
+class CursorReader(BlockingReader):
+    """Reads behind a position, which moves with what arrives: nothing becomes pending.
+
+    XREAD (https://redis.io/docs/latest/commands/xread/); a reply that is lost costs nothing, it is asked for again.
+    """
+
+    def __init__(self, client: Client, control: Client, positions: Mapping[str, bytes]) -> None:
+        super().__init__(client, control, list(positions))
+        self._positions = dict(positions)
+
+    def _read(self, count: int, block: float) -> tuple[Argument, ...]:
+        milliseconds = max(1, int(block * 1000))
+        positions = (self._positions[key] for key in self._keys)
+        return ("XREAD", "COUNT", count, "BLOCK", milliseconds, "STREAMS", *self._keys, *positions)
+
+    def arrived(self, reply: Reply) -> list[Batch]:
+        """As `BlockingReader.arrived`; the next read begins behind them."""
+        batches = batches_of(reply)
+        self._positions |= {batch.key: batch.ids[-1] for batch in batches}
+        return batches
+
+
 def batches_of(reply: Reply) -> list[Batch]:
-    """The new entries of an XREADGROUP reply, a batch for each stream."""
+    """The entries of an XREADGROUP or XREAD reply, a batch for each stream."""
     if not isinstance(reply, list):
         return []
     return [Batch(key.decode(), *zip(*entries, strict=True)) for key, entries in reply if entries]

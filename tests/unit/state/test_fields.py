@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.errors import RecordError
-from papyra_flow.state.fields import canonical, field_of, key_text, partition_of, parts_of, with_part
+from papyra_flow.state.fields import canonical, field_of, key_text, partition_of, parts_of, with_part, without_last
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(
@@ -81,3 +81,12 @@ def test_a_part_is_put_behind_the_others() -> None:
 def test_a_key_s_text_is_what_a_service_would_hash(value: object, text: bytes) -> None:
     assert key_text(value) == text
     assert partition_of(key_text(value), 8) == zlib.crc32(text) % 8
+
+
+@given(st.lists(values, max_size=3), values)
+@settings(deadline=None)
+def test_a_part_put_behind_a_field_comes_off_again(parts: list[object], last: object) -> None:
+    field = field_of(parts)
+    found, part = without_last(with_part(field, last))
+    assert found == field
+    assert canonical(part) == canonical(last)

@@ -69,6 +69,50 @@ def test_all_problems_of_a_topology_are_told_at_once(folder: PipelineFolder) -> 
     assert codes(folder, stages) == ["unwritten-stream", "step", "unwritten-stream", "expression"]
 
 
+FED = "f: {read: stdin, to: orders}\ng: {read: stdin, to: payments}\n"
+WRITE = "write `from: [orders, payments]`"
+
+
+@pytest.mark.parametrize(
+    ("reads", "on", "told", "hint"),
+    [
+        ("[orders, payments]", "orders: a, payments: b", None, None),
+        ("[payments, orders]", "orders: a, payments: b", None, None),
+        ("[orders, payments]", "orders: a, payment: b", "names the stream 'payment'", "did you mean payments?"),
+        ("orders", "orders: a, payments: b", "names the stream 'payments'", WRITE),
+        ("[orders, payments, others]", "orders: a, payments: b", "reads 'others'", WRITE),
+    ],
+)
+def test_a_join_names_the_streams_that_its_stage_reads(
+    folder: PipelineFolder, reads: str, on: str, told: str | None, hint: str | None
+) -> None:
+    stages = f"{FED}j: {{from: {reads}, process: [{{join: {{on: {{{on}}}, within: 1m}}}}], to: t}}"
+    declared = "streams: {others: {}, payments: {}, orders: {}}\n" if "others" in reads else "streams: {payments: {}}\n"
+    assert codes(folder, stages, declared) == ([] if told is None else ["unread-stream"])
+    for problem in folder.problems():
+        assert told is not None
+        assert told in problem.message
+        assert (problem.hint, problem.line) == (hint, 5)
+
+
+@pytest.mark.parametrize(
+    ("lookup", "told"),
+    [
+        ("{table: customers, on: c}", None),
+        ("{table: customer, on: c}", "there is no stage 'customer': did you mean customers?"),
+        ("{table: named, on: c}", "the stage 'named' keeps no table: it has no step `table`"),
+        ("{table: customers, on: c, as_of: time}", "the table of 'customers' has no `history`"),
+    ],
+)
+def test_a_lookup_in_a_table_needs_a_stage_that_keeps_one(
+    folder: PipelineFolder, lookup: str, told: str | None
+) -> None:
+    stages = f"{FED}customers: {{from: payments, process: [{{table: c}}], to: changed}}\n"
+    stages += f"named: {{from: orders, process: [{{lookup: {lookup}}}], to: t}}"
+    assert codes(folder, stages) == ([] if told is None else ["step"])
+    assert all(told is not None and told in problem.message and problem.line == 6 for problem in folder.problems())
+
+
 CONTRACTS = """\
     from collections.abc import Iterator
     from pydantic import BaseModel
@@ -135,7 +179,7 @@ TABLES = "streams: {t: {format: arrow}, u: {format: arrow}, s: {}}\n"
         (
             "a: {from: s, to: [t, u], match: all}",
             "records-to-tables",
-            "'t' holds tables, and the stage 'a' has records",
+            "'t' holds tables, but the stage 'a' has records",
         ),
         ("a: {from: t, process: [batch], to: u}", "step", "its input is already tables"),
         ("a: {from: s, process: [batch, batch], to: [t, u], match: all}", "step", "already tables"),

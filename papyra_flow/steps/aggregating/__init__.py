@@ -1,0 +1,1 @@
+"""What the step `aggregate` is made of: columns of a batch, groups and their state, and one file a kind of window."""
