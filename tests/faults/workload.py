@@ -115,12 +115,16 @@ TABLE_STEPS = """\
                 raise ConnectionError("fails the first time, in each process")
         return table
     """
-PARTITIONED = PIPELINE.replace(
-    "{in: {retain: all}, out: {retain: all}}",
-    "{in: {retain: all}, parts: {partitions: 8, by: n % 10, retain: all}, even: {partitions: 3, by: n % 10}, "
-    "out: {retain: all}}",
+PARTITIONED = (
+    PIPELINE.replace("        from: [even, odd]\n", "        from: [even, odd]\n        ordered: false\n")
+    .replace("        from: parts\n", "        from: parts\n        ordered: false\n")
+    .replace(
+        "{in: {retain: all}, out: {retain: all}}",
+        "{in: {retain: all}, parts: {partitions: 8, by: n % 10, retain: all}, even: {partitions: 3, by: n % 10}, "
+        "out: {retain: all}}",
+    )
 )
-"""The first one, with streams in between that have partitions."""
+"""The first one, with streams in between that have partitions, whose stages share them."""
 
 STAGES = {"split": ("in",), "check": ("parts",), "collect": ("even", "odd")}
 
@@ -358,7 +362,10 @@ class Workload:
 
     def in_hand_of(self, worker: Worker) -> int:
         """How many entries are pending for a worker at this moment."""
-        mark = f"{worker.name}." if worker.name else f".{worker.pid}."
+        return self.in_hand(f"{worker.name}." if worker.name else f".{worker.pid}.")
+
+    def in_hand(self, mark: str) -> int:
+        """How many entries are pending for consumers with this in their names."""
         total = 0
         with self.server as server:
             for stage, key in self.reads():
@@ -371,13 +378,14 @@ class Workload:
 
     def busy(self, worker: Worker) -> bool:
         """Whether a worker has entries in hand; puts more records in where there is nothing to do."""
-        return self._or_more_to_do(self.in_hand_of(worker))
+        return self.or_more_to_do(self.in_hand_of(worker))
 
     def at_work(self) -> bool:
         """Whether anything is in hand; puts more records in where there is nothing to do."""
-        return self._or_more_to_do(self.pending())
+        return self.or_more_to_do(self.pending())
 
-    def _or_more_to_do(self, in_hand: int) -> bool:
+    def or_more_to_do(self, in_hand: int) -> bool:
+        """Whether there are so many entries in hand; if there are none, and nothing to do, puts more records in."""
         if in_hand:
             return True
         with self.server as server:
