@@ -129,6 +129,7 @@ class Builder:
         expect: Records | None = None,
         dead: Records | None = None,
         partial: bool = False,
+        open: bool = False,  # noqa: A002 - its name in a file
         description: str | None = None,
         **unknown: Never,
     ) -> Self:
@@ -138,7 +139,8 @@ class Builder:
         tests = self._tree.setdefault("tests", {})
         if name in tests:
             raise UsageError(f"{where}: there is a test of that name already")
-        said = {"description": description, "input": input, "expect": expect, "dead": dead, "partial": partial or None}
+        said = {"description": description, "input": input, "open": open or None, "expect": expect, "dead": dead,
+                "partial": partial or None}  # fmt: skip
         tests[name] = _said(said)
         return self
 

@@ -65,16 +65,16 @@ class Driver:
         self._run(self._settle())
         return self
 
-    def advance(self, duration: str) -> Driver:
-        """Let time go on by a duration, such as `1m`, in which nothing comes; returns the driver. Since 0.2.
+    def advance(self, duration: str | float) -> Driver:
+        """Let time go on by a duration, such as `1m` or seconds, in which nothing comes; returns the driver. Since 0.2.
 
         As in a run, event time goes on where a stage's inputs are idle, which they are after its `idle_after`.
         """
         try:
-            milliseconds = round(parse_duration(duration) * 1000)
+            seconds = parse_duration(duration) if isinstance(duration, str) else duration
         except ValueError as exc:
             raise UsageError(f"advance: {exc}") from exc
-        self._run(self._wait(milliseconds))
+        self._run(self._wait(round(seconds * 1000)))
         return self
 
     def end(self) -> Driver:
