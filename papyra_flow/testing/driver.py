@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -48,7 +49,7 @@ class Driver:
     """
 
     def __init__(self, topology: Topology) -> None:
-        self.topology = topology
+        self.topology = replace(topology, read_state=self._read_state)
         self._places = Places(topology)
         self._stages: dict[str, DrivenStage] | None = None
         """Those that read streams, each after those that feed it."""
@@ -141,6 +142,13 @@ class Driver:
                 await runtime.program.start()
                 found[stage.name] = DrivenStage(runtime, self._places)
         return found
+
+    async def _read_state(self, key: str, fields: Sequence[str | bytes]) -> Sequence[bytes | None]:
+        """What a stage keeps in a hash, as a lookup in its table asks for it."""
+        for stage in (self._stages or {}).values():
+            if key in stage.states:
+                return await stage.states[key].values([one.encode() if isinstance(one, str) else one for one in fields])
+        return [None] * len(fields)
 
     def _driven(self, stage: str) -> DrivenStage | None:
         """A stage as far as it was driven; raises UsageError for one that is not there."""

@@ -177,6 +177,26 @@ tests:
     expect: {minutes: [{k: a, n: 1}, {k: b, n: 1}], five: [{k: a, minutes: 1}, {k: b, minutes: 1}]}
 """
 
+LOOKUP = """\
+pipeline: named
+streams: {changes: {partitions: PARTITIONS, by: id, time: at}, orders: {time: at}}
+stages:
+  customers: {from: changes, process: [{table: {key: id, history: 1h}}], to: changed}
+  named: {from: orders, process: [{lookup: {table: customers, on: customer, as: who, fields: [name]}}], to: named}
+  then:
+    from: orders
+    process: [{lookup: {table: customers, on: customer, as: who, as_of: at}}, {set: {who: who.name}}]
+    to: was
+tests:
+  a lookup finds what the stage has committed, and what held then:
+    input:
+      changes: [{id: a, name: Ann, at: 1}, {id: b, name: Bob, at: 2}, {id: a, name: Anna, at: 9}]
+      orders: [{customer: a, at: 5}, {customer: b, at: 5}]
+    expect:
+      named: [{customer: a, at: 5, who: {name: Anna}}, {customer: b, at: 5, who: {name: Bob}}]
+      was: [{customer: a, at: 5, who: Ann}, {customer: b, at: 5, who: Bob}]
+"""
+
 
 def check(folder: PipelineFolder, text: str) -> None:
     folder.pipeline(text)
@@ -193,6 +213,11 @@ def test_stages_that_keep_state_pass_their_own_tests(folder: PipelineFolder, tex
 @pytest.mark.parametrize("partitions", [1, 2])
 def test_sessions_are_the_same_for_any_number_of_partitions(folder: PipelineFolder, partitions: int) -> None:
     check(folder, SESSIONS.replace("PARTITIONS", str(partitions)))
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_table_that_a_stage_keeps_can_be_asked(folder: PipelineFolder, partitions: int) -> None:
+    check(folder, LOOKUP.replace("PARTITIONS", str(partitions)))
 
 
 @pytest.mark.parametrize("size", [1, 5, 100])
