@@ -21,6 +21,7 @@ from papyra_flow.topology.migration import former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import find_orphans
 from papyra_flow.topology.repartition import repartitioned
+from papyra_flow.topology.shapes import reshaped
 
 Check = Callable[[Server, Topology], Awaitable[list[Advice]]]
 
@@ -108,6 +109,8 @@ async def _orphans(server: Server, topology: Topology) -> list[Advice]:
             found.append(Advice("groups", "error", str(former), "`run` refuses to start until the file says which"))
         for sentence in await repartitioned(server.client, topology):
             found.append(Advice("partitions", "error", sentence, "`run` refuses to start until then"))
+        for sentence in await reshaped(server.client, topology):
+            found.append(Advice("state", "error", sentence, "`run` refuses to start until then"))
     for orphan in await find_orphans(server, topology):
         stuck = orphan.holds_records and not orphan.of_others
         found.append(Advice("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))

@@ -45,7 +45,7 @@ class Partitions:
         self._silence = spec.settings.claim_after
         self._owners = Owners(
             context.server.client, member=member, group=spec.group, members=context.topology.keys.owners(spec.name),
-            ledger=context.topology.keys.ledger,
+            ledger=context.topology.keys.ledger, shape=stage.shape,
         )  # fmt: skip
         self._mine: dict[int, PartitionOwner] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}

@@ -2,7 +2,8 @@
 -- Take the lease of a partition: become its one owner, and fence off whoever owned it before.
 -- KEYS  1 the lease's hash   2 the ledger's hash   3 the hash of state   4 the set of timers   5... the streams read
 -- ARGV  1 owner   2 'take' or 'wait'   3 milliseconds after which a silent owner is gone   4 a beat that the caller has
---       seen to stand still for so long by its own clock, or ''   5 group   6 entries of a batch
+--       seen to stand still for so long by its own clock, or ''   5 group   6 entries of a batch   7 what the meaning of
+--       the state depends on, or ''
 -- Returns {epoch, or 0 if another owner holds it; the owner's last beat; the owner; the lease's fields, flat; fields of
 -- state lost since the last commit; for each stream {where the group stands, entries pending}}.
 
@@ -16,6 +17,10 @@ local owner, beat = held['owner'] or '', held['beat'] or '0'
 -- After the server's clock went back a beat lies in the future; one that stands still is told by whoever watches it.
 local alive = now - tonumber(beat) < tonumber(ARGV[3]) and beat ~= ARGV[4]
 if ARGV[2] == 'wait' and owner ~= '' and owner ~= ARGV[1] and alive then return {0, beat, owner, {}, 0, {}} end
+
+if ARGV[7] ~= '' and (held['shape'] or ARGV[7]) ~= ARGV[7] and redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
+  return redis.error_reply('RESHAPED ' .. lease)
+end
 
 local streams = {}
 for k = 5, #KEYS do
@@ -53,4 +58,5 @@ local lost = 0
 if held['fields'] then lost = math.max(0, tonumber(held['fields']) - redis.call('HLEN', KEYS[3])) end
 redis.call('HSET', lease, 'owner', ARGV[1], 'beat', string.format('%.0f', now), 'limit', limit, 'tries', tries,
   'taken', commits, 'fields', redis.call('HLEN', KEYS[3]))
+if ARGV[7] ~= '' then redis.call('HSET', lease, 'shape', ARGV[7]) end
 return {epoch, beat, owner, redis.call('HGETALL', lease), lost, streams}
