@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from papyra_flow.errors import PapyraFlowError, ServerError
 from papyra_flow.operate.endpoints import endpoint_findings
+from papyra_flow.operate.owners import partition_findings
 from papyra_flow.operate.pending import pending_findings
 from papyra_flow.operate.rights import right_findings
 from papyra_flow.streams.admin.health import Advice, clock_finding, server_findings
@@ -39,7 +40,7 @@ async def _of_server(topology: Topology, url: str) -> list[Advice]:
     try:
         server = Server(url, key=topology.keys.applied)
         await server.check()
-        checks: list[Check] = [_settings, _scripting, right_findings, _keys, _orphans, _pending]
+        checks: list[Check] = [_settings, _scripting, right_findings, _keys, _orphans, _pending, partition_findings]
         found = []
         for check in checks:
             try:
@@ -77,12 +78,14 @@ async def _keys(server: Server, topology: Topology) -> list[Advice]:
     """Keys of another type than they are used with, or in another slot than the pipeline."""
     streams = [stream.key for stream in topology.streams.values()]
     streams += [stage.dead_key for stage in topology.stages.values()]
-    hashes = [*topology.leases, topology.keys.workers, topology.keys.paused]
-    types = await server.client.call_many([("TYPE", key) for key in (*streams, *hashes)])
+    kinds = dict.fromkeys(streams, "stream")
+    kinds |= dict.fromkeys([*topology.leases, topology.keys.workers, topology.keys.paused], "hash")
+    for stage in topology.stages.values():
+        for one in topology.partitions(stage) if stage.owned else ():
+            kinds |= {one.lease: "hash", one.state: "hash", one.timers: "zset"}
+    types = await server.client.call_many([("TYPE", key) for key in kinds])
     found = []
-    for key, reply, kind in zip(
-        (*streams, *hashes), types, ["stream"] * len(streams) + ["hash"] * len(hashes), strict=True
-    ):
+    for (key, kind), reply in zip(kinds.items(), types, strict=True):
         told = reply.decode() if isinstance(reply, bytes) else "none"
         if told not in {kind, "none"}:
             message, hint = f"{key} holds a {told}, not a {kind}", "rename or delete that key, or name another one"

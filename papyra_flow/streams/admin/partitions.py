@@ -87,6 +87,11 @@ class PartitionsSnapshot:
         return sum(one.lost for one in self.partitions)
 
     @property
+    def isolating(self) -> int:
+        """Partitions whose next entry is taken by itself, because it may have ended those who took it."""
+        return sum(one.limit == 1 and one.tries > 0 for one in self.partitions)
+
+    @property
     def watermark(self) -> int | None:
         """The smallest of the partitions that have read something."""
         return min((one.watermark for one in self.partitions if one.watermark is not None), default=None)

@@ -38,8 +38,9 @@ if ARGV[4] == '1' then
   redis.call('HDEL', lease, 'fields', 'shape')
 end
 if ARGV[5] == '1' then
-  for _, name in ipairs(redis.call('HKEYS', lease)) do
-    if string.sub(name, 1, 9) == 'watermark' then redis.call('HDEL', lease, name) end
+  local flat = redis.call('HGETALL', lease)
+  for i = 1, #flat, 2 do
+    if string.sub(flat[i], 1, 9) == 'watermark' then redis.call('HDEL', lease, flat[i]) end
   end
 end
 for k = 5, #KEYS do
