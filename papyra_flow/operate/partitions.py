@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from papyra_flow.errors import RefusedError
+from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.admin.partitions import PartitionsSnapshot, look_at_partitions, reset_partition
 from papyra_flow.streams.admin.repair import Membership, Move
 from papyra_flow.streams.commit import ledger
@@ -65,7 +66,7 @@ async def reset(
                 server.client, topology.keys.ledger, [GroupSpec(one.member.key, one.member.group) for one in here],
                 reset_partition(
                     server.client, topology.keys.ledger, keys, stage.group,
-                    {one.member.key: one.to for one in here},
+                    {one.member.key: "{}-{}".format(*parse_id(one.to)) for one in here},
                     silence=stage.settings.claim_after, force=force, state=state,
                     times=any(one.again for one in here),
                 ),

@@ -52,7 +52,7 @@ async def test_state_of_another_shape_is_refused_by_all_until_it_is_dropped(
 ) -> None:
     assert len(set(leases(redis_client, "shape"))) == 1
     counted.pipeline(PIPELINE.replace("window: 1m", "window: 2m"))
-    with pytest.raises(RefusedError, match="'per_minute' does not fit .* reset FILE per_minute --state"):
+    with pytest.raises(RefusedError, match=r"'per_minute' does not fit .* reset FILE per_minute --state"):
         await counted.run(url, drain=True)
     for verb in ("apply", "run"):
         assert "does not fit" in counted.cli(verb, "pipeline.yml", "--redis", url, code=2).err
@@ -125,7 +125,7 @@ async def test_a_reset_moves_lease_and_group_together_and_gives_the_same_again(
     assert sum(one["again"] for one in told) == len(RECORDS)
     for number in range(4):
         key = f"{{p/{number}}}:orders"
-        assert redis_client.hget(f"{{p/{number}}}:@owner:per_minute", f"at {key}") == b"0"
+        assert redis_client.hget(f"{{p/{number}}}:@owner:per_minute", f"at {key}") == b"0-0"
         assert redis_client.xinfo_groups(key)[0]["last-delivered-id"] == b"0-0"
     await counted.run(url, drain=True)
     assert sorted(entry[b"data"] for _, entry in redis_client.xrange("{p}:minutes")) == first

@@ -108,6 +108,7 @@ class Partitions:
         owned = {number: owner.ownership for number, owner in self._mine.items()}
         shares = await keep_trying(lambda: self._owners.share(self._partitions, owned, self._silence))
         self._held.beaten()
+        self._let_go_of_lost(shares)
         share = share_of(self._member, shares.members, len(self._partitions))
         kept = [number for number in self._mine if number not in self._leaving]
         if len(kept) > share:
@@ -118,6 +119,14 @@ class Partitions:
         if not took:
             self._stage.context.activity.set()
         return took
+
+    def _let_go_of_lost(self, shares: Shares) -> None:
+        """An owner that has nothing to commit would not notice that its lease was taken, or reset by hand."""
+        for number, owner in self._mine.items():
+            if number not in self._leaving and shares.holders[number].epoch != owner.ownership.epoch:
+                _log.warning("%s: partition %d was taken away; standing by", self._stage.name, number)
+                owner.lost = True
+                self._let_go(number)
 
     async def _take_one(self, shares: Shares) -> bool:
         """Take a partition that nobody has, or whose owner is gone; those that come last in everybody's order first."""
