@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import COMMAND, PipelineFolder
+from tests.harness.processes import children
 from tests.harness.servers import eventually
 
 ENDLESS = """\
@@ -20,20 +20,6 @@ stages:
   g: {read: {generate: {rate: 100}}, to: in}
   s: {from: in, process: [{filter: n >= 0}], to: out}
 """
-
-
-def children(pid: int) -> list[int]:
-    """Worker processes that `pid` has started, however far they are."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (place / "cmdline").read_bytes().split(b"\0")
-            parent = int((place / "stat").read_text().rpartition(") ")[2].split()[1])
-        except (OSError, IndexError):
-            continue
-        if parent == pid and b"--multiprocessing-fork" in words:
-            found.append(int(place.name))
-    return found
 
 
 def test_an_end_that_goes_well_says_nothing_else(folder: PipelineFolder, url: str) -> None:

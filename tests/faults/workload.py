@@ -115,6 +115,13 @@ TABLE_STEPS = """\
                 raise ConnectionError("fails the first time, in each process")
         return table
     """
+PARTITIONED = PIPELINE.replace(
+    "{in: {retain: all}, out: {retain: all}}",
+    "{in: {retain: all}, parts: {partitions: 8, by: n % 10, retain: all}, even: {partitions: 3, by: n % 10}, "
+    "out: {retain: all}}",
+)
+"""The first one, with streams in between that have partitions."""
+
 STAGES = {"split": ("in",), "check": ("parts",), "collect": ("even", "odd")}
 
 
@@ -202,6 +209,8 @@ class Workload:
     """Where the server is just now, if it is not always at `url`."""
     form: str = "json"
     pipeline: str = ""
+    partitions: dict[str, int] = field(default_factory=dict)
+    """How many each stream has, of those that have any."""
     calm: bool = False
     """Whether no record fails: then all of them come out in order."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -280,14 +289,18 @@ class Workload:
         with self.server as server:
             return int(server.xlen(f"{{f}}:{stream}"))
 
+    def reads(self) -> Iterator[tuple[str, str]]:
+        """Each stage with the key of each stream that it reads."""
+        for stage, streams in STAGES.items():
+            for stream in streams:
+                count = self.partitions.get(stream)
+                for tag in ["f"] if count is None else [f"f/{number}" for number in range(count)]:
+                    yield stage, f"{{{tag}}}:{stream}"
+
     def pending(self) -> int:
         """Pending entries of all stages."""
-        total = 0
         with self.server as server:
-            for stage, streams in STAGES.items():
-                for stream in streams:
-                    total += server.xpending(f"{{f}}:{stream}", stage)["pending"]
-        return total
+            return sum(server.xpending(key, stage)["pending"] for stage, key in self.reads())
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
@@ -321,15 +334,14 @@ class Workload:
     def settled(self) -> bool:
         """Whether every stage has done all that is in its streams."""
         with self.server as server:
-            for stage, streams in STAGES.items():
-                for stream in streams:
-                    facts: Any = server.xinfo_stream(f"{{f}}:{stream}")
-                    groups: Any = server.xinfo_groups(f"{{f}}:{stream}")
-                    group = next((found for found in groups if found["name"].decode() == stage), None)
-                    if group is None or group["pending"]:
-                        return False
-                    if _id(group["last-delivered-id"]) < _id(facts["last-generated-id"]):
-                        return False
+            for stage, key in self.reads():
+                facts: Any = server.xinfo_stream(key)
+                groups: Any = server.xinfo_groups(key)
+                group = next((found for found in groups if found["name"].decode() == stage), None)
+                if group is None or group["pending"]:
+                    return False
+                if _id(group["last-delivered-id"]) < _id(facts["last-generated-id"]):
+                    return False
         return True
 
     def finish(self, *workers: Worker, via: str | None = None) -> list[dict[str, Any]]:
@@ -346,27 +358,30 @@ class Workload:
 
     def in_hand_of(self, worker: Worker) -> int:
         """How many entries are pending for a worker at this moment."""
-        mark = f"{worker.name}." if worker.name else f".{worker.pid}."
+        return self.in_hand(f"{worker.name}." if worker.name else f".{worker.pid}.")
+
+    def in_hand(self, mark: str) -> int:
+        """How many entries are pending for consumers with this in their names."""
         total = 0
         with self.server as server:
-            for stage, streams in STAGES.items():
-                for stream in streams:
-                    try:
-                        consumers: Any = server.xinfo_consumers(f"{{f}}:{stream}", stage)
-                    except redis.ResponseError:
-                        continue
-                    total += sum(c["pending"] for c in consumers if mark in c["name"].decode())
+            for stage, key in self.reads():
+                try:
+                    consumers: Any = server.xinfo_consumers(key, stage)
+                except redis.ResponseError:
+                    continue
+                total += sum(c["pending"] for c in consumers if mark in c["name"].decode())
         return total
 
     def busy(self, worker: Worker) -> bool:
         """Whether a worker has entries in hand; puts more records in where there is nothing to do."""
-        return self._or_more_to_do(self.in_hand_of(worker))
+        return self.or_more_to_do(self.in_hand_of(worker))
 
     def at_work(self) -> bool:
         """Whether anything is in hand; puts more records in where there is nothing to do."""
-        return self._or_more_to_do(self.pending())
+        return self.or_more_to_do(self.pending())
 
-    def _or_more_to_do(self, in_hand: int) -> bool:
+    def or_more_to_do(self, in_hand: int) -> bool:
+        """Whether there are so many entries in hand; if there are none, and nothing to do, puts more records in."""
         if in_hand:
             return True
         with self.server as server:

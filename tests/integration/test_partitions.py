@@ -129,7 +129,7 @@ async def test_dead_letters_and_records_put_off_come_back_to_their_partition(
     dead = redis_client.xlen("{p}:@dead:a")
     assert dead == sum(record["n"] % 10 in {3, 4} for record in RECORDS[:200])
     folder.write(next(folder.path.glob("steps_*.py")).name, "def patient(record): return record\nhopeless = patient\n")
-    folder.cli("dead", "replay", "pipeline.yml", "a", "--redis", url, "--yes")
+    folder.cli("dead", "replay", "pipeline.yml", "a", "--redis", url)
     folder.cli("run", "pipeline.yml", "--drain", "--redis", url)
     done = entries(url, "done", 8)
     assert Counter(r["n"] for records in done.values() for r in records) == Counter(range(200))
