@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 import redis
 
+from papyra_flow.drawing.picture import picture
 from papyra_flow.errors import RefusedError
+from papyra_flow.observe.catalogue import samples
+from papyra_flow.observe.figures import Figures, put_on
+from papyra_flow.streams.connection.server import Server
 from tests.harness.pipelines import PipelineFolder, Running, until
 
 PIPELINE = """\
@@ -153,3 +157,97 @@ async def test_a_stage_at_work_is_not_reset_without_force_and_goes_on_with_it(
     await counted.run(url, drain=True)
     counts = [json.loads(entry[b"data"])["n"] for _, entry in redis_client.xrange("{p}:minutes")]
     assert counts == [2] * 10
+
+
+async def test_all_looks_show_partitions_state_and_watermark(counted: PipelineFolder, url: str) -> None:
+    one = counted.cli("status", "pipeline.yml", "--json", "--redis", url).json["stages"]["per_minute"]
+    assert (one["partitions"], one["owners"], one["consumers"], one["late"]) == (4, [None] * 4, 0, 0)
+    assert one["state_entries"] > 0
+    assert one["state_bytes"] > 0
+    assert one["watermark_delay_ms"] > 0
+    assert one["watermark"].startswith("2023-11-14T22:1")
+    made = counted.cli("plan", "pipeline.yml", "--json", "--redis", url).json
+    assert made["stages"] == [
+        {"name": "per_minute", "partitions": 4, "keeps": "state by customer, 1m windows", "grows": None,
+         "owners": [None] * 4, "state_entries": one["state_entries"], "state_bytes": one["state_bytes"],
+         "watermark": one["watermark"]}
+    ]  # fmt: skip
+    assert made["unknown_keys"] == []
+    (link,) = made["links"]
+    assert link["because"] == "per_minute: what leaves, state and position are one commit"
+    topology = counted.topology()
+    server = Server(url)
+    snapshot = await Figures(server, topology).look()
+    await server.close()
+    told = {metric.name: value for metric, _, value in samples(topology, snapshot)}
+    assert told["papyra_flow.state.entries"] == one["state_entries"]
+    assert (told["papyra_flow.partitions"], told["papyra_flow.partitions.owned"]) == (4, 0)
+    assert told["papyra_flow.watermark.delay"] > 0  # type: ignore[operator]
+    drawn = picture(topology)
+    put_on(drawn, snapshot, topology)
+    (node,) = [node for node in drawn.nodes if node.kind == "stage"]
+    assert node.figures[1].startswith(f"state {one['state_entries']} · watermark ")
+
+
+async def test_what_grows_for_ever_is_said_with_its_size(folder: PipelineFolder, url: str) -> None:
+    folder.pipeline("pipeline: p\nstages: {a: {from: s, process: [dedupe: order], to: t}}\nstreams: {s: {}}\n")
+    warnings = folder.cli("plan", "pipeline.yml", "--json", "--redis", url).json["warnings"]
+    assert warnings == [
+        "the state of 'a' grows: `dedupe` without `within` remembers every key for ever; so far 0 entries, 0 bytes"
+    ]
+
+
+async def test_doctor_names_partitions_without_an_owner_and_state_that_is_gone(
+    counted: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    words = ("doctor", "pipeline.yml", "--redis", url)
+    assert "no partition is without an owner" in counted.cli(*words, code=None).out
+    report = {"at": redis_client.time()[0] + 5, "started": 0, "stages": {"per_minute": {}}}
+    redis_client.hset("{p}:@workers", "w", json.dumps(report))
+    lost = redis_client.hlen("{p/1}:@state:per_minute")
+    redis_client.delete("{p/1}:@state:per_minute")
+    told = counted.cli(*words, code=1).out
+    assert "partitions 0, 1, 2, 3 of 'per_minute' without an owner" in told
+    assert f"lost {lost} keys of the state of 'per_minute', in partition 1" in " ".join(told.split())
+
+
+async def test_pending_says_what_owners_have_not_committed(
+    counted: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    words = ("pending", "pipeline.yml", "per_minute", "--json", "--redis", url)
+    assert counted.cli(*words).json == []
+    id_ = redis_client.xadd("{p/2}:orders", {"data": "{}"})
+    (one,) = counted.cli(*words).json
+    assert (one["stream"], one["id"], one["partition"], one["lag"]) == ("{p/2}:orders", id_.decode(), 2, 1)  # type: ignore[union-attr]
+    assert one["consumer"] is None
+
+
+async def test_what_a_stage_that_is_gone_kept_is_left_over_and_destroyed(
+    counted: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    counted.pipeline(PIPELINE.replace("per_minute:", "anew:"))
+    made = counted.cli("plan", "pipeline.yml", "--json", "--redis", url).json
+    assert {key.partition("}:@")[2].partition(":")[0] for key in made["unknown_keys"]} >= {"owner", "state", "timers"}
+    told = counted.cli("doctor", "pipeline.yml", "--redis", url, code=None).out
+    assert "state of a stage that the file does not have" in " ".join(told.split())
+    counted.cli("destroy", "pipeline.yml", "--yes", "--force", "--redis", url)
+    assert redis_client.keys("*") == []
+
+
+async def test_the_printed_user_may_run_and_reset_a_stage_with_owners(
+    counted: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    (user,) = counted.cli("acl", "pipeline.yml", "--operate", "--json").json
+    redis_client.execute_command("ACL", "SETUSER", "guest", "reset", "on", ">secret", *user["rules"])
+    guest = url.replace("unix://", "unix://guest:secret@")
+    try:
+        await counted.run(guest, drain=True)
+        for verb in (("status",), ("state",), ("reset", "--state", "--to", "earliest", "--yes"), ("pending",)):
+            name, *options = verb
+            stage = [] if name == "status" else ["per_minute"]
+            counted.cli(name, "pipeline.yml", *stage, *options, "--redis", guest)
+        assert (
+            "the user may do what a run does" in counted.cli("doctor", "pipeline.yml", "--redis", guest, code=None).out
+        )
+    finally:
+        redis_client.execute_command("ACL", "DELUSER", "guest")
