@@ -171,6 +171,7 @@ class Aggregate(StepConfig):
             shape=self._shape(),
             upsert_by=self._upsert_by(),
             late_to=self.late_to,
+            windows=window.words if window is not None else None,
             grows=self._grows(),
             partition_by=tuple(self.by.values()),
         )
