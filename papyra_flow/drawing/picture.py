@@ -126,6 +126,8 @@ class _Drawing:
         for route in stage.routes:
             when = public(route.when) if route.when else None
             self.edges.append(Edge(identity, self._stream(route.stream), when))
+        if stage.late_stream is not None and stage.late_stream not in {route.stream for route in stage.routes}:
+            self.edges.append(Edge(identity, self._stream(stage.late_stream), "late"))
         if not stage.routes and stage.source is not None and stage.sink is None:
             self.edges += [Edge(identity, self._stream(name)) for name in stage.source_to]
         if stage.sink is not None:

@@ -25,6 +25,7 @@ from papyra_flow.steps.aggregating.sessions import SessionStep
 from papyra_flow.steps.aggregating.timed import TimedStep
 from papyra_flow.steps.base import Step, StepConfig
 from papyra_flow.steps.keyed import Keyed
+from papyra_flow.steps.lateness import late_stream
 
 
 class Aggregate(StepConfig):
@@ -145,6 +146,11 @@ class Aggregate(StepConfig):
     def own_time(self) -> str | None:
         """The option `time`."""
         return self.time
+
+    @property
+    def late_stream(self) -> str | None:
+        """Where `late_to` names one."""
+        return late_stream(self.late_to)
 
     def build(self, context: SetupContext) -> Step:
         """Refused: it never runs in a stage that shares its input."""
