@@ -21,7 +21,7 @@ from typing import ClassVar, Literal, get_origin
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from papyra_flow.spec.own_figures import OwnFigures
-from papyra_flow.spec.tables import TableRef
+from papyra_flow.spec.tables import ReadState, TableRef
 
 STEPS = "papyra_flow.steps"
 SOURCES = "papyra_flow.sources"
@@ -56,6 +56,8 @@ class SetupContext:
     """Where `count`, `observe` and `timer` keep their figures."""
     tables: Mapping[str, TableRef | None] = field(default_factory=dict, repr=False, compare=False)
     """The pipeline's stages, each with the table that it keeps, if it keeps one."""
+    read_state: ReadState | None = field(default=None, repr=False, compare=False)
+    """Where those tables are, if not on the pipeline's server."""
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something of the step's own under a name: `run`, `--json` and the metrics show it. Since 0.2.

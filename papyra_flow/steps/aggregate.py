@@ -173,7 +173,6 @@ class Aggregate(StepConfig):
             late_to=self.late_to,
             grows=self._grows(),
             partition_by=tuple(self.by.values()),
-            delay=grace,
         )
 
     def _upsert_by(self) -> tuple[str, ...] | None:

@@ -108,6 +108,11 @@ class Join(StepConfig):
         """By how far apart records are."""
         return True
 
+    @property
+    def disorder(self) -> int:
+        """What leaves alone does so when nothing more can meet it."""
+        return IntervalJoin(milliseconds(self.within), milliseconds(self.grace), _ALONE[self.kind_]).delay
+
     def build(self, context: SetupContext) -> Step:
         """Refused: what waits for its other is state."""
         raise ValueError("`join` keeps state: it runs only in a stage that owns its partitions")
@@ -124,7 +129,6 @@ class Join(StepConfig):
             shape=f"join on {on} within {within} ms",
             late_to=self.late_to,
             partition_by_stream={stream: tuple(texts) for stream, texts in self.on.items()},
-            delay=waiting.delay,
         )
 
 

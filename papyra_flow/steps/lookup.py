@@ -122,7 +122,8 @@ class Lookup(StepConfig):
         return Whole(apply, start=asked.start, close=asked.close)
 
     def _from_table(self, context: SetupContext, stage: str) -> Step:
-        asked = StageTable(context.redis, stage, context.table(stage, dated=self.as_of is not None))
+        table = context.table(stage, dated=self.as_of is not None)
+        asked = StageTable(context.redis, stage, table, context.read_state)
         on, at = ValueColumn("on", self.on), ValueColumn("as_of", self.as_of or TIME)
         of_event = self.as_of == TIME
 

@@ -35,6 +35,8 @@ class DrivenStage:
         self._places = places
         self.written: list[Record] = []
         self.letters: list[Entry] = []
+        self.states: dict[str, MemoryState] = {}
+        """What it keeps, by the key that it has on a server."""
         topology = runtime.context.topology
         self._encode: Encode | None = None
         if (sink := self.spec.sink) is not None:
@@ -50,7 +52,8 @@ class DrivenStage:
 
     def _owned(self) -> list[Lane]:
         partitions = self._runtime.context.topology.partitions(self.spec)
-        return [OwnedLane(self, self._runtime, keys, self._places) for keys in partitions]
+        self.states = {keys.state: MemoryState() for keys in partitions}
+        return [OwnedLane(self, self._runtime, keys, self._places, self.states[keys.state]) for keys in partitions]
 
     async def work(self, *, ending: bool = False) -> None:
         """Process all that is there, and what is due; `ending` is whether nothing will come any more."""
@@ -122,12 +125,14 @@ class Lane:
 class OwnedLane(Lane):
     """A partition of a stage with owners: what `OwnedReader` reads, in the same order."""
 
-    def __init__(self, stage: DrivenStage, runtime: StageRuntime, keys: PartitionKeys, places: Places) -> None:
+    def __init__(
+        self, stage: DrivenStage, runtime: StageRuntime, keys: PartitionKeys, places: Places, kept: MemoryState
+    ) -> None:
         ownership = Ownership(keys, 0, 0, dict.fromkeys(keys.streams, b"0-0"), {})
-        self.kept = MemoryState()
+        self._kept = kept
         self._places = places
         self._names = {key: runtime.stream_of[key] for key in keys.streams if key not in runtime.replay_keys}
-        self._state: PartitionState | None = open_state(runtime, ownership, self.kept, _nothing_held, self._now)
+        self._state: PartitionState | None = open_state(runtime, ownership, self._kept, _nothing_held, self._now)
         self._first_key = keys.streams[0]
         super().__init__(stage, OwnedDelivery(runtime, ownership, self._state), Cursor(places, keys.streams))
 
@@ -160,7 +165,7 @@ class OwnedLane(Lane):
 
     def _committed(self, prepared: Prepared) -> None:
         if self._state is not None and prepared.changes is not None:
-            self.kept.commit(prepared.changes.operations)
+            self._kept.commit(prepared.changes.operations)
             self._state.store.settled(prepared.changes)
 
     def _rest(self, prepared: Prepared) -> Batch | None:

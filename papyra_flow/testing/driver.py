@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TypeVar
@@ -49,7 +50,7 @@ class Driver:
     """
 
     def __init__(self, topology: Topology) -> None:
-        self.topology = topology
+        self.topology = replace(topology, read_state=self._read_state)
         self._places = Places(topology)
         self._stages: dict[str, DrivenStage] | None = None
         """Those that read streams, each after those that feed it."""
@@ -66,16 +67,16 @@ class Driver:
         self._run(self._settle())
         return self
 
-    def advance(self, duration: str) -> Driver:
-        """Let time go on by a duration, such as `1m`, in which nothing comes; returns the driver. Since 0.2.
+    def advance(self, duration: str | float) -> Driver:
+        """Let time go on by a duration, such as `1m` or seconds, in which nothing comes; returns the driver. Since 0.2.
 
         As in a run, event time goes on where a stage's inputs are idle, which they are after its `idle_after`.
         """
         try:
-            milliseconds = round(parse_duration(duration) * 1000)
+            seconds = parse_duration(duration) if isinstance(duration, str) else duration
         except ValueError as exc:
             raise UsageError(f"advance: {exc}") from exc
-        self._run(self._wait(milliseconds))
+        self._run(self._wait(round(seconds * 1000)))
         return self
 
     def end(self) -> Driver:
@@ -142,6 +143,13 @@ class Driver:
                 await runtime.program.start()
                 found[stage.name] = DrivenStage(runtime, self._places)
         return found
+
+    async def _read_state(self, key: str, fields: Sequence[str | bytes]) -> Sequence[bytes | None]:
+        """What a stage keeps in a hash, as a lookup in its table asks for it."""
+        for stage in (self._stages or {}).values():
+            if key in stage.states:
+                return await stage.states[key].values([one.encode() if isinstance(one, str) else one for one in fields])
+        return [None] * len(fields)
 
     def _driven(self, stage: str) -> DrivenStage | None:
         """A stage as far as it was driven; raises UsageError for one that is not there."""

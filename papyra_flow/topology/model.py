@@ -18,7 +18,7 @@ from papyra_flow.spec.components import Component, SetupContext
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
 from papyra_flow.spec.own_figures import OwnFigures
 from papyra_flow.spec.secrets import Secrets, without_passwords
-from papyra_flow.spec.tables import TableRef
+from papyra_flow.spec.tables import ReadState, TableRef
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
@@ -215,6 +215,10 @@ class Topology:
     entries bring."""
     carried: frozenset[str] = frozenset()
     """Streams of the file whose records carry their event time as a header."""
+    disorder: dict[str, int] = field(default_factory=dict)
+    """Milliseconds that a record of such a stream may lie behind one before it; none for streams in order."""
+    read_state: ReadState | None = None
+    """Where the state of its stages is, if not on its server: in a test."""
 
     def inputs(self, stage: StageSpec) -> list[StreamSpec]:
         """The streams in Redis that a stage's group reads."""
@@ -321,7 +325,9 @@ class Topology:
 
     def step_context(self, stage: str = "", own: OwnFigures | None = None) -> SetupContext:
         """What a stage's steps are built with; `own` is where they count and measure."""
-        return SetupContext(self.folder, self.pipeline, stage, self.redis, own or OwnFigures(), self.tables)
+        return SetupContext(
+            self.folder, self.pipeline, stage, self.redis, own or OwnFigures(), self.tables, self.read_state
+        )
 
     @property
     def tables(self) -> dict[str, TableRef | None]:
@@ -329,7 +335,7 @@ class Topology:
         found: dict[str, TableRef | None] = {}
         for name, stage in self.stages.items():
             kept = next((kept for step in stage.steps if (kept := step.kept_table()) is not None), None)
-            hashes = tuple(keys.state for keys in self.partitions(stage))
+            hashes = tuple(partition.state for partition in self.partitions(stage))
             found[name] = TableRef(hashes, kept) if kept is not None else None
         return found
 

@@ -85,6 +85,7 @@ def keyed_program(spec: StageSpec, topology: Topology, number: int, own: OwnFigu
         TimeExpression(step.own_time) if step.own_time is not None else entry_times(spec, topology),
         goes=step.goes_by_time,
         hands_on=topology.hands_on_time(spec),
+        disorder=topology.disorder,
     )
     return KeyedProgram(before, keyed, behind, router, decoder, clock, names_of(spec, topology))
 

@@ -68,3 +68,9 @@ def test_finite_numbers_are_what_they_were() -> None:
     assert compile_expression("[float('1e308'), float(n), float('-0'), (-8) ** 2, n ** -1]").one({"n": 4}) == [
         1e308, 4.0, -0.0, 64, 0.25
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["2 ** 200_000", "n ** 200_000", "n ** -200_000"])
+def test_a_power_that_is_too_large_is_refused_before_it_is_computed(text: str) -> None:
+    with pytest.raises(ExpressionError, match="the power would have more than"):
+        compile_expression(text).one({"n": 7})

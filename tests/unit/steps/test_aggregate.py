@@ -512,8 +512,8 @@ def test_a_stage_is_told_what_it_has_to_know() -> None:
         return Aggregate.model_validate({"by": "k", "fields": {"n": "count()"}, **config}).build_keyed(CONTEXT)
 
     windowed = keyed(window="1m", late_to="late", grace="5s")
-    assert (windowed.upsert_by, windowed.late_to, windowed.grows, windowed.partition_by, windowed.delay) == (
-        None, "late", None, ("k",), 5000)  # fmt: skip
+    assert (windowed.upsert_by, windowed.late_to, windowed.grows, windowed.partition_by) == (
+        None, "late", None, ("k",))  # fmt: skip
     assert keyed().grows == "an aggregate without a window keeps every key"
     assert keyed(by=["a", "b + 1"]).partition_by == ("a", "b + 1")
     goes = [Aggregate.model_validate({"fields": {"n": "count()"}, **more}).goes_by_time for more in (
