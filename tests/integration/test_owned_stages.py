@@ -166,6 +166,8 @@ async def test_all_looks_show_partitions_state_and_watermark(counted: PipelineFo
     assert one["state_bytes"] > 0
     assert one["watermark_delay_ms"] > 0
     assert one["watermark"].startswith("2023-11-14T22:1")
+    words = counted.cli("status", "pipeline.yml", "--redis", url).out
+    assert "watermark delay ms" in words
     made = counted.cli("plan", "pipeline.yml", "--json", "--redis", url).json
     assert made["stages"] == [
         {"name": "per_minute", "partitions": 4, "keeps": "state by customer, 1m windows", "grows": None,

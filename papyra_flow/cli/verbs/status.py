@@ -62,6 +62,14 @@ def _print(found: Session, document: dict[str, object]) -> None:
     rows = [(stage.name, *(shown[stage.name][name] for name in names)) for stage in found.topology.in_order()]
     columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "waiting", "dead")
     print_table(columns, rows, title=found.topology.pipeline)
+    owned = [(name, facts) for name, facts in stages.items() if "partitions" in facts]
+    if owned:
+        names = ("state_entries", "state_bytes", "watermark", "watermark_delay_ms", "late")
+        kept = [
+            (name, facts["partitions"], facts["consumers"], *(facts.get(field) for field in names))
+            for name, facts in owned
+        ]
+        print_table(("stage", "partitions", "owned", *(name.replace("_", " ") for name in names)), kept)
     for name, facts in stages.items():
         if "away" in facts:
             print(visible(f"{name} waits for the other side: {facts['away']}"))
