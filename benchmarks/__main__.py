@@ -8,7 +8,9 @@ import sys
 
 from benchmarks.rig import Row, child, measure
 
-MODULES = ("hop", "stages", "expressions", "latency", "scaling", "idle", "ingest", "planning", "server", "tables")
+MODULES = (
+    "hop", "stages", "expressions", "latency", "scaling", "idle", "ingest", "planning", "server", "tables", "state",
+)  # fmt: skip
 
 
 def _row(module: str) -> Row:

@@ -52,7 +52,7 @@ def report(rounds: Rounds) -> list[Line]:
     told = f"median {of('median') / 1000:.2f} ms, p99 {p99:.2f} ms, longest {of('longest') / 1000:.2f} ms"
     return [
         Line(f"a commit's portion holds the server ({of('commits'):.0f} of them)", told, "p99 <= 5 ms", p99 <= 5),
-        Line("portions above 5 ms (the clock goes on while the machine runs somebody else)", f"{over:.0f}"),
+        Line("portions above 5 ms (the clock also counts time given to other processes)", f"{over:.0f}"),
         Line("server's µs a record, by command (evalsha includes the last two)", parts),
     ]
 

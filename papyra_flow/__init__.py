@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from papyra_flow.records.emit import Emit
     from papyra_flow.records.entries import Record
     from papyra_flow.spec.components import SetupContext
+    from papyra_flow.state.key_state import State
     from papyra_flow.steps.context import Context
     from papyra_flow.steps.step import Step
     from papyra_flow.testing.driver import Driver, drive
@@ -42,6 +43,7 @@ __all__ = [  # noqa: RUF022 - grouped by who needs them
     "Emit",
     "Record",
     "Retry",
+    "State",
     # steps, sources and sinks of one's own
     "Step",
     "Source",
@@ -76,6 +78,7 @@ _PLACES = {
     "pipeline": ("Pipeline",),
     "records.entries": ("Record",),
     "spec.components": ("SetupContext",),
+    "state.key_state": ("State",),
     "steps.context": ("Context",),
     "records.emit": ("Emit",),
     "steps.step": ("Step",),

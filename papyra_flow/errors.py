@@ -53,7 +53,7 @@ class PapyraFlowError(Exception):
 
 
 class UsageError(PapyraFlowError):
-    """A verb was called with words that do not fit: an unknown stage, a missing file, a malformed id."""
+    """A verb got invalid arguments: an unknown stage, a missing file, a malformed id."""
 
     exit_code = EXIT_USAGE
 
@@ -69,7 +69,7 @@ class InvalidPipelineError(PapyraFlowError):
 
 
 class ServerError(PapyraFlowError):
-    """The server cannot be reached or refuses us (exit code 4)."""
+    """The server is unreachable or refuses (exit code 4)."""
 
     exit_code = EXIT_SERVER
 
@@ -91,7 +91,7 @@ class WrongKeyTypeError(ServerError):
 
 
 class CommandRefusedError(ServerError):
-    """The server answered a command with an error that waiting will not cure (`NOPERM`, `ERR`, ...)."""
+    """The server answered a command with an error that waiting does not fix (`NOPERM`, `ERR`, ...)."""
 
 
 class TryAgainError(ServerError):
@@ -99,15 +99,15 @@ class TryAgainError(ServerError):
 
 
 class ConnectionLostError(ServerUnreachableError):
-    """A connection broke while a reply was awaited: whether the command was executed is not known."""
+    """A connection broke before the reply arrived: it is unknown whether the command was executed."""
 
 
 class GroupGoneError(ServerError):
-    """A consumer group or its stream is not there any more (`NOGROUP`): it has to be created again."""
+    """A consumer group or its stream is gone (`NOGROUP`) and must be created again."""
 
 
 class FencedError(PapyraFlowError):
-    """Another process has taken over a source or sink that only one may own; nothing was committed."""
+    """Another process took over a source or sink that only one may own; nothing was committed."""
 
 
 class GroupMovedError(PapyraFlowError):
@@ -115,17 +115,17 @@ class GroupMovedError(PapyraFlowError):
 
 
 class ConnectorError(PapyraFlowError):
-    """A source cannot be read or a sink cannot be written, and which kind of trouble it is was not said. Since 0.1.
+    """A source cannot be read or a sink cannot be written, for a reason of unknown kind. Since 0.1.
 
-    While a stage is at work it is tried again as often as `retry.attempts` says, and then ends the run; when a stage
-    starts it ends the run at once. A connector that knows better raises one of the three kinds below.
+    While a stage is running, it is retried up to `retry.attempts` times, and then ends the run; while a stage is
+    starting, it ends the run at once. A connector that knows the kind raises one of the three below.
     """
 
 
 class TransientError(ConnectorError):
-    """The other side is away or refuses for now: a lost connection, 429, 503, a deadlock. Since 0.2.
+    """The other system is away or refuses for now: a lost connection, 429, 503, a deadlock. Since 0.2.
 
-    It is waited for with backoff, or for `retry_after` seconds where the other side says so, and never ends the run.
+    The stage waits with backoff, or for `retry_after` seconds if given; this never ends the run.
     """
 
     def __init__(self, reason: str, *, retry_after: float | None = None) -> None:
@@ -136,16 +136,16 @@ class TransientError(ConnectorError):
 
 
 class ConfigurationError(ConnectorError):
-    """No waiting will cure it: no such table, a wrong password, a bucket that is not there. Since 0.2.
+    """Waiting does not help: no such table, a wrong password, a missing bucket. Since 0.2.
 
-    The run ends at once, with this sentence.
+    The run ends at once, with this message.
     """
 
 
 class RecordsError(ConnectorError):
-    """A sink's `write` was refused some of its records: a constraint, too large, a 400. Since 0.2.
+    """Some records of a sink's `write` were refused: a constraint, too large, a 400. Since 0.2.
 
-    `failures` says why, by each one's place among those that were given; they become dead letters. All the others
+    `failures` maps the index of each in the call to the reason; they become dead letters. All others
     were written, and `checkpoint` is the one after them, for a sink that has checkpoints.
     """
 
@@ -167,11 +167,11 @@ class SetupError(PapyraFlowError):
 
 
 class OutputError(PapyraFlowError):
-    """What a verb prints cannot be written: standard output is closed, or on a full disk."""
+    """Output cannot be written: standard output is closed, or on a full disk."""
 
 
 class OpenFilesError(PapyraFlowError):
-    """The process may not open as many files and connections as it needs (`ulimit -n`)."""
+    """The process needs to open more files and connections than it may (`ulimit -n`)."""
 
     def __init__(
         self, message: str = "too many open files: raise the limit (`ulimit -n`) or lower `consumers`"
@@ -180,33 +180,33 @@ class OpenFilesError(PapyraFlowError):
 
 
 class PipelineFailedError(PapyraFlowError):
-    """A run ended because a stage could not go on, e.g. `on_error: halt` met a record that failed."""
+    """A run ended because a stage could not continue, e.g. a record failed in a stage with `on_error: halt`."""
 
 
 class LostEntriesError(PapyraFlowError):
-    """Entries were lost before a run had processed them: others acked, deleted or trimmed them, or keys are gone."""
+    """Others took entries before a run processed them, gave it some again, or deleted keys of the pipeline."""
 
 
 class RefusedError(PapyraFlowError):
-    """A verb would lose something and was not told `--force`; nothing was done."""
+    """A verb would lose records, and `--force` was not given; nothing was done."""
 
     exit_code = EXIT_USAGE
 
 
 class RecordError(PapyraFlowError):
-    """A record cannot be processed and trying again will not help: it goes to the dead letters at once. Since 0.1."""
+    """A record cannot be processed, and a retry would not help: it goes to the dead letters at once. Since 0.1."""
 
 
 class ExpressionError(RecordError):
-    """An expression failed on a record: a field that is not there, a comparison of a number with None."""
+    """An expression failed on a record: a missing field, a comparison of a number with None."""
 
 
 class UndecodableError(RecordError):
-    """An entry does not hold what the stream's format says, e.g. its `data` is not a JSON object."""
+    """An entry does not match the stream's format, e.g. its `data` is not a JSON object."""
 
 
 class MissingKeyError(RecordError):
-    """A `lookup` found no row for a record's key, and its `missing` says `dead`."""
+    """A `lookup` with `missing: dead` found no row for a record's key."""
 
 
 class UnknownTargetError(RecordError):
@@ -214,7 +214,7 @@ class UnknownTargetError(RecordError):
 
 
 class Dead(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Dead("no such customer")`
-    """Raised by a step function: this record goes to the dead letters now, without another try. Since 0.1."""
+    """Raised by a step function: this record goes to the dead letters now, without a retry. Since 0.1."""
 
 
 class LateError(Dead):
@@ -222,10 +222,10 @@ class LateError(Dead):
 
 
 class Retry(PapyraFlowError):  # noqa: N818 - said by step authors: `raise Retry(after=5)`
-    """Raised by a step function: try this record again, after `after` seconds if given. Since 0.1.
+    """Raised by a step function: retry this record, after `after` seconds if given. Since 0.1.
 
-    It counts as an attempt: after `retry.attempts` of them the record goes to the dead letters. A wait of more than a
-    second is kept by the server, up to a year: it outlives the process, and nothing else waits for it.
+    It counts as an attempt: after `retry.attempts` of them, the record goes to the dead letters. The server keeps a
+    wait of more than a second, up to a year: it survives the process, and delays no other record.
     """
 
     def __init__(self, reason: str = "the step asked for a retry", *, after: float | None = None) -> None:

@@ -13,7 +13,7 @@ WAIT_SECONDS = 1.0
 
 
 def leave(code: int) -> NoReturn:
-    """Exit with this code; threads that go on after a moment are told of, and ended with the process."""
+    """Exit with this code; threads that are still running shortly after are named, and end with the process."""
     deadline = time.monotonic() + WAIT_SECONDS
     for thread in _others():
         thread.join(max(0.0, deadline - time.monotonic()))
@@ -21,9 +21,7 @@ def leave(code: int) -> NoReturn:
         sys.exit(code)
     with suppress(OSError, ValueError, AttributeError):
         names = ", ".join(thread.name[:100] for thread in left[:5])
-        sys.stderr.write(
-            f"papyra-flow: {len(left)} threads that steps have started do not end ({names}): left behind\n"
-        )
+        sys.stderr.write(f"papyra-flow: {len(left)} threads started by steps did not end ({names}): left behind\n")
     leave_at_once(code)
 
 

@@ -7,7 +7,7 @@
     )
     pipeline.run()
 
-Everything is said as a file says it, or by the models that a file's parts become; a step may be a function. What is
+Everything is declared as in a file, or by the models that a file's parts become; a step may be a function. What is
 needed to run one is imported when it is run.
 """
 
@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 
-from papyra_flow.errors import InvalidPipelineError, UsageError
+from papyra_flow.errors import InvalidPipelineError
 from papyra_flow.spec.builder import Builder
 from papyra_flow.spec.given import Finder, Function, function_at, with_functions
 
@@ -63,11 +63,11 @@ class Pipeline(Builder):
     def from_yaml(cls, file: str | Path, *, environment: Mapping[str, str] | None = None) -> Self:
         """The pipeline of a file, to be looked at, added to or run; `environment` in place of the process' own.
 
-        Raises InvalidPipelineError for text that cannot be read as a pipeline, UsageError for a file that cannot.
+        Raises InvalidPipelineError for text that cannot be read as a pipeline, UsageError for what is no file.
         """
-        from papyra_flow.config.load import load_document
+        from papyra_flow.config.load import load_document, path_of
 
-        path = Path(file)
+        path = path_of(file)
         document = load_document(path, environment=environment)
         if document.problems or not isinstance(document.tree, dict):
             hint = "start with `pipeline: NAME`"
@@ -135,11 +135,11 @@ class Pipeline(Builder):
 
         Raises what ended the run before its time. Where an event loop runs already, `run_async` is awaited instead.
         """
-        from papyra_flow.runtime.process.event_loop import run_async
+        from papyra_flow.runtime.process.event_loop import refuse_inside_a_loop, run_async
         from papyra_flow.runtime.process.run import run_pipeline
         from papyra_flow.runtime.process.session import opened
 
-        _refuse_inside_a_loop()
+        refuse_inside_a_loop("run() was called inside a running event loop: use `await pipeline.run_async()`")
         options = _options(drain, processes, stages, consumer_name)
         with opened(self.spec(redis=redis), code=True) as found:
             return _ended(run_async(run_pipeline(found.topology, found.url, options)))
@@ -153,7 +153,7 @@ class Pipeline(Builder):
         consumer_name: str | None = None,
         redis: str | None = None,
     ) -> RunResult:
-        """As `run`, on the event loop that runs already."""
+        """As `run`, on the event loop that runs already. Cancelled, it finishes in-flight batches, as at Ctrl-C."""
         import asyncio
 
         from papyra_flow.runtime.process.run import run_pipeline
@@ -212,13 +212,3 @@ def _ended(result: RunResult) -> RunResult:
     if result.error is not None:
         raise result.error
     return result
-
-
-def _refuse_inside_a_loop() -> None:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise UsageError("run() was called where an event loop runs: say `await pipeline.run_async()` there")

@@ -43,18 +43,27 @@ def find_pipeline(reference: str, *, folder: Path | None = None, again: bool = F
     try:
         module = _imported(place, start, again=again)
         found = _attribute(module, place, attribute)
-        if not isinstance(found, Pipeline) and callable(found) and not _needs_arguments(found):
-            found = found()
     except (KeyboardInterrupt, InvalidPipelineError, UsageError):
         raise
     except BaseException as exc:
         raise UsageError(f"{reference}: {place} cannot be imported: {error_of(exc)}") from exc
+    if not isinstance(found, Pipeline) and callable(found) and not _needs_arguments(found):
+        found = _made(reference, found)
     if not isinstance(found, Pipeline):
         wanted = "neither a Pipeline nor a function without arguments that returns one"
         raise UsageError(f"{reference} is {wanted}, but of type {type(found).__name__}")
     found.reference = reference
     found.finder = lambda stage, number: partial(find_function, reference, start, stage, number)
     return found
+
+
+def _made(reference: str, factory: Function) -> object:
+    try:
+        return factory()
+    except (KeyboardInterrupt, InvalidPipelineError, UsageError):
+        raise
+    except BaseException as exc:
+        raise UsageError(f"{reference}() made no pipeline: {error_of(exc)}") from exc
 
 
 def find_function(reference: str, folder: Path, stage: str, number: int) -> Function:
@@ -66,11 +75,11 @@ def _imported(place: str, folder: Path, *, again: bool) -> ModuleType:
     if place.endswith(".py"):
         path = (folder / place).resolve()
         if not path.is_file():
-            raise UsageError(f"there is no file {place}")
+            raise UsageError(f"file not found: {place}")
         with read_again(path.parent) if again else nullcontext(), importing_from(path.parent):
             module = importlib.import_module(path.stem)
         if Path(module.__file__ or "").resolve() != path:
-            raise UsageError(f"{place} cannot be imported: Python has another module {path.stem!r}; rename the file")
+            raise UsageError(f"{place} cannot be imported: another module is called {path.stem!r}; rename the file")
         return module
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
@@ -84,7 +93,7 @@ def _imported(place: str, folder: Path, *, again: bool) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and (place == exc.name or place.startswith(f"{exc.name}.")):
             raise UsageError(
-                f"there is no file {place!r} and no module {exc.name!r} (looked in {folder} and what is installed)"
+                f"no file {place!r} and no module {exc.name!r} found (looked in {folder} and installed packages)"
             ) from exc
         raise
 

@@ -1,7 +1,7 @@
 """Standard output, written whole, whatever it is: a bare file, a full disk, an old locale, closed.
 
 Where Python is told not to buffer (`-u`, `PYTHONUNBUFFERED`, as in many containers), standard output is the bare file,
-whose `write` may take only a part of what it is given (write(2)), and says so only in its return value. Everything
+whose `write` may take only a part of what it is given (write(2)), and tells only by its return value. Everything
 that leaves here, records above all, is written until nothing of it is left.
 """
 

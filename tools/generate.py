@@ -32,6 +32,7 @@ from papyra_flow.observe import catalogue as metrics
 from papyra_flow.records.json_codec import write_json
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, components
 from papyra_flow.spec.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
+from papyra_flow.state.aggregates import catalogue as aggregates
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 GROUPS = {"steps": STEPS, "sources": SOURCES, "sinks": SINKS}
@@ -42,7 +43,7 @@ MODELS = {
     "Route": "[route](#a-route-in-to)",
     "StageConfig": "[stage](#a-stage)",
     "StreamConfig": "[stream](#a-stream-in-streams)",
-    "Tuning": "what a stage may say of consumers, batches, retries and claims",
+    "Tuning": "a stage's settings for consumers, batches, retries and claims",
 }
 
 TEMPLATE = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False).from_string(  # noqa: S701 - Markdown
@@ -72,28 +73,42 @@ TEMPLATE = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_block
 
 INTRODUCTION = """\
 `filter`, `map`, `set`, `lookup`'s `on` and a route's `when` take expressions: Python over the record's fields, checked
-when the file is loaded. The same text means the same on records and on tables. A field that a record does not have, or
-a comparison of a number with null, is a failure of that record.
+when the file is loaded. An expression gives the same results on records and on tables. If a record lacks a field, or a
+number is compared with null, that record fails.
 
-`${VAR}` stands for a value, never for a piece of the program: between quotes it is the variable's text, whatever quotes
-are in that; elsewhere it is the number, `true`, `false` or `null` that the text is in JSON, else a text. So
-`n > ${LIMIT}`, `name == ${WHO}` and `f"{n} ${UNIT}"` mean what they look like; a field whose name is in a variable is
+`${VAR}` stands for a value, never for code: between quotes it is the variable's text, even if that contains quotes;
+elsewhere it is a number, `true`, `false` or `null` if the text is one in JSON, else text. So `n > ${LIMIT}`,
+`name == ${WHO}` and `f"{n} ${UNIT}"` work as they look; for a field whose name is in a variable, write
 `record[${FIELD}]`.
 
-`headers` is always the entry's headers, also where the record has a field of that name, which is `record["headers"]`.
-`filter`, `map`, `set` and `when` have them; streams with `format: fields` have none, and neither has the table that
-`batch` makes.
+`headers` always refers to the entry's headers; for a field of that name, write `record["headers"]`. Headers are
+available in `filter`, `map`, `set` and `when`, but not for streams with `format: fields` and tables made by `batch`.
 
-The examples are about this record, and an entry with the header `topic: orders`:"""
+The examples use this record, and an entry with the header `topic: orders`:"""
 
 PATTERNS = """\
-`\\w`, `\\d` and `\\s` know all of Unicode. `\\b` and `\\B` do too if the pattern is ASCII and has no `_`, no range over
-it and no `\\x..`; else they fail on a text with other letters. `\\W` and `\\S` cannot stand inside `[...]`. A pattern
-that is constant is checked when the file is loaded, one from a field when it is used."""
+`\\w`, `\\d` and `\\s` cover all of Unicode. So do `\\b` and `\\B` if the pattern is ASCII and has no `_`, no range over
+it and no `\\x..`; else they fail on a text with other letters. `\\W` and `\\S` cannot stand inside `[...]`. A constant
+pattern is checked when the file is loaded, one from a field when it is used."""
 
 BOUNDS = """\
-No expression takes its stage down, whatever a record holds: beyond these bounds the record fails with the bound's name,
-and the others go on."""
+No expression can take its stage down, whatever a record holds: beyond these limits, the record fails with the name of
+the limit, and the others continue."""
+
+
+AGGREGATES = """\
+The `fields` of the step [`aggregate`](steps/aggregate.md). What is in the brackets is an [expression](expressions.md)
+over each record: `sum(quantity * price)`. Expressions have functions of the same names, over a list of one record:
+`sum(sum(i.price for i in items))` adds up all lists.
+
+A null is left out, as in SQL. Of no values `count`, `count_distinct` and `approx_count_distinct` are 0, `list` and
+`top` are empty, and all others are null. A value that does not fit, such as text in a `sum`, fails its record.
+
+No order of arrival, batch size or number of partitions shows in a result: floats are summed without rounding, and
+`first`, `last` and `list` go by event time; of equal times by arrival. A result that is larger than any float is an
+integer.
+
+The examples are about these records:"""
 
 
 class Color(Enum):
@@ -105,21 +120,20 @@ class Color(Enum):
 VALUES = """\
 # Values
 
-What a value is in a record, whatever made it: a file, a step function, an expression, a table or a query. A value is
-never written as something else: what has no form here is a failure of its record, which goes to the dead letters with
-the name of the field.
+How values are stored in a record, whether they come from a file, a step function, an expression, a table or a query. A
+value is never silently changed: if it has no form here, its record goes to the dead letters with the name of the field.
 
 - **Integers** have any size, up to 4,299 digits, in JSON, in expressions, in steps and in tables.
-- **NaN and infinities** are not numbers that JSON has. A record in which a step computes or returns one fails, before a
+- **NaN and infinities** do not exist in JSON. If a step computes or returns one, the record fails before a
   later step or a route compares with it; JSON text with `NaN`, `Infinity` or `1e400` is not a record.
 - **Times without a zone are UTC**, whatever the machine's zone.
 - **Records that no step changes** keep their bytes."""
 
 PYTHON_VALUES: list[tuple[str, str, object]] = [
-    ("int", "itself", 2**70),
-    ("float", "itself", 0.1),
+    ("int", "unchanged", 2**70),
+    ("float", "unchanged", 0.1),
     ("Decimal", "an integer if it has no decimal places; a number if a float has the same digits", Decimal("1.19")),
-    ("Decimal", "else text with all digits", Decimal("0.12345678901234567890")),
+    ("Decimal", "otherwise text with all digits", Decimal("0.12345678901234567890")),
     ("datetime", "ISO 8601 with its offset; UTC without one", datetime(2024, 2, 29, 12)),  # noqa: DTZ001 - the rule
     ("date, time", "ISO 8601", date(2024, 2, 29)),
     ("timedelta", "an ISO 8601 duration", timedelta(days=1, hours=2, seconds=3.5)),
@@ -127,21 +141,21 @@ PYTHON_VALUES: list[tuple[str, str, object]] = [
     ("UUID", "its text", UUID(int=1)),
     ("Enum", "its value", Color.RED),
     ("tuple, deque, other sequences", "a list", (1, 2)),
-    ("set, frozenset", "a list, in order where there is one", {1, 2}),
-    ("keys that are not text", "as text; two that become the same are a failure", {7: "a", None: "b", True: "c"}),
+    ("set, frozenset", "a list, sorted if possible", {1, 2}),
+    ("keys that are not text", "as text; two equal texts are an error", {7: "a", None: "b", True: "c"}),
 ]
 
 SQL_VALUES = """\
-A dataclass is an object of its fields, a pydantic model what its `model_dump(mode="json")` says. A numpy scalar or
-array is the Python value that it holds; a `datetime64` keeps its nanoseconds.
+A dataclass becomes an object of its fields, a pydantic model the result of its `model_dump(mode="json")`, a numpy
+scalar or array the equivalent Python value; a `datetime64` keeps its nanoseconds.
 
 ## In SQL
 
 | in DuckDB | in the record |
 | --- | --- |
-| `HUGEINT`, which sums of integers are, `UHUGEINT`, `BIGNUM` | an integer, of up to 38 digits |
-| `DECIMAL`, which `1.5` and `quantity * 1.19` are | as Python's Decimal |
-| `DOUBLE`, `FLOAT` | a number; `0.1::FLOAT` with the digits that it really has, `0.10000000149011612` |
+| `HUGEINT` (the type of sums of integers), `UHUGEINT`, `BIGNUM` | an integer, of up to 38 digits |
+| `DECIMAL` (the type of `1.5` and `quantity * 1.19`) | as Python's Decimal |
+| `DOUBLE`, `FLOAT` | a number; `0.1::FLOAT` with its exact digits, `0.10000000149011612` |
 | `TIMESTAMP`, `TIMESTAMPTZ` | ISO 8601 in UTC, with up to nine decimal places for `TIMESTAMP_NS` |
 | `DATE`, `TIME`, `TIMETZ` | ISO 8601 |
 | `INTERVAL` | an ISO 8601 duration: `P1Y2M3DT4H5M6.5S` |
@@ -150,20 +164,20 @@ array is the Python value that it holds; a `datetime64` keeps its nanoseconds.
 | `LIST`, `ARRAY` | a list |
 | `STRUCT`, `MAP` | an object |
 
-Two columns of one name are refused, and so are the dates `infinity` and `-infinity`."""
+Two columns of the same name are refused, and so are the dates `infinity` and `-infinity`."""
 
 OTHER_VALUES = """\
 ## In tables
 
-A column has values of one type. Integers among floats are floats if they are the same number, else the record fails;
-integers beyond 64 bits are stored as `decimal128(38, 0)`, and are integers again in expressions, step functions and
-JSON. In an expression or a step function over rows, dates and times are Python's own; a decimal is the number that it
-is in JSON, or a Decimal where that is text.
+A column has values of one type. Integers among floats become floats if that does not change them, else the record
+fails; integers beyond 64 bits are stored as `decimal128(38, 0)`, and are integers again in expressions, step functions
+and JSON. In an expression or a step function over rows, dates and times are Python's; a decimal is the number that it
+is in JSON, or a Decimal if that is text.
 
 ## In text
 
-In the fields of a stream with `format: fields`, and in the cells of a CSV file: text as it is, null as nothing,
-everything else as above, without the quotes of text. What is read back from there is text."""
+In the fields of a stream with `format: fields`, and in the cells of a CSV file, text is unchanged, null is empty, and
+everything else is as above, without quotes. When read back, everything is text."""
 
 
 def pages() -> dict[str, str]:
@@ -171,7 +185,7 @@ def pages() -> dict[str, str]:
     found = {
         "pipeline.md": pipeline_page(), "commands.md": commands_page(), "errors.md": errors_page(),
         "metrics.md": metrics_page(), "expressions.md": expressions_page(),
-        "values.md": values_page(),
+        "values.md": values_page(), "aggregates.md": aggregates_page(),
     }  # fmt: skip
     for folder, group in GROUPS.items():
         for name, component in components(group).items():
@@ -208,8 +222,18 @@ def expressions_page() -> str:
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
     lines += ["## Patterns", "", inspect.cleandoc(patterns.__doc__ or ""), "", *PATTERNS.splitlines(), ""]
-    lines += ["## Bounds", "", *BOUNDS.splitlines(), "", "| bound | at the most |", "| --- | --- |"]
+    lines += ["## Bounds", "", *BOUNDS.splitlines(), "", "| limit | maximum |", "| --- | --- |"]
     lines += [f"| {text} | {most:,} |" for text, most in expression_bounds().items()]
+    return "\n".join([*lines, ""])
+
+
+def aggregates_page() -> str:
+    """The page of the functions of `aggregate`."""
+    sample = "\n".join(map(json.dumps, aggregates.SAMPLE))
+    lines = ["# Aggregate functions", "", *AGGREGATES.splitlines(), "", "```json", sample, "```", ""]
+    lines += ["| what | meaning | example | result |", "| --- | --- | --- | --- |"]
+    for one in aggregates.FUNCTIONS.values():
+        lines.append(f"| `{one.call}` | {one.text} | `{one.example}` | `{one.result!r}` |")
     return "\n".join([*lines, ""])
 
 
@@ -217,17 +241,17 @@ def expression_bounds() -> dict[str, int]:
     """Every bound of an expression, in words."""
     return {
         "characters of an expression": parse.MAX_LENGTH,
-        "characters of a text that is made": bounds.MAX_TEXT,
-        "items of a list, set or object that is made, with all that is in it": bounds.MAX_ITEMS,
-        "bits of an integer that is made": bounds.MAX_BITS,
+        "characters of a text that is created": bounds.MAX_TEXT,
+        "items of a list, set or object that is created, nested ones included": bounds.MAX_ITEMS,
+        "bits of a computed integer": bounds.MAX_BITS,
         "digits of an integer that is read from text or written": sys.get_int_max_str_digits(),
         "places that `round` rounds to": bounds.MAX_DIGITS,
         "width of a format": 999,
-        "characters that `strip` takes away": bounds.MAX_STRIPPED,
+        "characters that `strip` removes": bounds.MAX_STRIPPED,
         "steps of all loops, for one record": loops.MAX_STEPS,
-        "characters made in all loops, for one record": loops.LOOP_TEXT,
+        "characters created in all loops, for one record": loops.LOOP_TEXT,
         "characters of a pattern": patterns.MAX_PATTERN,
-        "bytes that a compiled pattern takes": patterns.MAX_MEMORY,
+        "bytes of a compiled pattern": patterns.MAX_MEMORY,
     }
 
 
@@ -257,7 +281,7 @@ def pipeline_page() -> str:
         model = next(part for part in annotation.__args__ if isinstance(part, type) and issubclass(part, BaseModel))
         tables.append((f"`{name}`", inspect.getdoc(model), list(rows(model))))
     links = [f"[{name}]({folder}/{name}.md)" for folder, group in GROUPS.items() for name in components(group)]
-    text = "All that a pipeline file may say; in Python, [a `Pipeline`](../how-to/python.md) says the same. "
+    text = "Every key of a pipeline file; in Python, [a `Pipeline`](../how-to/python.md) has the same. "
     text += f"Its steps, sources and sinks: {', '.join(links)}."
     return TEMPLATE.render(title="The pipeline file", text=text, tables=tables)
 
@@ -304,7 +328,7 @@ def words(schema: dict[str, Any], root: dict[str, Any]) -> str:
 def commands_page() -> str:
     """Every verb with its options, as `--help` has them."""
     root = typer.main.get_command(app)
-    lines = ["# Commands", "", "`papyra-flow VERB ...`; `-q`, `-v` and `--debug` work behind every verb.", ""]
+    lines = ["# Commands", "", "`papyra-flow VERB ...`; `-q`, `-v` and `--debug` work after every verb.", ""]
     for name, command in walk(root, ""):
         usage = " ".join(
             [name, *(p.metavar or p.name.upper() for p in command.params if p.param_type_name == "argument")]
@@ -318,7 +342,7 @@ def commands_page() -> str:
     lines += [
         "## Exit codes", "",
         "`0` done, nothing dead · `1` failed while running · `2` wrong usage or invalid file · `3` done, with dead "
-        "letters · `4` the server cannot be reached or refuses us · `130`/`143` ended by a second signal.", "",
+        "letters · `4` the server is unreachable or refuses · `130`/`143` ended by a second signal.", "",
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -334,7 +358,7 @@ def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 def errors_page() -> str:
     """Every error, when it is raised and which exit code it means."""
-    lines = ["# Errors", "", "All derive from `papyra_flow.PapyraFlowError`.", ""]
+    lines = ["# Errors", "", "All errors derive from `papyra_flow.PapyraFlowError`.", ""]
     lines += ["| error | when | exit code |", "| --- | --- | --- |"]
     for name, cls in vars(errors).items():
         if isinstance(cls, type) and issubclass(cls, errors.PapyraFlowError) and cls is not errors.PapyraFlowError:

@@ -43,103 +43,104 @@ class Page:
 
 PAGES = (
     Page(
-        "status", "One look at a pipeline",
-        "Each stage's group, what is pending and what is still to come (lag), the oldest pending entry, the dead letters; "
-        "each stream's key, length and size. `--watch` looks again every second.",
+        "status", "Show a pipeline's state",
+        "Shows each stage's group, pending entries, lag (entries not yet delivered), the oldest pending entry and the dead "
+        "letters; each stream's key, length and size. `--watch` refreshes every second.",
         ("status shop.yml",),
     ),
     Page(
-        "groups", "Who reads what, and how far",
-        "As [XINFO GROUPS](https://redis.io/docs/latest/commands/xinfo-groups/), for all streams of the pipeline or for any "
-        "stream with `--stream KEY`. `STAGE@replay` is where dead letters are put back to.",
+        "groups", "Show who reads what, and how far",
+        "Like [XINFO GROUPS](https://redis.io/docs/latest/commands/xinfo-groups/), for all streams of the pipeline, or for any "
+        "stream with `--stream KEY`. Replayed dead letters go to `STAGE@replay`.",
         ("groups shop.yml",),
     ),
     Page(
-        "consumers", "Who is at work",
-        "As [XINFO CONSUMERS](https://redis.io/docs/latest/commands/xinfo-consumers/), for a stage, all stages, or any group "
-        "with `--stream KEY --group NAME`. A consumer's name says host, process, stage and number. Those that are gone are "
-        "removed by the others, once their entries have been claimed.",
+        "consumers", "Show the consumers",
+        "Like [XINFO CONSUMERS](https://redis.io/docs/latest/commands/xinfo-consumers/), for a stage, all stages, or any group "
+        "with `--stream KEY --group NAME`. A consumer's name contains host, process, stage and number. Workers remove "
+        "dead consumers once their entries have been claimed.",
         ("consumers shop.yml price",),
     ),
     Page(
-        "pending", "What is delivered and not acknowledged, and to whom",
-        "As [XPENDING](https://redis.io/docs/latest/commands/xpending/): id, consumer, idle time and deliveries. "
-        "`--consumer` and `--idle` choose, `--count` bounds.",
+        "pending", "Show what is delivered but not acknowledged",
+        "Like [XPENDING](https://redis.io/docs/latest/commands/xpending/): id, consumer, idle time and deliveries. "
+        "Filter with `--consumer` and `--idle`, limit with `--count`.",
         ("pending shop.yml price --count 3",),
     ),
     Page(
         "claim", "Take entries away from a consumer",
-        "As [XCLAIM](https://redis.io/docs/latest/commands/xclaim/): all pending entries of a stage, or those with the ids "
-        "given, become free for whoever claims next, without waiting for the claim time; `--to NAME` gives them to one "
-        "consumer. Delivery counts stay. Nothing is lost: if the owner is still working on them, the first commit wins, and the other is discarded.",
+        "Like [XCLAIM](https://redis.io/docs/latest/commands/xclaim/): releases all pending entries of a stage, or those with the "
+        "given ids, to the next consumer that claims, without waiting for the claim time; `--to NAME` gives them to one "
+        "consumer. Delivery counts stay. Nothing is lost: if the owner is still working on them, the first commit wins, and the "
+        "other is discarded.",
         ("claim shop.yml price --consumer other.1.price.0", "claim shop.yml price --consumer other.1.price.0 --yes"),
     ),
     Page(
         "ack", "Acknowledge entries by hand",
-        "As [XACK](https://redis.io/docs/latest/commands/xack/). The stage will never process them, so it is refused without "
-        "`--force`. Ids that are not pending are left alone.",
+        "Like [XACK](https://redis.io/docs/latest/commands/xack/). The stage will never process them, so this is refused without "
+        "`--force`. Ids that are not pending are ignored.",
         ("ack shop.yml price {pending}", "ack shop.yml price {pending} --force"),
     ),
     Page(
         "delete", "Delete entries of a stream",
-        "As [XDEL](https://redis.io/docs/latest/commands/xdel/). What some group has not acknowledged, pending or not delivered "
-        "yet, is not deleted without `--force`.",
+        "Like [XDEL](https://redis.io/docs/latest/commands/xdel/). Entries that some group has not acknowledged, pending or not "
+        "yet delivered, are not deleted without `--force`.",
         ("delete shop.yml orders {pending}", "delete shop.yml orders {pending} --force"),
     ),
     Page(
         "trim", "Trim streams",
-        "As [XTRIM](https://redis.io/docs/latest/commands/xtrim/). By itself it takes what every group has acknowledged. "
-        "`--keep N` and `--before ID|TIME` take more, and are refused without `--force` if that would lose something.",
+        "Like [XTRIM](https://redis.io/docs/latest/commands/xtrim/). Without options, it trims what every group has acknowledged. "
+        "`--keep N` and `--before ID|TIME` trim more, and are refused without `--force` if that would lose entries.",
         ("trim shop.yml --yes", "trim shop.yml orders --keep 2", "trim shop.yml orders --keep 2 --force"),
     ),
     Page(
         "reset", "Move a group's position",
-        "As [XGROUP SETID](https://redis.io/docs/latest/commands/xgroup-setid/): `earliest`, `latest`, an entry id, or a time. "
+        "Like [XGROUP SETID](https://redis.io/docs/latest/commands/xgroup-setid/): `earliest`, `latest`, an entry id, or a time. "
         "Going back replays entries that are still there (see `retain`); going forward skips entries, which is "
-        "refused without `--force`. What is pending stays pending.",
+        "refused without `--force`. Pending entries stay pending.",
         ("reset shop.yml price --to latest", "reset shop.yml price --to latest --force"),
     ),
     Page(
-        "tap", "See records without a group",
-        "One JSON line for each record: the entry's id, the record, its headers. `--from ID|TIME`, `--count N`, `--follow`. "
-        "`dead:STAGE` names a stage's dead letters, and a key with a colon is used as it is.",
+        "tap", "Show records without a group",
+        "Prints one JSON line per record: the entry's id, the record, its headers. Options: `--from ID|TIME`, `--count N`, "
+        "`--follow`. `dead:STAGE` names a stage's dead letters; a key with a colon is used as it is.",
         ("tap shop.yml orders --count 2",),
     ),
     Page(
-        "dead", "Records that failed",
-        "`dead list` and `dead show` say what failed, why, where it came from and how often it was delivered; `dead replay` "
-        "puts records back into the stage that failed, each once, with `--match TEXT` or `--id ID` only some; `dead drop` "
+        "dead", "Inspect and replay failed records",
+        "`dead list` and `dead show` show what failed, why, where it came from and how often it was delivered. `dead replay` "
+        "puts records back into the stage that failed, each once; select some with `--match TEXT` or `--id ID`. `dead drop` "
         "deletes them for good.",
         ("dead list shop.yml", "dead show shop.yml --count 1", "dead replay shop.yml --match division", "dead drop shop.yml --yes"),
     ),
     Page(
-        "doctor", "What would go wrong, before it does",
-        "The server's version and clock, whether scripts run, eviction, persistence, replicas; whether the user may do what a "
-        "run does; keys of another type or slot; groups, streams and dead letters that the file does not know; pending "
-        "entries that were delivered too often or that no worker takes; files and other servers that are not there. Each with "
-        "what to do. It changes nothing, and needs no step functions. Exit code 1 if there is a warning or an error.",
+        "doctor", "Find problems before a run does",
+        "Checks the server's version and clock, scripts, eviction, persistence and replicas; the user's permissions; keys "
+        "of another type or slot; groups, streams and dead letters that are not in the file; pending entries that were "
+        "delivered too often or that no worker takes; missing files and unreachable servers. Each finding says what to do. "
+        "`doctor` changes nothing and needs no step functions. It exits with code 1 if there is a warning or an error.",
         ("doctor shop.yml",),
     ),
     Page(
         "drop-consumer", "Remove a consumer",
-        "As [XGROUP DELCONSUMER](https://redis.io/docs/latest/commands/xgroup-delconsumer/), which throws away what is pending: "
-        "so that is taken from it first, with its delivery counts, and is free for whichever consumer claims next; `--to NAME` "
-        "gives it to one. Workers remove consumers that are gone by themselves: this is for one that they cannot know to be.",
+        "Like [XGROUP DELCONSUMER](https://redis.io/docs/latest/commands/xgroup-delconsumer/), which discards pending entries: so "
+        "they are first released, with their delivery counts, to the next consumer that claims; `--to NAME` gives them to one. "
+        "Workers remove dead consumers automatically: use this for one that they cannot detect.",
         ("drop-consumer shop.yml price other.2.price.0", "drop-consumer shop.yml price other.2.price.0 --force"),
     ),
     Page(
         "drop-group", "Remove a group",
-        "As [XGROUP DESTROY](https://redis.io/docs/latest/commands/xgroup-destroy/): a stage that was renamed or removed leaves "
-        "its group behind, which keeps the stream from being trimmed. `run`, `plan` and `doctor` name such groups. What the "
-        "group has not read or not acknowledged is said first, and refused without `--force`, as is the group of a stage "
-        "that the file has.",
+        "Like [XGROUP DESTROY](https://redis.io/docs/latest/commands/xgroup-destroy/): a stage that was renamed or removed leaves "
+        "its group behind, which keeps the stream from being trimmed. `run`, `plan` and `doctor` name such groups. If the "
+        "group has unread or unacknowledged entries, or belongs to a stage in the file, removing it is refused without "
+        "`--force`.",
         ("drop-group shop.yml priced audit", "drop-group shop.yml priced audit --force"),
     ),
     Page(
-        "acl", "The user that a pipeline needs",
-        "What the pipeline may do on its server, and nothing else, as a rule for "
-        "[ACL SETUSER](https://redis.io/docs/latest/commands/acl-setuser/); a second one for each other server that it reads or "
-        "writes. `--operate` allows the verbs on these pages, too. Put a password in the place of PASSWORD.",
+        "acl", "Print the user that a pipeline needs",
+        "Prints a command for [ACL SETUSER](https://redis.io/docs/latest/commands/acl-setuser/) that permits what the pipeline "
+        "needs on its server, and no more; and one for each other server that it reads or writes. `--operate` also permits "
+        "the verbs on these pages. Replace PASSWORD with a password.",
         ("acl shop.yml",),
     ),
 )  # fmt: skip
@@ -166,7 +167,7 @@ def main() -> None:
 
 
 def prepare(folder: Path, url: str) -> None:
-    """Nine orders processed, three dead; five more, of which two silent workers hold four; a group nobody reads with."""
+    """Nine orders processed, three dead; five more, four of them held by two silent workers; a group without a reader."""
     with redis.Redis.from_url(url) as server:
         server.xgroup_create("{shop}:priced", "audit", "0", mkstream=True)
     call(folder, "run shop.yml")

@@ -1,6 +1,6 @@
 """Asking before something is done that cannot be undone, and refusing what would lose records.
 
-What would be lost is said first, and not done without `--force`; what loses nothing is asked for, unless `--yes`.
+What would lose records is refused without `--force`, with what would be lost; the rest asks first, unless `--yes`.
 """
 
 from __future__ import annotations

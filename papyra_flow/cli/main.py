@@ -13,29 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from papyra_flow.cli.console import Verbosity, print_error
-from papyra_flow.cli.verbs import (
-    acl,
-    bench,
-    claim,
-    dead,
-    doctor,
-    drop,
-    graph,
-    groups,
-    init,
-    plan,
-    records,
-    render,
-    reset,
-    run,
-    serve,
-    state,
-    status,
-    test,
-    top,
-    trim,
-    validate,
-)
+from papyra_flow.cli.verbs.act import claim, dead, drop, records, reset, trim
+from papyra_flow.cli.verbs.deploy import acl, doctor, plan, run
+from papyra_flow.cli.verbs.develop import bench, init, test, validate
+from papyra_flow.cli.verbs.look import graph, groups, render, serve, state, status, top
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
 from papyra_flow.leaving import leave, leave_at_once
@@ -140,7 +121,7 @@ def main() -> NoReturn:
 
 
 def _stdout_failed() -> bool:
-    """Whether what was printed cannot be written, which is said."""
+    """Whether the output cannot be written; then says so."""
     try:
         why = why_unwritable()
     except BrokenPipeError:

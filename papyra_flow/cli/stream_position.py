@@ -8,7 +8,7 @@ from papyra_flow.errors import UsageError
 
 
 def entry_id(text: str, option: str) -> str:
-    """An id as it is, `0` or `$` for the words, or the first id of a moment (local time unless it says otherwise).
+    """An id as it is, `0` or `$` for the words, or the first id of a time (local unless it has an offset).
 
     Raises UsageError that names `option` for anything else.
     """

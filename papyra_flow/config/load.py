@@ -13,6 +13,7 @@ from pathlib import Path
 from papyra_flow.config.documents import Document, read_document
 from papyra_flow.config.overrides import apply_override
 from papyra_flow.config.variables import Variables
+from papyra_flow.error_text import shown
 from papyra_flow.errors import InvalidPipelineError, Problem, UsageError
 from papyra_flow.spec.models import PipelineConfig
 from papyra_flow.spec.pipeline import PipelineSpec
@@ -40,6 +41,14 @@ def load_pipeline(
     if redis is not None and isinstance(document.tree, dict):
         document.tree["redis"] = redis
     return replace(spec_of(document, path), other_server=redis is not None)
+
+
+def path_of(file: object) -> Path:
+    """A pipeline file's path; raises UsageError for what is none."""
+    try:
+        return Path(file)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{shown(file)} is no pipeline: give a file's path, or a Pipeline") from None
 
 
 def load_document(path: Path, *, environment: Mapping[str, str] | None = None) -> Document:

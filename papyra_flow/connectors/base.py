@@ -19,6 +19,7 @@ from papyra_flow.errors import RecordError
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import DATA, Record, encode_json
+from papyra_flow.spec import defaults
 from papyra_flow.spec.components import Component, SetupContext
 
 Promise: TypeAlias = Literal["exactly-once", "at-least-once", "at-most-once"]
@@ -47,7 +48,7 @@ class ConnectorContext(SetupContext):
     `max_record` is how many bytes a record may have: a source need not keep more of one than that.
     """
 
-    max_record: int = 8 * 1024**2
+    max_record: int = defaults.MAX_RECORD
     fence: Callable[[], Awaitable[None]] = _unfenced
     """For a sink that waited for something: raises FencedError if another process owns it by now."""
     keep: Callable[[str], Awaitable[None]] = _unkept
@@ -91,7 +92,7 @@ def fields_of(item: SourceItem) -> Sequence[bytes]:
         headers = (part for pair in (item.all_headers() or {}).items() for part in pair)
         return DATA, encode_json(item.record), *headers
     if not isinstance(item, list | tuple):
-        raise RecordError(f"{shown(item)} is no item of a source: a dict, an Emit or a BadRecord is")
+        raise RecordError(f"{shown(item)} is not a dict, an Emit or a BadRecord")
     return item
 
 

@@ -33,14 +33,14 @@ def expected(component: Component, method: str, found: object, kind: type | Unio
 
 @contextmanager
 def guarded(component: Component, method: str) -> Iterator[None]:
-    """Turn what a method raises into one sentence; a failed `teardown` is said and ends nothing."""
+    """Turn what a method raises into one sentence; a failed `teardown` is logged and ends nothing."""
     try:
         yield
     except PapyraFlowError:
         if method != "teardown":
             raise
         _log.warning("%s: `teardown` failed", component.describe(), exc_info=True)
-    except (Exception, SystemExit) as exc:  # a library that gives up is no reason to leave without a word
+    except (Exception, SystemExit) as exc:  # a library that exits must not end the run silently
         told = f"{component.describe()}: `{method}` failed: {error_of(exc)}"
         if method == "teardown":
             _log.warning("%s", told)

@@ -18,7 +18,7 @@ _DEFAULT_FIELDS = {"n": "n", "value": "round(random * 100, 3)"}
 
 
 class GenerateSource(SourceConfig):
-    """Make records up: `count` of them, at `rate` a second, from expressions over `n` and `random`."""
+    """Generate records: `count` of them, at `rate` a second, from expressions over `n` and `random`."""
 
     name: ClassVar[str] = "generate"
     main: ClassVar[str] = "count"

@@ -1,6 +1,6 @@
 """`stream`: an existing stream, on this or another server, as a source or a sink.
 
-Two servers (or two slots) share no transaction. Reading keeps its cursor beside the records it adds; writing
+Two servers (or two slots) share no transaction. Reading keeps its cursor next to the records it adds; writing
 keeps the ids of its last batch beside the records it adds over there, in one script (`relay.lua`), with a lease
 of its own on that server. So both are exactly-once, and may be repeated: a server that goes away while they work is
 waited for, as the pipeline's own is. One that is not there when they start ends the run.

@@ -33,7 +33,7 @@ class Sink(SinkConfig):
         return None
 
     def resume(self, checkpoint: str) -> Awaitable[str | None] | str | None:
-        """Take back what was written after a checkpoint; returns the one to go on from, None for the same."""
+        """Take back what was written after a checkpoint; returns the one to continue from, None for the same."""
         return None
 
     @abstractmethod
@@ -103,9 +103,9 @@ class _Opened:
         return self._written
 
     def _refuse_other(self, method: str, checkpoint: object) -> None:
-        """Raise ConfigurationError for what is no checkpoint; a generator, for one, has done nothing yet."""
+        """Raise ConfigurationError for what is not a checkpoint; a generator, for one, has done nothing yet."""
         if checkpoint is not None:
-            expected(self._sink, method, checkpoint, str, "and neither a checkpoint, which is text, nor None")
+            expected(self._sink, method, checkpoint, str, "neither a checkpoint, which is text, nor None")
 
     async def _again(self) -> None:
         """Set it up again after an error; what was there before is only away."""

@@ -77,13 +77,13 @@ class _Opened:
     def _checked(self, found: Portion) -> Portion:
         """What `read` returned; raises ConfigurationError for what could not be committed."""
         source = self._source
-        expected(source, "read", found, Portion, "and not a Portion")
-        expected(source, "read", found.items, list | tuple, "and not a list, as the items of its Portion")
-        expected(source, "read", found.checkpoint, str, "and not text, as the checkpoint of its Portion")
-        expected(source, "read", found.parts, Mapping, "and not a dict, as the parts of its Portion")
+        expected(source, "read", found, Portion, "not a Portion")
+        expected(source, "read", found.items, list | tuple, "not a list, as the items of its Portion")
+        expected(source, "read", found.checkpoint, str, "not text, as the checkpoint of its Portion")
+        expected(source, "read", found.parts, Mapping, "not a dict, as the parts of its Portion")
         for part in found.parts.items():
             for text in part:
-                expected(source, "read", text, str, "and not text, as the name or the state of a part")
+                expected(source, "read", text, str, "not text, as the name or the state of a part")
         return found
 
     async def committed(self, checkpoint: str) -> None:

@@ -132,7 +132,7 @@ class StdoutSink(SinkConfig):
 
 class _Stdout:
     async def lock(self) -> None:
-        """Everybody may print."""
+        """Anyone may print."""
 
     async def start(self, checkpoint: str) -> str:
         """Nothing to go back to."""

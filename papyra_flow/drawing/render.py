@@ -93,7 +93,7 @@ def _environment(*, markup: bool) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=markup,  # noqa: S701 - the other formats are no markup, and escape by filters of their own
+        autoescape=markup,  # noqa: S701 - the other formats are not markup, and have their own filters for escaping
     )
     environment.filters |= {"mermaid": _mermaid_text, "quoted": _quoted, "slug": _slug, "fit": _fit}
     return environment

@@ -135,6 +135,13 @@ def modulo(left: Operand, right: Operand) -> Operand:
     return left % right
 
 
+def finite(value: Operand) -> Operand:
+    """The value, if it is not a float beyond all bounds: that would decide something without a word."""
+    if type(value) is float and not isfinite(value):
+        raise ExpressionError("the number is too large for a float")
+    return value
+
+
 # -- functions ------------------------------------------------------------------------------------------------
 
 

@@ -72,7 +72,7 @@ FUNCTIONS: dict[str, Function] = {
         times.date_of,
     ),
     "datetime": Function(
-        "datetime(text)", "A moment, from its ISO form; in UTC without an offset.",
+        "datetime(text)", "A date and time, from its ISO form; in UTC without an offset.",
         "datetime(when).isoformat()", "2024-01-31T12:30:00+00:00", times.datetime_of,
     ),
     "float": Function(
@@ -185,7 +185,7 @@ TYPES: tuple[Documented, ...] = (
     Documented("set", "Distinct values; becomes a list by `sorted` or `list`.", "sorted({'x', 'y', 'x'})", ["x", "y"]),
     Documented("tuple", "An immutable list.", "name in ('Ada Lovelace', 'x')", True),
     Documented("date", "A day, by `date`.", "date(day) < date('2024-02-01')", True),
-    Documented("datetime", "A moment, by `datetime`; always with an offset.",
+    Documented("datetime", "A date and time, by `datetime`; always with an offset.",
                "datetime(when) == datetime('2024-01-31T13:30:00+01:00')", True),
     Documented("timedelta", "A span of time: a difference, or by `timedelta`.",
                "datetime(when) - datetime(day) > timedelta(hours=12)", True),

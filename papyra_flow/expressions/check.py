@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from papyra_flow.expressions import linear, plain, times
 from papyra_flow.expressions.catalogue import FUNCTIONS, METHODS
+from papyra_flow.expressions.overflow import with_checks
 from papyra_flow.expressions.parse import parse
 from papyra_flow.expressions.patterns import PatternError, compiled
 from papyra_flow.expressions.template import as_written
@@ -43,6 +44,7 @@ def checked_tree(body: ast.expr, source: str, text: str) -> ast.expr:
         found: ast.expr = checker.visit(body)
     except RecursionError as exc:
         raise ValueError("the expression is nested too deeply") from exc
+    found = with_checks(found)
     return _call("_weighed", found) if guarded else found
 
 

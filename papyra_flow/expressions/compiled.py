@@ -11,6 +11,7 @@ from papyra_flow.expressions import bounds, times
 from papyra_flow.expressions.catalogue import FUNCTIONS, METHODS
 from papyra_flow.expressions.check import HEADERS, RECORD, RECORDS, WORK, checked, names_in
 from papyra_flow.expressions.loops import Work
+from papyra_flow.expressions.overflow import as_condition
 from papyra_flow.expressions.parse import silent
 
 Record: TypeAlias = dict[str, Any]
@@ -47,6 +48,7 @@ _GLOBALS: dict[str, object] = {
     "__builtins__": {"__import__": _import},
     "_Work": Work,
     "_attribute": _attribute,
+    "_finite": bounds.finite,
     "_modulo": bounds.modulo,
     "_numbers": frozenset({int, float}),
     "_plus": bounds.plus,
@@ -136,7 +138,7 @@ def compile_expression(text: str) -> Compiled:
 
 def compile_filter(text: str) -> Compiled:
     """From a record to that record where the expression holds, else to None; raises ValueError."""
-    return Compiled(ast.IfExp(checked(text), ast.Name(RECORD, ast.Load()), ast.Constant(None)))
+    return Compiled(ast.IfExp(as_condition(checked(text)), ast.Name(RECORD, ast.Load()), ast.Constant(None)))
 
 
 def compile_fields(fields: Mapping[str, str], *, keep: bool) -> Compiled:
@@ -153,7 +155,8 @@ def compile_choice(choices: Sequence[tuple[int, str | None]], otherwise: int) ->
     """From a record to the number of the first choice whose condition holds (None always does); raises ValueError."""
     choice = _number(otherwise)
     for number, condition in reversed(choices):
-        choice = _number(number) if condition is None else ast.IfExp(checked(condition), _number(number), choice)
+        one = _number(number)
+        choice = one if condition is None else ast.IfExp(as_condition(checked(condition)), one, choice)
     return Compiled(choice)
 
 

@@ -143,7 +143,7 @@ def is_path(node: ast.AST) -> bool:
 
 
 def _is_simple(node: ast.AST) -> bool:
-    """What is written out at no more than a few times its size, a moment included."""
+    """What is written out at no more than a few times its size, dates and times included."""
     if isinstance(node, ast.Call):
         return isinstance(node.func, ast.Name) and node.func.id in {*_NUMBERS, "date", "datetime", "coalesce"}
     if isinstance(node, ast.BinOp):

@@ -27,7 +27,7 @@ def date_of(text: str | date) -> date:
 
 
 def datetime_of(text: str | date) -> datetime:
-    """`datetime(text)`: a moment, of its ISO form; without an offset it is UTC."""
+    """`datetime(text)`: a point in time, from its ISO form; without an offset it is UTC."""
     if isinstance(text, datetime):
         return in_utc(text)
     if isinstance(text, date):
@@ -41,7 +41,7 @@ def timedelta_of(*, days: float = 0, hours: float = 0, minutes: float = 0, secon
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The moment, in UTC where it has no offset."""
+    """The time, in UTC where it has no offset."""
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 

@@ -30,7 +30,7 @@ def _rules_of(topology: Topology, stage: StageSpec) -> list[Json]:
     letters = catalogue.LETTERS.prometheus + at
     found: list[Json] = [
         _rule("DeadLetters", stage, f"{letters} > 0 and delta({letters}[10m]) > 0", "1m", "warning",
-              "{{ $value }} dead letters, and there are more of them than ten minutes ago"),
+              "{{ $value }} dead letters, more than ten minutes ago"),
     ]  # fmt: skip
     if not stage.inputs:
         return found

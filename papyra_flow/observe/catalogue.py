@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from papyra_flow.histograms import RECORDS, SECONDS, VALUES, Histogram
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.figures import Snapshot
-from papyra_flow.observe.histograms import Histogram
 from papyra_flow.streams.admin.partitions import PartitionsSnapshot
 from papyra_flow.topology.model import StageSpec, Topology
 
@@ -31,6 +31,8 @@ class Metric:
     help: str
     labels: tuple[str, ...]
     unit: str = ""
+    bounds: tuple[float, ...] = SECONDS
+    """Of a histogram's buckets."""
 
     @property
     def prometheus(self) -> str:
@@ -66,26 +68,34 @@ OPERATION = Metric(
 WRITTEN = Metric("papyra_flow.records.written", "counter", "Records that a stage wrote to its sink.", WORKED)
 DROPPED = Metric("papyra_flow.records.dropped", "counter", "Records that a stage dropped.", WORKED)
 DEAD = Metric("papyra_flow.records.dead", "counter", "Records that a stage sent to its dead letters.", WORKED)
-RETRIED = Metric("papyra_flow.records.retried", "counter", "Attempts that failed and were made again.", WORKED)
+RETRIED = Metric("papyra_flow.records.retried", "counter", "Failed attempts that were retried.", WORKED)
 CLAIMED = Metric("papyra_flow.records.claimed", "counter", "Entries taken over from consumers that are gone.", WORKED)
 STALE = Metric("papyra_flow.records.stale", "counter", "Entries that another consumer had committed first.", WORKED)
 LATE = Metric("papyra_flow.records.late", "counter", "Records whose window had closed.", WORKED)
 OWN = Metric("papyra_flow.own", "counter", "What step functions counted (`Context.count`), by name.", (*WORKED, "name"))
+OWN_DURATION = Metric(
+    "papyra_flow.own.duration", "histogram", "What step functions timed (`Context.timer`), by name.",
+    (*WORKED, "name"), "s",
+)  # fmt: skip
+OWN_VALUE = Metric(
+    "papyra_flow.own.value", "histogram", "What step functions measured (`Context.observe`), by name.",
+    (*WORKED, "name"), bounds=VALUES,
+)  # fmt: skip
 LOST = Metric(
     "papyra_flow.records.lost", "counter",
     "Entries that were acked, deleted, trimmed or taken by others before the stage had processed them.", STAGE,
 )  # fmt: skip
-BATCH = Metric("papyra_flow.batch.size", "histogram", "Entries in a batch.", WORKED)
+BATCH = Metric("papyra_flow.batch.size", "histogram", "Entries in a batch.", WORKED, bounds=RECORDS)
 LATENCY = Metric(
     "papyra_flow.record.latency", "histogram", "Time from the XADD of a batch's oldest entry to its ack.", WORKED, "s"
 )
 END_TO_END = Metric(
     "papyra_flow.end_to_end.latency", "histogram",
-    "Time from the first stage's entry to the last stage's ack, of a record a second.", WORKED, "s",
+    "Time from the first stage's entry to the last stage's ack, of one record per second.", WORKED, "s",
 )  # fmt: skip
-BACKLOG = Metric("papyra_flow.backlog", "gauge", "Entries that a stage has still to do: lag and pending.", STAGE)
+BACKLOG = Metric("papyra_flow.backlog", "gauge", "Entries that a stage has yet to process: lag and pending.", STAGE)
 OLDEST = Metric("papyra_flow.oldest_pending", "gauge", "Idle time of a stage's oldest pending entry.", STAGE, "s")
-LETTERS = Metric("papyra_flow.dead_letters", "gauge", "Dead letters of a stage that are there.", STAGE)
+LETTERS = Metric("papyra_flow.dead_letters", "gauge", "Dead letters of a stage, now.", STAGE)
 PARTITIONS = Metric("papyra_flow.partitions", "gauge", "Partitions of a stage that has owners.", STAGE)
 OWNED = Metric("papyra_flow.partitions.owned", "gauge", "Partitions of a stage whose owner is alive.", STAGE)
 STATE_ENTRIES = Metric("papyra_flow.state.entries", "gauge", "Entries of a stage's state.", STAGE)
@@ -106,13 +116,13 @@ PENDING = Metric(
 LAG = Metric(
     "redis.stream.group.lag",
     "gauge",
-    "Entries not delivered to a group yet, or the stream's length where deletions keep the server from knowing.",
+    "Entries not delivered to a group yet, or the stream's length if deletions make the lag unknown.",
     ("pipeline", "stream", "group"),
 )
 METRICS: tuple[Metric, ...] = (
-    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, LATE, OWN, LOST, BATCH,
-    LATENCY, END_TO_END, BACKLOG, OLDEST, LETTERS, PARTITIONS, OWNED, STATE_ENTRIES, STATE_MEMORY, TIMERS, DELAY,
-    WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
+    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, LATE, OWN, OWN_DURATION,
+    OWN_VALUE, LOST, BATCH, LATENCY, END_TO_END, BACKLOG, OLDEST, LETTERS, PARTITIONS, OWNED, STATE_ENTRIES,
+    STATE_MEMORY, TIMERS, DELAY, WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
 )  # fmt: skip
 NUMBERS = {
     "written": WRITTEN, "dropped": DROPPED, "dead": DEAD, "retried": RETRIED, "claimed": CLAIMED, "stale": STALE,
@@ -140,6 +150,9 @@ def of_worker(topology: Topology, stage: StageSpec, worker: str, counters: Stage
         yield metric, base, getattr(counters, number)
     for name, count in sorted(counters.own.items()):
         yield OWN, {**base, "name": name}, count
+    for metric, own in ((OWN_DURATION, counters.own_durations), (OWN_VALUE, counters.own_values)):
+        for name, histogram in sorted(own.items()):
+            yield metric, {**base, "name": name}, histogram
     timings = counters.timings
     yield PROCESS, {**base, **reads}, timings.process
     yield OPERATION, {**base, **reads, "messaging_operation_name": "commit"}, timings.commit

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, fields
 
-from papyra_flow.observe.histograms import Timings
+from papyra_flow.histograms import Histogram
+from papyra_flow.observe.timings import Timings
 
 
 @dataclass(slots=True)
@@ -27,6 +28,10 @@ class StageCounters:
     from where a sink had written them."""
     own: Counter[str] = field(default_factory=Counter)
     """What step functions counted, by their own names (`Context.count`)."""
+    own_durations: dict[str, Histogram] = field(default_factory=dict)
+    """What they timed (`Context.timer`)."""
+    own_values: dict[str, Histogram] = field(default_factory=dict)
+    """What they measured (`Context.observe`)."""
     away: str = field(default="", compare=False)
     """What a connector that is waited for said last; empty where none is."""
     timings: Timings = field(default_factory=Timings, compare=False, repr=False)
@@ -37,6 +42,9 @@ class StageCounters:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.emitted.update(other.emitted)
         self.own.update(other.own)
+        for mine, theirs in ((self.own_durations, other.own_durations), (self.own_values, other.own_values)):
+            for name, histogram in list(theirs.items()):
+                mine.setdefault(name, Histogram(histogram.bounds)).add(histogram.counts, histogram.sum)
         self.away = self.away or other.away
         self.timings.add(other.timings)
 
@@ -44,7 +52,12 @@ class StageCounters:
         """The counts under their names in the command line's contract."""
         numbers = {name: getattr(self, name) for name in NUMBERS}
         own = {"own": dict(sorted(self.own.items()))} if self.own else {}
-        return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers, **own}
+        measured = {
+            key: {name: {"count": one.count, "sum": one.sum} for name, one in sorted(histograms.items())}
+            for key, histograms in (("own_durations", self.own_durations), ("own_values", self.own_values))
+            if histograms
+        }
+        return {"read": self.read, "emitted": dict(sorted(self.emitted.items())), **numbers, **own, **measured}
 
 
 NUMBERS = tuple(count.name for count in fields(StageCounters) if count.default == 0)
@@ -53,7 +66,7 @@ NUMBERS = tuple(count.name for count in fields(StageCounters) if count.default =
 
 @dataclass(slots=True)
 class RunCounters:
-    """What all stages of this process did, and a word on trouble that is going on."""
+    """What all stages of this process did."""
 
     stages: dict[str, StageCounters]
 

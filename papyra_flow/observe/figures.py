@@ -1,4 +1,4 @@
-"""What goes on in a pipeline, as one look at its server after another tells: the figures of every live view.
+"""What happens in a pipeline, from one look at its server to the next: the figures of every live view.
 
 `graph --live`, `top`, `serve` and the metrics all show these. A rate needs two looks.
 """
@@ -79,7 +79,7 @@ class StreamFigures:
 
 @dataclass(slots=True)
 class Snapshot:
-    """All figures of a pipeline at one moment."""
+    """All figures of a pipeline at one time."""
 
     pipeline: str
     at: float

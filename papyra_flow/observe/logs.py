@@ -30,7 +30,7 @@ def as_json(stream: IO[str]) -> bool:
 
 
 def set_up_logging(level: int, stream: IO[str] | None = None) -> None:
-    """Log to a stream (stderr): papyra-flow's own from `level` on, warnings of everybody else."""
+    """Log to a stream (stderr): papyra-flow's own from `level` on, warnings of other loggers."""
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if as_json(stream) else TextFormatter("%(message)s"))

@@ -17,7 +17,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def masked_logs(hide: Hide) -> Iterator[None]:
-    """Take what `hide` does out of all that this process logs, whoever logs it and wherever to, until the end.
+    """Apply `hide` to everything that this process logs, from any logger to any handler, until the end.
 
     Several may overlap, as runs in threads do: each takes out its own, and the last to end leaves logging as it was.
     """

@@ -20,7 +20,7 @@ class Progress:
     """A live table on a stream; only `wanted` where that is a terminal."""
 
     def __init__(self, topology: Callable[[], Topology], stream: IO[str]) -> None:
-        """`topology` is what runs at the moment: an edit may change it."""
+        """`topology` returns what is running now: an edit may change it."""
         self._topology = topology
         self._stream = stream
         self._last: dict[str, tuple[float, int]] = {}

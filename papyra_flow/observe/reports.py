@@ -1,6 +1,6 @@
 """What workers tell of themselves: each process keeps a report under its name in the hash `{pipeline}:@workers`.
 
-So whoever looks at the server sees all workers, wherever they run, without reaching any of them. A report that is not
+So every view of the server shows all workers, wherever they run, without reaching any of them. A report that is not
 renewed is of a process that is gone.
 """
 
@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 import orjson
 
 from papyra_flow.errors import ServerError
+from papyra_flow.histograms import SECONDS, VALUES, Histogram
 from papyra_flow.observe.counters import RunCounters, StageCounters
 from papyra_flow.streams.connection.client import Client
+
+_OWN = {"own_durations": SECONDS, "own_values": VALUES}
+"""What steps measure themselves, and the bounds that it is counted by."""
 
 EVERY_SECONDS = 2.0
 GONE_AFTER_SECONDS = 30.0
@@ -88,7 +92,12 @@ class Alive:
 
 def _packed(one: StageCounters) -> dict[str, object]:
     away = {"away": one.away} if one.away else {}
-    return {**one.as_json(), **away, "timings": {name: [h.counts, h.sum] for name, h in one.timings.each()}}
+    own = {name: {key: _buckets(h) for key, h in sorted(getattr(one, name).items())} for name in _OWN}
+    return {**one.as_json(), **own, **away, "timings": {name: _buckets(h) for name, h in one.timings.each()}}
+
+
+def _buckets(histogram: Histogram) -> list[object]:
+    return [histogram.counts, histogram.sum]
 
 
 def _read(worker: str, text: bytes, clock: float) -> Report | None:
@@ -111,6 +120,9 @@ def _unpacked(facts: dict[str, object]) -> StageCounters:
             one.emitted.update(value)
         elif name == "own" and isinstance(value, dict):
             one.own.update(value)
+        elif name in _OWN and isinstance(value, dict):
+            for key, (counts, total) in value.items():
+                getattr(one, name).setdefault(key, Histogram(_OWN[name])).add(counts, total)
         elif name == "timings" and isinstance(value, dict):
             for kind, histogram in one.timings.each():
                 counts, total = value[kind]

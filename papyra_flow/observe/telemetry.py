@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from papyra_flow.errors import UsageError
+from papyra_flow.histograms import Histogram
 from papyra_flow.observe.catalogue import (
     BATCH,
     END_TO_END,
@@ -20,6 +21,8 @@ from papyra_flow.observe.catalogue import (
     METRICS,
     OPERATION,
     OTEL_NAMES,
+    OWN_DURATION,
+    OWN_VALUE,
     PROCESS,
     SYSTEM,
     Labels,
@@ -29,7 +32,6 @@ from papyra_flow.observe.catalogue import (
 )
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.observe.figures import Snapshot
-from papyra_flow.observe.histograms import Histogram
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import headers_of
 from papyra_flow.topology.model import StageSpec, Topology
@@ -49,7 +51,10 @@ _VARIABLES = (
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
     "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
 )
-_HISTOGRAMS = {"batch": BATCH, "process": PROCESS, "commit": OPERATION, "latency": LATENCY, "end_to_end": END_TO_END}
+_HISTOGRAMS = {
+    "batch": BATCH, "process": PROCESS, "commit": OPERATION, "latency": LATENCY, "end_to_end": END_TO_END,
+    "own_durations": OWN_DURATION, "own_values": OWN_VALUE,
+}  # fmt: skip
 
 
 def configured() -> bool:
@@ -121,15 +126,13 @@ class Telemetry:
     def export(self, topology: Topology, worker: str, counters: RunCounters) -> None:
         """Have the counts of this process exported, again and again."""
         meter = self._metering.get_meter("papyra_flow")
-        known = [
-            sample
-            for name, one in counters.stages.items()
-            for sample in of_worker(topology, topology.stages[name], worker, one)
-        ]
-        for metric in {sample[0]: None for sample in known if sample[0].kind == "counter"}:
-            self._count(meter, metric, topology, worker, counters)
+        for metric in METRICS:
+            if metric.kind == "counter" and "worker" in metric.labels:
+                self._count(meter, metric, topology, worker, counters)
         for name, metric in _HISTOGRAMS.items():
-            self._histograms[name] = meter.create_histogram(metric.name, metric.unit, metric.help)
+            self._histograms[name] = meter.create_histogram(
+                metric.name, metric.unit, metric.help, explicit_bucket_boundaries_advisory=metric.bounds
+            )
 
     def _count(self, meter: Meter, metric: Metric, topology: Topology, worker: str, counters: RunCounters) -> None:
         from opentelemetry.metrics import Observation
@@ -160,10 +163,10 @@ class Telemetry:
 
         meter.create_observable_gauge(metric.name, [observed], metric.unit, metric.help)
 
-    def record(self, name: str, value: float, stage: str) -> None:
-        """A value of a distribution, by its name in `Timings`."""
+    def record(self, name: str, value: float, stage: str, own: str | None = None) -> None:
+        """A value of a distribution, by its name in `Timings`; of those of steps, with the name of their `own`."""
         if (histogram := self._histograms.get(name)) is not None:
-            histogram.record(value, {"stage": stage})
+            histogram.record(value, {"stage": stage} if own is None else {"stage": stage, "name": own})
 
     def close(self) -> None:
         """Send what is left, and end."""

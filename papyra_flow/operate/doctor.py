@@ -47,9 +47,9 @@ async def _of_server(topology: Topology, url: str) -> list[Advice]:
                 found += await check(server, topology)
             except ServerError as exc:
                 name = check.__name__.strip("_")
-                found.append(Advice(name, "error", f"could not be looked at: {exc}"))
+                found.append(Advice(name, "error", f"check failed: {exc}"))
     except PapyraFlowError as exc:
-        return [Advice("server", "error", str(exc), "mend `redis` in the file, or give --redis")]
+        return [Advice("server", "error", str(exc), "fix `redis` in the file, or pass --redis")]
     else:
         return found
     finally:
@@ -66,7 +66,7 @@ async def _scripting(server: Server, topology: Topology) -> list[Advice]:
     try:
         await server.client.call("EVAL", "#!lua\nreturn 1", 1, topology.keys.probe)
     except ServerError as exc:
-        return [Advice("scripting", "error", f"the server runs no scripts: {exc}", "a commit is a script: allow EVAL")]
+        return [Advice("scripting", "error", f"the server runs no scripts: {exc}", "commits are scripts: allow EVAL")]
     return [Advice("scripting", "ok", "the server runs scripts")]
 
 
@@ -88,19 +88,19 @@ async def _keys(server: Server, topology: Topology) -> list[Advice]:
     for (key, kind), reply in zip(kinds.items(), types, strict=True):
         told = reply.decode() if isinstance(reply, bytes) else "none"
         if told not in {kind, "none"}:
-            message, hint = f"{key} holds a {told}, not a {kind}", "rename or delete that key, or name another one"
+            message, hint = f"{key} holds a {told}, not a {kind}", "rename or delete that key, or use another"
             found.append(Advice("keys", "error", message, hint))
     if names_cluster(topology.redis):
         for key in streams:
             if not topology.has_within_reach(key):
-                message = f"{key} is in another slot of the cluster than the pipeline: no commit can have both"
+                message = f"{key} is in another cluster slot than the pipeline: a commit cannot span both"
                 found.append(
-                    Advice("slots", "error", message, "`read: {stream: …}` and `write: {stream: …}` go between slots")
+                    Advice("slots", "error", message, "use `read: {stream: …}` or `write: {stream: …}` to cross slots")
                 )
         if not any(one.check == "slots" for one in found):
             found.append(Advice("slots", "ok", "all keys are in the pipeline's slot"))
     if not any(one.check == "keys" for one in found):
-        found.insert(0, Advice("keys", "ok", "every key is of the type that it is used with"))
+        found.insert(0, Advice("keys", "ok", "every key has the expected type"))
     return found
 
 
@@ -109,15 +109,15 @@ async def _orphans(server: Server, topology: Topology) -> list[Advice]:
     positions = await _positions(server, topology)
     if all(stream.kind in {"stream", "none"} for stream in positions.streams.values()):
         for former in former_groups(topology, positions):
-            found.append(Advice("groups", "error", str(former), "`run` refuses to start until the file says which"))
+            found.append(Advice("groups", "error", str(former), "`run` does not start until the file sets `group:`"))
         for sentence in await repartitioned(server.client, topology):
-            found.append(Advice("partitions", "error", sentence, "`run` refuses to start until then"))
+            found.append(Advice("partitions", "error", sentence, "`run` does not start until then"))
         for sentence in await reshaped(server.client, topology):
-            found.append(Advice("state", "error", sentence, "`run` refuses to start until then"))
+            found.append(Advice("state", "error", sentence, "`run` does not start until then"))
     for orphan in await find_orphans(server, topology):
         stuck = orphan.holds_records and not orphan.of_others
         found.append(Advice("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))
-    return found or [Advice("orphans", "ok", "the file knows every group and key that is there")]
+    return found or [Advice("orphans", "ok", "every group and key on the server belongs to the file")]
 
 
 async def _pending(server: Server, topology: Topology) -> list[Advice]:

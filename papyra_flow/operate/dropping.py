@@ -19,7 +19,7 @@ from papyra_flow.streams.groups.lifecycle import consumers_of, delete_consumer
 from papyra_flow.streams.groups.snapshot import GroupPosition, StreamPosition, look
 
 TRIES = 10
-"""Times that entries are taken from a consumer which goes on reading, before that is said."""
+"""Attempts to take entries from a consumer that keeps reading, before giving up."""
 
 TAKER = "dropped"
 """The consumer that has a dropped one's entries until they are claimed; it goes like any that is silent."""
@@ -80,7 +80,7 @@ async def drop_consumer(
     """Take from a consumer what is pending for it, and remove it; returns how many entries were taken.
 
     They go to the consumer `to`, or are free for whichever claims next; their delivery counts stay. Raises
-    CommandRefusedError for one that goes on reading.
+    CommandRefusedError for one that keeps reading.
     """
     taken, taker = 0, to or (TAKER if consumer != TAKER else f"{TAKER}-{TAKER}")
     idle = 0 if to else given_back_ms(claim_after)
@@ -91,4 +91,4 @@ async def drop_consumer(
             taken += len(reply) if isinstance(reply, list) else 0
         if await delete_consumer(client, member.key, member.group, consumer):
             return taken
-    raise CommandRefusedError(f"the consumer {consumer!r} goes on reading: stop its worker first")
+    raise CommandRefusedError(f"the consumer {consumer!r} keeps reading: stop its worker first")

@@ -27,26 +27,26 @@ async def endpoint_findings(topology: Topology) -> list[Advice]:
             for used in component.redis_keys(topology.pipeline, stage.name):
                 if used.server and used.type:
                     found += await _server(stage, topology.public(used.server), used.server, used.key, used.type)
-    return found or [Advice("connectors", "ok", "files and other servers are there")]
+    return found or [Advice("connectors", "ok", "files and other servers are available")]
 
 
 def _files(topology: Topology, stage: StageSpec) -> Iterator[Advice]:
     for name in (name for component in (stage.source, *stage.steps) if component for name in component.files()):
         if reason := _unreadable(topology.folder, name):
-            yield Advice("connectors", "error", f"{stage.name}: {reason}", "put it there, or mend the path in the file")
+            yield Advice("connectors", "error", f"{stage.name}: {reason}", "create it, or fix the path in the pipeline")
     for name in stage.sink.files() if stage.sink is not None else ():
         if reason := _unwritable(topology.folder, name):
-            yield Advice("connectors", "error", f"{stage.name}: {reason}", "a run could not write there")
+            yield Advice("connectors", "error", f"{stage.name}: {reason}", "a run would fail to write there")
 
 
 def _unreadable(folder: Path, name: str) -> str | None:
     exact = folder / name
     files = [exact] if exact.exists() else [Path(p) for p in glob.glob(str(exact), recursive=True)]  # noqa: PTH207
     if not files:
-        return f"there is no file {name}"
+        return f"file not found: {name}"
     refused = next((file for file in files if not os.access(file, os.R_OK)), None)
     if refused is not None:
-        return f"{refused.name} may not be read"
+        return f"no permission to read {refused.name}"
     other = next((file for file in files if file.is_dir()), None)
     return f"{other.name} is a folder" if other is not None else None
 
@@ -58,7 +58,7 @@ def _unwritable(folder: Path, name: str) -> str | None:
         return f"{name} is a folder"
     while not target.exists() and target != target.parent:
         target = target.parent
-    return None if os.access(target, os.W_OK) else f"{name} may not be written"
+    return None if os.access(target, os.W_OK) else f"no permission to write {name}"
 
 
 async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -> list[Advice]:
@@ -68,7 +68,7 @@ async def _server(stage: StageSpec, shown: str, url: str, key: str, kind: str) -
         await server.check()
         reply = await server.client.call("TYPE", key)
     except PapyraFlowError as exc:
-        return [Advice("connectors", "error", f"{stage.name}: {shown}: {exc}", "a run would end at its start")]
+        return [Advice("connectors", "error", f"{stage.name}: {shown}: {exc}", "a run would fail at startup")]
     finally:
         if server is not None:
             with suppress(ServerError):

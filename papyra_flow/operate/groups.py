@@ -1,4 +1,4 @@
-"""What is done to groups by hand, and told: losses that are no accident are written off in the ledger."""
+"""What operators do to groups by hand: intended losses are written off in the ledger."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def move_all(server: Server, topology: Topology, moves: Iterable[Move]) ->
 
 
 async def write_off(server: Server, topology: Topology, key: str, losing: Mapping[str, int], taking: Awaitable[T]) -> T:
-    """Take entries of a stream that its groups have not processed, so many by each group's name, on purpose."""
+    """Take entries of a stream that its groups have not processed, with how many by each group's name, on purpose."""
     taken = {GroupSpec(key, member.group): losing.get(member.group, 0) for member in readers(topology, key)}
     return await ledger.write_off(server.client, topology.keys.ledger, taken, taking)
 
@@ -44,7 +44,7 @@ def readers(topology: Topology, key: str) -> list[Membership]:
 async def hand_over_all(
     server: Server, topology: Topology, chosen: list[tuple[Membership, list[Pending]]], to: str | None
 ) -> int:
-    """Give pending entries to a consumer, or make them free for whoever claims next; returns how many."""
+    """Give pending entries to a consumer, or release them to the next consumer to claim; returns how many."""
     claim_after = {stage.group: stage.settings.claim_after for stage in topology.stages.values()}
     given = 0
     for member, entries in chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from papyra_flow.observe.figures import OLD_PENDING_CLAIM_TIMES
 from papyra_flow.observe.reports import read_reports
 from papyra_flow.spec.units import format_duration
 from papyra_flow.streams.admin.health import Advice
@@ -13,8 +14,6 @@ from papyra_flow.topology.model import StageSpec, Topology
 
 LOOKED_AT = 1000
 """The oldest pending entries of a group that are looked at."""
-
-OLD_CLAIM_TIMES = 3.0
 
 
 async def pending_findings(server: Server, topology: Topology, positions: StreamsSnapshot) -> list[Advice]:
@@ -40,14 +39,14 @@ def _poisoned(stage: StageSpec, key: str, entries: list[Pending]) -> list[Advice
     worst = max(often, key=lambda entry: entry.deliveries)
     message = (
         f"{_counted(len(often), 'was', 'were')} delivered to {stage.name!r} more than {stage.settings.attempts} times "
-        f"({worst.id.decode()} {worst.deliveries} times): they may end the workers that take them"
+        f"({worst.id.decode()} {worst.deliveries} times): they may crash the workers that take them"
     )
-    hint = f"`papyra-flow pending FILE {stage.name}` shows them, `tap FILE '{key}' --from ID --count 1` what is in one"
+    hint = f"`papyra-flow pending FILE {stage.name}` lists them, `tap FILE '{key}' --from ID --count 1` shows one"
     return [Advice("poisoned", "warning", message, hint)]
 
 
 def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: bool) -> list[Advice]:
-    least = OLD_CLAIM_TIMES * stage.settings.claim_after
+    least = OLD_PENDING_CLAIM_TIMES * stage.settings.claim_after
     old = [entry for entry in entries if entry.idle > least]
     if not old:
         return []
@@ -60,7 +59,7 @@ def _ownerless(stage: StageSpec, key: str, entries: list[Pending], *, at_work: b
         hint = "no worker runs: the next `papyra-flow run` takes them over"
         return [Advice("ownerless", "info", message, hint)]
     return [
-        Advice("ownerless", "warning", message, f"`papyra-flow claim FILE {stage.name}` frees them for the workers")
+        Advice("ownerless", "warning", message, f"`papyra-flow claim FILE {stage.name}` releases them to the workers")
     ]
 
 

@@ -29,9 +29,16 @@ async def right_findings(server: Server, topology: Topology) -> list[Advice]:
         if lacks_right(reply):
             refused[str(attempt[0])].append(_key_of(attempt))
     if not refused:
-        return [Advice("permissions", "ok", "the user may do what a run does")]
+        return [Advice("permissions", "ok", "the user has the permissions that a run needs")]
     told = "; ".join(f"{command} on {', '.join(dict.fromkeys(keys))}" for command, keys in refused.items())
-    return [Advice("permissions", "error", f"the user may not: {told}", "`papyra-flow acl FILE` prints what it needs")]
+    return [
+        Advice(
+            "permissions",
+            "error",
+            f"the user may not run: {told}",
+            "`papyra-flow acl FILE` prints the permissions it needs",
+        )
+    ]
 
 
 def _attempts(topology: Topology) -> Iterator[Attempt]:

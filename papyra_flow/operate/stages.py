@@ -21,7 +21,7 @@ async def pause(server: Server, topology: Topology, stage: StageSpec) -> None:
 
 
 async def resume(server: Server, topology: Topology, stage: StageSpec) -> None:
-    """Let a paused stage go on."""
+    """Let a paused stage continue."""
     await pauses.resume(server.client, topology.keys.paused, stage.name)
 
 
@@ -49,7 +49,7 @@ async def replay_dead(server: Server, topology: Topology, stage: StageSpec, ids:
 
 
 async def free_idle(server: Server, topology: Topology, stage: StageSpec) -> int:
-    """Make what has been idle for longer than the claim time claimable at once; returns how many entries."""
+    """Release what has been idle for longer than the claim time to the next consumer to claim; returns how many."""
     freed, claim_after = 0, stage.settings.claim_after
     for name in stage.inputs:
         member = Membership(topology.streams[name].key, stage.group)

@@ -106,7 +106,7 @@ def _inferred(values: Sequence[Any]) -> pa.Array:
 
 
 def _in_one_zone(values: Sequence[datetime | None]) -> Sequence[datetime | None]:
-    """The same moments in UTC where their offsets differ: a column has one, and the first may not fit the others."""
+    """The same times in UTC where their offsets differ: a column has one, and the first may not fit the others."""
     if len({value.utcoffset() for value in values if value is not None}) < 2:
         return values
     return [value if value is None else value.astimezone(UTC) for value in values]

@@ -49,6 +49,20 @@ def write_json(value: object) -> bytes:
     return data
 
 
+def write_values(values: Sequence[object]) -> list[bytes]:
+    """Values as JSON, all at once where they can be; raises RecordError for what JSON cannot hold."""
+    try:
+        written = list(map(orjson.dumps, values, repeat(None), repeat(_STRICT)))
+    except TypeError:
+        return list(map(write_json, values))
+    if _NULL.search(b"".join(written)) is None:
+        return written
+    return [
+        text if b"null" not in text or all_finite((value,)) else write_json(value)
+        for text, value in zip(written, values, strict=True)
+    ]
+
+
 def write_records(records: Sequence[Mapping[str, object]]) -> list[bytes] | None:
     """Records as JSON, all at once; None if there is one that cannot be written."""
     try:

@@ -1,7 +1,7 @@
 """Tables: entries in the format `arrow`, whose field `data` holds an Arrow table.
 
 The bytes are an IPC stream (https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format): a schema and
-record batches. pyarrow comes with `papyra-flow[arrow]`, so whoever imports this file does so when a pipeline has
+record batches. pyarrow comes with `papyra-flow[arrow]`, so this file is imported only when a pipeline has
 tables.
 """
 
@@ -53,7 +53,7 @@ def encoded_parts(table: pa.Table, most: int) -> Iterator[bytes]:
 
 
 def records_in(data: bytes) -> list[Record] | None:
-    """The rows of a table's bytes, None if they are no table: for showing any entry."""
+    """The rows of a table's bytes, None if they are not a table: for showing any entry."""
     try:
         return records_of(decode_table((DATA, data)))
     except RecordError:

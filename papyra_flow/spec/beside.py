@@ -86,4 +86,6 @@ def _module(place: str, folder: Path) -> ModuleType:
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as exc:
-        raise NotUsableError(f"module {exc.name!r} not found (looked in {folder.name}/ and what is installed)") from exc
+        raise NotUsableError(
+            f"module {exc.name!r} not found (looked in {folder.name}/ and installed packages)"
+        ) from exc

@@ -57,6 +57,9 @@ class Builder:
         claim_after: str | None = None,
         max_pending: int | None = None,
         max_record: str | int | None = None,
+        ordered: bool | None = None,
+        idle_after: str | None = None,
+        state_cache: str | None = None,
         **unknown: Never,
     ) -> Self:
         """Add a stage, which reads `from_` a stream or `read`s a source; returns the pipeline.
@@ -69,12 +72,12 @@ class Builder:
         if name in stages:
             raise UsageError(f"{where}: the stage already exists")
         if isinstance(process, str) or not isinstance(process, Sequence):
-            raise UsageError(f"{where}: process is a list of steps, also of one: process=[...]")
+            raise UsageError(f"{where}: process must be a list of steps, even for one: process=[...]")
         stages[name] = _said({
             "description": description, "from": from_, "read": read, "process": list(process) or None, "to": to,
             "match": match, "write": write, "group": group, "start": start, "consumers": consumers, "batch": batch,
             "retry": retry, "on_error": on_error, "claim_after": claim_after, "max_pending": max_pending,
-            "max_record": max_record,
+            "max_record": max_record, "ordered": ordered, "idle_after": idle_after, "state_cache": state_cache,
         })  # fmt: skip
         return self
 
@@ -88,6 +91,7 @@ class Builder:
         format: Literal["json", "fields", "arrow"] | None = None,  # noqa: A002 - its name in a file
         partitions: int | None = None,
         by: str | Sequence[str] | None = None,
+        time: str | None = None,
         **unknown: Never,
     ) -> Self:
         """Say a stream's settings where the defaults do not fit, or declare one that others fill."""
@@ -95,9 +99,11 @@ class Builder:
         _refuse_unknown(where, unknown, Builder.stream)
         streams = self._tree.setdefault("streams", {})
         if name in streams:
-            raise UsageError(f"{where}: the settings of that stream are said already")
-        said = {"key": key, "retain": retain, "max_backlog": max_backlog, "format": format}
-        streams[name] = _said({**said, "partitions": partitions, "by": by})
+            raise UsageError(f"{where}: the stream already has settings")
+        streams[name] = _said({
+            "key": key, "retain": retain, "max_backlog": max_backlog, "format": format, "partitions": partitions,
+            "by": by, "time": time,
+        })  # fmt: skip
         return self
 
     def defaults(
@@ -110,13 +116,15 @@ class Builder:
         claim_after: str | None = None,
         max_pending: int | None = None,
         max_record: str | int | None = None,
+        idle_after: str | None = None,
+        state_cache: str | None = None,
         **unknown: Never,
     ) -> Self:
         """Say what holds for every stage that does not say otherwise."""
         _refuse_unknown(f"pipeline {self.name!r}, defaults", unknown, Builder.defaults)
         said = _said({
             "consumers": consumers, "batch": batch, "retry": retry, "on_error": on_error, "claim_after": claim_after,
-            "max_pending": max_pending, "max_record": max_record,
+            "max_pending": max_pending, "max_record": max_record, "idle_after": idle_after, "state_cache": state_cache,
         })  # fmt: skip
         self._tree["defaults"] = {**self._tree.get("defaults", {}), **said}
         return self
@@ -129,6 +137,7 @@ class Builder:
         expect: Records | None = None,
         dead: Records | None = None,
         partial: bool = False,
+        open: bool = False,  # noqa: A002 - its name in a file
         description: str | None = None,
         **unknown: Never,
     ) -> Self:
@@ -137,8 +146,9 @@ class Builder:
         _refuse_unknown(where, unknown, Builder.case)
         tests = self._tree.setdefault("tests", {})
         if name in tests:
-            raise UsageError(f"{where}: there is a test of that name already")
-        said = {"description": description, "input": input, "expect": expect, "dead": dead, "partial": partial or None}
+            raise UsageError(f"{where}: the test already exists")
+        said = {"description": description, "input": input, "open": open or None, "expect": expect, "dead": dead,
+                "partial": partial or None}  # fmt: skip
         tests[name] = _said(said)
         return self
 

@@ -11,6 +11,7 @@ import difflib
 import inspect
 import logging
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -19,8 +20,8 @@ from typing import ClassVar, Literal, get_origin
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from papyra_flow.spec.counting import OwnCounts
-from papyra_flow.spec.tables import TableRef
+from papyra_flow.spec.own_figures import OwnFigures
+from papyra_flow.spec.tables import ReadState, TableRef
 
 STEPS = "papyra_flow.steps"
 SOURCES = "papyra_flow.sources"
@@ -51,10 +52,12 @@ class SetupContext:
     pipeline: str = ""
     stage: str = ""
     redis: str = ""
-    counts: OwnCounts = field(default_factory=OwnCounts, repr=False, compare=False)
-    """Where `count` counts."""
+    own: OwnFigures = field(default_factory=OwnFigures, repr=False, compare=False)
+    """Where `count`, `observe` and `timer` keep their figures."""
     tables: Mapping[str, TableRef | None] = field(default_factory=dict, repr=False, compare=False)
     """The pipeline's stages, each with the table that it keeps, if it keeps one."""
+    read_state: ReadState | None = field(default=None, repr=False, compare=False)
+    """Where those tables are, if not on the pipeline's server."""
 
     def count(self, name: str, number: int = 1) -> None:
         """Count something of the step's own under a name: `run`, `--json` and the metrics show it. Since 0.2.
@@ -62,7 +65,21 @@ class SetupContext:
         What is counted by a record counts again when the record is tried again. Raises RecordError for more than 100
         names in a stage.
         """
-        self.counts.add(name, number)
+        self.own.count(name, number)
+
+    def observe(self, name: str, value: float) -> None:
+        """Measure a value of the step's own, 0 or more, such as a size; the metrics have a histogram. Since 0.2.
+
+        Raises RecordError for more than 100 names in a stage.
+        """
+        self.own.observe(name, value)
+
+    def timer(self, name: str) -> AbstractContextManager[None]:
+        """Measure how long a block takes, `with context.timer("call"): ...`, also where it raises or awaits. Since 0.2.
+
+        Raises RecordError for more than 100 names in a stage.
+        """
+        return self.own.timer(name)
 
     def table(self, stage: str, *, dated: bool) -> TableRef:
         """The table that a stage keeps; `dated` is whether it is asked what held before.
@@ -195,11 +212,11 @@ def flaw(found: object, kind: str) -> str | None:
         return "has an `__init__`: its fields are what a file may set, and `setup` is where it opens something"
     for method in ("setup", "restore", "resume", "read", "write", "committed", "teardown"):
         if _is_generator(getattr(found, method, None)):
-            return f"has a `yield` in `{method}`, which would never run: it has to return"
+            return f"has a `yield` in `{method}`, which would never run: it must return"
     if kind == "sink" and inspect.iscoroutinefunction(getattr(found, "committed", None)):
-        return "has an async `committed`, which would never be awaited: a sink's has to be a plain method"
+        return "has an async `committed`, which would never be awaited: a sink's must be a plain method"
     if not (found.__doc__ or "").strip():
-        return "has no docstring, whose first line is what the schema says of it"
+        return "has no docstring, whose first line goes into the schema"
     if found.main is not None and found.main not in found.model_fields:
         return f"has no field {found.main!r}, which `main` names"
     if kind != "step" and not isinstance(getattr(found, "because", None), str):

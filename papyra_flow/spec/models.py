@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from papyra_flow.expressions.fields import Expression, WrittenExpression
+from papyra_flow.spec import defaults
 from papyra_flow.spec.cases import Case
 from papyra_flow.spec.choice import OneOf
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component
@@ -32,17 +33,14 @@ from papyra_flow.spec.units import (
     Duration,
     Size,
     format_duration,
+    format_size,
     is_entry_id,
     parse_duration,
     written_duration,
 )
 
-DEFAULT_BACKOFF = Backoff(0.2, 30.0)
-DEFAULT_PARTITIONS = 16
 MAX_PARTITIONS = 256
 """A commit names every partition that its stage may write to."""
-RECORDS_IN_BATCH, TABLES_IN_BATCH = 500, 16
-"""Default batch sizes; a stage that reads tables takes fewer of them, because one is many records."""
 
 
 def _optional_mapping(value: object) -> object:
@@ -71,15 +69,26 @@ class Model(BaseModel):
 class BatchConfig(Model):
     """How many records a consumer takes at once."""
 
-    size: int | None = Field(None, ge=1, le=10_000, description="Maximum records (500) or tables (16) in a batch.")
-    wait: Duration | None = Field(None, description="How long to wait for a batch to fill (0).")
+    size: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description=f"Maximum records ({defaults.RECORDS_IN_BATCH}) or tables ({defaults.TABLES_IN_BATCH}) in a batch.",
+    )
+    wait: Duration | None = Field(
+        None, description=f"How long to wait for a batch to fill ({format_duration(defaults.BATCH_WAIT)})."
+    )
 
 
 class RetryConfig(Model):
     """What happens when a step raises an exception."""
 
-    attempts: int | None = Field(None, ge=1, le=1000, description="Total attempts, including the first (5).")
-    backoff: BackoffRange | None = Field(None, description="First and longest wait between attempts (200ms..30s).")
+    attempts: int | None = Field(
+        None, ge=1, le=1000, description=f"Total attempts, including the first ({defaults.ATTEMPTS})."
+    )
+    backoff: BackoffRange | None = Field(
+        None, description=f"First and longest wait between attempts ({defaults.BACKOFF})."
+    )
     on: list[str] | None = Field(None, description="Retry only these exceptions, by class name.")
     never: list[str] | None = Field(None, description="Never retry these exceptions, by class name.")
 
@@ -87,29 +96,40 @@ class RetryConfig(Model):
 class Tuning(Model):
     """What a stage and `defaults` have in common; a stage's own word wins, field by field."""
 
-    consumers: int | None = Field(None, ge=1, le=1024, description="Consumers of the stage's group (1).")
+    consumers: int | None = Field(
+        None, ge=1, le=1024, description=f"Consumers of the stage's group ({defaults.CONSUMERS})."
+    )
     batch: BatchConfig | None = Field(None, description="Batch size and wait.")
     retry: RetryConfig | None = Field(None, description="Attempts and backoff when a step fails.")
     on_error: Literal["dead", "drop", "halt"] | None = Field(
         None,
-        description="What to do when attempts are exhausted: dead-letter, drop, or stop (dead).",
+        description=f"What to do when attempts are exhausted: dead-letter, drop, or stop ({defaults.ON_ERROR}).",
     )
     claim_after: Duration | None = Field(
-        None, description="Idle time after which a consumer's pending entries are taken over (30s)."
+        None,
+        description="Idle time after which a consumer's pending entries are taken over "
+        f"({format_duration(defaults.CLAIM_AFTER)}).",
     )
     max_pending: int | None = Field(
         None,
         ge=1,
-        description="Maximum entries a consumer holds, including those waiting for a retry (4 batches).",
+        description="Maximum entries a consumer holds, including those waiting for a retry "
+        f"({defaults.BATCHES_PENDING} batches).",
     )
     max_record: Size | None = Field(
-        None, description="Maximum record size, in and out; larger records are dead-lettered (8MiB)."
+        None,
+        description="Maximum record size, in and out; larger records are dead-lettered "
+        f"({format_size(defaults.MAX_RECORD)}).",
     )
     idle_after: Duration | None = Field(
-        None, description="How long an input has to be empty before event time goes on without it (1m)."
+        None,
+        description="How long an input has to be empty before event time goes on without it "
+        f"({format_duration(defaults.IDLE_AFTER)}).",
     )
     state_cache: Size | None = Field(
-        None, description="Memory for the state of a keyed stage's partition in a worker (64MiB)."
+        None,
+        description="Memory for the state of a keyed stage's partition in a worker "
+        f"({format_size(defaults.STATE_CACHE)}).",
     )
 
 
@@ -172,13 +192,13 @@ class StreamConfig(Model):
         WithJsonSchema({"type": "string", "examples": ["acked", "all", "1d"]}),
     ] = Field(
         None,
-        description="`acked` trims what every group has acked, a duration keeps that for so long, `all` trims nothing.",
+        description="`acked` trims what every group has acked, a duration keeps it for that long, `all` trims nothing.",
     )
     max_backlog: int | None = Field(
         None,
         ge=1,
-        description="Backlog of its slowest stage, records put off included, at which writers to it pause "
-        "(100,000 records, 250 tables).",
+        description="Backlog of its slowest stage, including postponed records, at which writers pause "
+        f"({defaults.RECORDS_IN_BACKLOG:,} records, {defaults.TABLES_IN_BACKLOG} tables).",
     )
     time: WrittenExpression | None = Field(
         None, description="When a record happened: a field or an expression, for stages that go by event time."
@@ -203,7 +223,7 @@ class StreamConfig(Model):
     @property
     def total(self) -> int:
         """How many partitions there are."""
-        return (self.partitions or DEFAULT_PARTITIONS) if self.by and self.key is None else 1
+        return (self.partitions or defaults.PARTITIONS) if self.by and self.key is None else 1
 
 
 class PipelineConfig(Model):
@@ -214,8 +234,7 @@ class PipelineConfig(Model):
     redis: str = Field(
         "embedded",
         min_length=1,
-        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` for a server of "
-        "its own.",
+        description="redis://, rediss://, unix://, redis+sentinel://, redis+cluster://, or `embedded` to start one.",
     )
     defaults: Tuning = Field(default_factory=lambda: Tuning.model_validate({}), description="Defaults for every stage.")
     stages: dict[Name, StageConfig] = Field(min_length=1, description="The stages, by name.")
@@ -231,7 +250,8 @@ class PipelineConfig(Model):
         """What applies to a stage, with `defaults` and the built-in defaults filled in."""
         found = self.stages[stage]
         tables = any(self.stream(name).format == "arrow" for name in found.from_)
-        return Settings.of(found, self.defaults, batch_size=TABLES_IN_BATCH if tables else RECORDS_IN_BATCH)
+        batch_size = defaults.TABLES_IN_BATCH if tables else defaults.RECORDS_IN_BATCH
+        return Settings.of(found, self.defaults, batch_size=batch_size)
 
     def stream(self, name: str) -> StreamConfig:
         """A stream's settings, declared or not."""
@@ -242,25 +262,25 @@ class PipelineConfig(Model):
 class Settings:
     """A stage's tuning with nothing left open; durations in seconds."""
 
-    consumers: int = 1
-    batch_size: int = RECORDS_IN_BATCH
-    batch_wait: float = 0.0
-    attempts: int = 5
-    backoff: Backoff = DEFAULT_BACKOFF
+    consumers: int = defaults.CONSUMERS
+    batch_size: int = defaults.RECORDS_IN_BATCH
+    batch_wait: float = defaults.BATCH_WAIT
+    attempts: int = defaults.ATTEMPTS
+    backoff: Backoff = defaults.BACKOFF
     retry_on: tuple[str, ...] | None = None
     retry_never: tuple[str, ...] = ()
-    on_error: Literal["dead", "drop", "halt"] = "dead"
-    claim_after: float = 30.0
-    max_pending: int = 2000
-    max_record: int = 8 * 1024**2
-    idle_after: float = 60.0
-    state_cache: int = 64 * 1024**2
+    on_error: Literal["dead", "drop", "halt"] = defaults.ON_ERROR
+    claim_after: float = defaults.CLAIM_AFTER
+    max_pending: int = defaults.BATCHES_PENDING * defaults.RECORDS_IN_BATCH
+    max_record: int = defaults.MAX_RECORD
+    idle_after: float = defaults.IDLE_AFTER
+    state_cache: int = defaults.STATE_CACHE
 
     @classmethod
-    def of(cls, stage: Tuning, defaults: Tuning, *, batch_size: int) -> Settings:
-        """The stage's word, else the defaults', else the built-in one, field by field."""
+    def of(cls, stage: Tuning, for_all: Tuning, *, batch_size: int) -> Settings:
+        """The stage's setting, else the file's default, else the built-in one, field by field."""
         found: dict[str, object] = {"batch_size": batch_size}
-        for source in (defaults, stage):
+        for source in (for_all, stage):
             batch, retry = source.batch, source.retry
             said: Mapping[str, object] = {
                 "consumers": source.consumers,
@@ -279,7 +299,7 @@ class Settings:
             }
             found |= {name: value for name, value in said.items() if value is not None}
         size = found["batch_size"]
-        found.setdefault("max_pending", 4 * size if isinstance(size, int) else None)
+        found.setdefault("max_pending", defaults.BATCHES_PENDING * size if isinstance(size, int) else None)
         return cls(**found)  # type: ignore[arg-type]
 
     def describe(self) -> str:

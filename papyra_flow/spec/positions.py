@@ -53,7 +53,7 @@ class Positions(Protocol):
         at_key: bool = False,
         spot: Spot | None = None,
     ) -> Problem:
-        """A problem at a part, at its key or inside its text if that is said."""
+        """A problem at a part; `at_key` points to its key, `spot` into its text."""
 
 
 class Unplaced:

@@ -27,7 +27,7 @@ class Secrets:
     values: set[str] = field(default_factory=set)
 
     def add(self, value: str, *, name: str | None = None) -> None:
-        """A value that was substituted; with a variable's name it is secret only if the name says so."""
+        """A value that was substituted; with a variable's name it is secret only if the name suggests it."""
         if len(value) >= SHORTEST and (name is None or _SECRET_NAME.search(name)):
             self.values |= {value, repr(value)[1:-1]}  # also as Python quotes it in a message, which JSON quotes again
 

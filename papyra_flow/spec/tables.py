@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+ReadState: TypeAlias = Callable[[str, Sequence[str | bytes]], Awaitable[Sequence[bytes | None]]]
+"""Reads fields of a hash, by its key, in place of a server."""
 
 
 class KeptTable(NamedTuple):

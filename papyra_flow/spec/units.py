@@ -59,6 +59,14 @@ def format_duration(seconds: float) -> str:
     return f"{seconds * 1000:g}ms"
 
 
+def format_size(size: int) -> str:
+    """A size as a file would write it, in the largest unit that it is a whole number of: 65536 becomes `64KiB`."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return f"{size}B" if size else "0"
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """The wait before the first retry and the longest one, in seconds; it doubles in between."""
@@ -84,7 +92,7 @@ def parse_backoff(value: object) -> Backoff:
     first, dots, longest = value.partition("..")
     backoff = Backoff(parse_duration(first), parse_duration(longest if dots else first))
     if backoff.longest < backoff.first:
-        raise ValueError(f"the backoff {value!r} ends before it starts")
+        raise ValueError(f"the backoff {value!r} is longer at first than at last")
     return backoff
 
 

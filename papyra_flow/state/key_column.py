@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from papyra_flow.errors import RecordError
+from papyra_flow.expressions.check import checked
 from papyra_flow.expressions.compiled import compile_expression, explain
 from papyra_flow.records.entries import Record
-from papyra_flow.state.fields import canonical, field_of
+from papyra_flow.state.fields import canonical_all, field_of
 
 Keys: TypeAlias = Sequence[bytes | RecordError | None]
 """For each row the field of its key, None where a part of the key is null, or what the row met."""
@@ -45,6 +47,7 @@ class KeyColumn:
 
     def __init__(self, word: str, texts: Sequence[str]) -> None:
         """`word` is what the file calls the key, for messages; raises ValueError for one that reads headers."""
+        self._texts = tuple(texts)
         self._name = f"{word}: {', '.join(texts)}"
         self._parts = [ValueColumn(word, text) for text in texts]
 
@@ -52,24 +55,30 @@ class KeyColumn:
         """The field of each record's key."""
         columns = [part.over(records) for part in self._parts]
         if len(columns) == 1:
-            return [_field(value) for value in columns[0]]
+            return _fields(columns[0])
         return [_field_of(parts) for parts in zip(*columns, strict=True)]
 
     def required(self, records: Sequence[Record]) -> list[bytes | RecordError]:
         """The same, where a null is a failure of its record."""
         return [self._null() if key is None else key for key in self.over(records)]
 
+    @property
+    def meaning(self) -> str:
+        """Its expressions in one spelling, with the values of variables."""
+        return ", ".join(ast.unparse(checked(text)) for text in self._texts)
+
     def _null(self) -> RecordError:
         return RecordError(f"the key is null (in `{self._name}`)")
 
 
-def _field(value: Any) -> bytes | RecordError | None:
-    if value.__class__ not in _QUICK:
-        return _field_of((value,))
-    try:
-        return b"[%b]" % canonical(value)
-    except RecordError as exc:
-        return exc
+def _fields(values: Sequence[Any]) -> Keys:
+    """Of one part; what most keys are is no matter of each row."""
+    if set(map(type, values)) <= _QUICK:
+        try:
+            return [b"[%b]" % text for text in canonical_all(values)]
+        except RecordError:
+            pass
+    return [_field_of((value,)) for value in values]
 
 
 def _field_of(parts: Sequence[Any]) -> bytes | RecordError | None:

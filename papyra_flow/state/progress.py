@@ -24,11 +24,16 @@ class Progress:
         self._floor = int((kept or {}).get("watermark", BEGINNING))
         """What the watermark has been: a new input does not take it back."""
         self._told: dict[str, str] = {}
+        self.idle: set[str] = set()
+        """Inputs that do not hold the watermark back, because nothing is on its way there."""
 
     @property
     def watermark(self) -> int:
         """The partition's, in milliseconds since 1970."""
-        return max(self._floor, min(self._inputs.values(), default=BEGINNING))
+        return max(self._floor, min(self._holding(), default=BEGINNING))
+
+    def _holding(self, but: str = "") -> list[int]:
+        return [at for name, at in self._inputs.items() if name not in self.idle and name != but]
 
     def of(self, stream: str) -> int:
         """An input's own watermark."""
@@ -37,7 +42,7 @@ class Progress:
     def advance(self, stream: str, times: Sequence[int]) -> list[int]:
         """Records with these event times come in, in order; returns the partition's watermark as of each of them."""
         running = list(accumulate(times, max, initial=self._inputs[stream]))[1:]
-        others = min((at for name, at in self._inputs.items() if name != stream), default=None)
+        others = min(self._holding(but=stream), default=None)
         floor = self._floor
         if running:
             self._inputs[stream] = running[-1]

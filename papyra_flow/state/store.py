@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from papyra_flow.records.json_codec import read_json, write_json
-from papyra_flow.streams.commit.operations import Change, DeleteState, DeleteTimer, PutState, SetTimer
+from papyra_flow.records.json_codec import read_json, write_values
+from papyra_flow.streams.commit.operations import StateChanges
 
 State: TypeAlias = Any
 """What a field holds: anything that JSON can hold, except null, which is what a field holds that is not there."""
@@ -30,13 +30,6 @@ class Timer(NamedTuple):
     member: bytes
 
 
-class Changes(NamedTuple):
-    """What a batch changed: operations for its commit, and the fields they are about."""
-
-    operations: list[Change]
-    fields: frozenset[bytes]
-
-
 class Store:
     """The state of one keyed stage in one partition.
 
@@ -53,8 +46,8 @@ class Store:
         """What fields held when the batch began, of those that it changed."""
         self._timers: dict[bytes, int | None] = {}
         """Timers that the batch set, or deleted (None)."""
-        self._unsettled: dict[bytes, int] = {}
-        """Commits under way that a field waits for: until then the server has another value."""
+        self._unsettled: list[StateChanges] = []
+        """What commits under way change: until then the server has other values."""
 
     # -- what a step asks of it -------------------------------------------------------------------------------
 
@@ -99,41 +92,38 @@ class Store:
         """Take what the server has for fields; raises UndecodableError for what is no JSON."""
         for field, value in zip(fields, values, strict=True):
             self._values[field] = None if value is None else read_json(value)
-            self._resize(field, 0 if value is None else len(value))
+        self._resize(fields, [value or b"" for value in values])
 
     @property
     def first_timer(self) -> int | None:
         """When the first of the timers goes off that were set since the last `changes`."""
         return min((at for at in self._timers.values() if at is not None), default=None)
 
-    def changes(self) -> Changes:
+    def changes(self) -> StateChanges:
         """End the batch: what it changed, for its commit. Raises RecordError for a value that JSON cannot hold."""
-        operations: list[Change] = []
-        for field in self._before:
-            value = self._values[field]
-            if value is None:
-                operations.append(DeleteState(0, field))
-                self._resize(field, 0)
-            else:
-                text = write_json(value)
-                operations.append(PutState(0, field, text))
-                self._resize(field, len(text))
+        values, found = self._values, StateChanges()
+        kept = [name for name in self._before if values[name] is not None]
+        texts = write_values([values[name] for name in kept])
+        found.put = [b""] * (2 * len(kept))
+        found.put[0::2], found.put[1::2] = kept, texts
+        self._resize(kept, texts)
+        if len(kept) < len(self._before):
+            found.deleted = [name for name in self._before if values[name] is None]
+            self._resize(found.deleted, [b""] * len(found.deleted))
         for member, at in self._timers.items():
-            operations.append(DeleteTimer(0, member) if at is None else SetTimer(0, at, member))
-        fields = frozenset(self._before)
-        for field in fields:
-            self._unsettled[field] = self._unsettled.get(field, 0) + 1
-        self._before, self._timers = {}, {}
-        self._shrink()
-        return Changes(operations, fields)
-
-    def settled(self, changes: Changes) -> None:
-        """The commit of these changes is done."""
-        for field in changes.fields:
-            if (left := self._unsettled[field] - 1) > 0:
-                self._unsettled[field] = left
+            if at is None:
+                found.deleted_timers.append(member)
             else:
-                del self._unsettled[field]
+                found.timers += (at, member)
+        self._before, self._timers = {}, {}
+        self._unsettled.append(found)
+        if self._size > self._budget:
+            self._shrink()
+        return found
+
+    def settled(self, changes: StateChanges) -> None:
+        """The commit of these changes is done."""
+        self._unsettled = [one for one in self._unsettled if one is not changes]
 
     def rollback(self) -> None:
         """Take back what the batch has changed so far."""
@@ -146,17 +136,20 @@ class Store:
             kept.clear()
         self._size = 0
 
-    def _resize(self, field: bytes, length: int) -> None:
-        size = length + len(field) + OVERHEAD
-        self._size += size - self._sizes.pop(field, 0)
-        self._sizes[field] = size  # at the end again: what was used last is forgotten last
+    def _resize(self, fields: Sequence[bytes], texts: Sequence[bytes]) -> None:
+        """Fields hold values of this length; what was used last is forgotten last."""
+        sizes, total = self._sizes, self._size
+        for name, text in zip(fields, texts, strict=True):
+            size = len(text) + len(name) + OVERHEAD
+            total += size - sizes.pop(name, 0)
+            sizes[name] = size
+        self._size = total
 
     def _shrink(self) -> None:
-        if self._size <= self._budget:
-            return
-        for field in list(self._sizes):
+        waiting = {name for changes in self._unsettled for name in (*changes.put[::2], *changes.deleted)}
+        for name in list(self._sizes):
             if self._size <= self._budget:
                 return
-            if field not in self._unsettled:
-                del self._values[field]
-                self._size -= self._sizes.pop(field)
+            if name not in waiting:
+                del self._values[name]
+                self._size -= self._sizes.pop(name)

@@ -73,12 +73,12 @@ def _normal(value: object) -> object:
     return value if isinstance(value, Mapping | Window) else {"size": value}
 
 
+_MAPPING = {**Window.model_json_schema(), "title": "mapping"}
+
 WindowForm = Annotated[
     Window,
     BeforeValidator(_normal),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string", "examples": ["1m", "1d"]}, Window.model_json_schema(mode="validation")]}
-    ),
+    WithJsonSchema({"anyOf": [{"type": "string", "examples": ["1m", "1d"]}, _MAPPING]}),
 ]
 """A window as a file writes it: a size, or a mapping."""
 

@@ -47,7 +47,7 @@ class Aggregate(StepConfig):
     time: Expression | None = Field(
         None, description="The event time: ISO 8601 text, a date or datetime, or seconds since 1970 (the record's own)."
     )
-    grace: Duration = Field(0.0, description="How long a window stays open behind the watermark.")
+    grace: Duration = Field(0, description="How long a window stays open behind the watermark.")
     fields: dict[str, AggregateText] = Field(
         min_length=1, description="Field names and their aggregates, such as `count()` or `sum(amount)`."
     )

@@ -124,6 +124,11 @@ class StepConfig(Component):
         return False
 
     @property
+    def disorder(self) -> int:
+        """How far what it gives may lie behind what it gave before, in event time and milliseconds."""
+        return 0
+
+    @property
     def own_time(self) -> str | None:
         """Its own expression for the event time of the records that come to it."""
         return None

@@ -11,17 +11,17 @@ from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 
 
 class ToTables(StepConfig):
-    """Make one table of the records that were read together; the steps behind it work on tables.
+    """Make one table of the records that were read together; the steps after it work on tables.
 
-    How many that are is the stage's `batch: {size, wait}`. A column's type is the one that most of its values have,
-    unless `types` says it; a record with a value that does not fit, or would have to change, goes to the dead letters.
+    The stage's `batch: {size, wait}` determines how many. A column's type is the type of most of its values, unless
+    you set it in `types`; a record with a value that does not fit, or would have to change, goes to the dead letters.
     The records of a table are acknowledged together, with what the table became.
     """
 
     name: ClassVar[str] = "batch"
 
     types: dict[str, Literal["bool", "date", "datetime", "float", "int", "str"]] = Field(
-        {}, description="Types of columns, by field; text is read as what the type stands for."
+        {}, description="Column types, by field; text is parsed as that type."
     )
 
     def merge(self) -> Merge:

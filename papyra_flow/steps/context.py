@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,14 @@ class Context:
     def count(self, name: str, number: int = 1) -> None:
         """Count something of the step's own, as `SetupContext.count` does."""
         self._setup.count(name, number)
+
+    def observe(self, name: str, value: float) -> None:
+        """Measure a value of the step's own, as `SetupContext.observe` does. Since 0.2."""
+        self._setup.observe(name, value)
+
+    def timer(self, name: str) -> AbstractContextManager[None]:
+        """Measure how long a block takes, as `SetupContext.timer` does. Since 0.2."""
+        return self._setup.timer(name)
 
     @property
     def stream(self) -> str:

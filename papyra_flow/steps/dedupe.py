@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from papyra_flow.expressions.fields import Expression
 from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.forms import OneOrMany
+from papyra_flow.spec.names import Name
 from papyra_flow.spec.units import Duration, format_duration
 from papyra_flow.state.key_column import KeyColumn
 from papyra_flow.state.memory import RecentFirsts, is_first_ever
@@ -38,7 +39,7 @@ class Dedupe(StepConfig):
     grace: Duration | None = Field(
         None, description="How far behind the watermark a record may be; one further behind is late (as `within`)."
     )
-    late_to: str = Field("dead", description="What becomes of late records: `dead`, `drop`, or a stream's name.")
+    late_to: Name = Field("dead", description="Where late records go: `dead`, `drop`, or a stream.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -76,11 +77,10 @@ class Dedupe(StepConfig):
     def build_keyed(self, context: SetupContext) -> Keyed:
         """The step with what it remembers."""
         keys = KeyColumn("by", self.by)
-        by = ", ".join(self.by)
         if self.within is None:
             return Keyed(
                 _Ever(keys),
-                shape=f"dedupe by {by}",
+                shape=f"dedupe by {keys.meaning}",
                 grows="`dedupe` without `within` remembers every key for ever",
                 partition_by=tuple(self.by),
                 unchanged=True,
@@ -89,7 +89,7 @@ class Dedupe(StepConfig):
         grace = within if self.grace is None else milliseconds(self.grace)
         return Keyed(
             _Within(keys, grace, RecentFirsts(within, grace)),
-            shape=f"dedupe by {by} within {within} ms",
+            shape=f"dedupe by {keys.meaning} within {within} ms",
             late_to=self.late_to,
             partition_by=tuple(self.by),
             unchanged=True,

@@ -53,7 +53,7 @@ class Join(StepConfig):
     grace: Duration = Field(
         0.0, description="How far behind the watermark a record may be; one further behind is late."
     )
-    late_to: str = Field("dead", description="What becomes of late records: `dead`, `drop`, or a stream's name.")
+    late_to: Name = Field("dead", description="Where late records go: `dead`, `drop`, or a stream.")
 
     @model_validator(mode="after")
     def _two_sides(self) -> Self:
@@ -108,6 +108,11 @@ class Join(StepConfig):
         """By how far apart records are."""
         return True
 
+    @property
+    def disorder(self) -> int:
+        """What leaves alone does so when nothing more can meet it."""
+        return IntervalJoin(milliseconds(self.within), milliseconds(self.grace), _ALONE[self.kind_]).delay
+
     def build(self, context: SetupContext) -> Step:
         """Refused: what waits for its other is state."""
         raise ValueError("`join` keeps state: it runs only in a stage that owns its partitions")
@@ -118,13 +123,12 @@ class Join(StepConfig):
         alone = _ALONE[self.kind_]
         waiting = IntervalJoin(within, grace, alone)
         keys = {stream: KeyColumn("on", texts) for stream, texts in self.on.items()}
-        on = ", ".join(f"{stream}: {' and '.join(texts)}" for stream, texts in self.on.items())
+        on = "; ".join(f"{stream}: {key.meaning}" for stream, key in keys.items())
         return Keyed(
             _Join(keys, tuple(self.on), self._names, waiting, alone, grace),
             shape=f"join on {on} within {within} ms",
             late_to=self.late_to,
             partition_by_stream={stream: tuple(texts) for stream, texts in self.on.items()},
-            delay=waiting.delay,
         )
 
 

@@ -113,8 +113,6 @@ class Keyed:
     """The same by the name of the stream, where the key of each has expressions of its own."""
     unchanged: bool = False
     """Whether a record that comes out is the one that went in, so that it need not be encoded again."""
-    delay: int = 0
-    """How far what timers give may lie behind the watermark, in milliseconds: its stage's own is that much behind."""
     awaits: bool = False
     """Whether it is an `AwaitedStep`."""
     context: SetupContext | None = None

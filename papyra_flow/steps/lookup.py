@@ -23,13 +23,14 @@ from papyra_flow.state.key_column import ValueColumn
 from papyra_flow.steps.base import Each, Step, StepConfig, Whole
 from papyra_flow.steps.lookup_files import Duplicates, FileTable
 from papyra_flow.steps.lookup_hashes import HashTable, StageTable
+from papyra_flow.streams.keys import Keyspace
 
 TIME = "time"
 """What `as_of` calls the record's event time."""
 
 
 class Lookup(StepConfig):
-    """Add what a table knows of a record's key."""
+    """Look up a record's key in a table, and add the row found."""
 
     name: ClassVar[str] = "lookup"
 
@@ -81,7 +82,9 @@ class Lookup(StepConfig):
         return tuple(table for table in (self.csv, self.jsonl) if table is not None)
 
     def redis_keys(self, pipeline: str, stage: str) -> tuple[RedisKey, ...]:
-        """The table's hash, if it is one."""
+        """The table's hash, or the first that a stage's table is in."""
+        if self.table is not None:
+            return (RedisKey(Keyspace(pipeline).state(self.table), "hash"),)
         return (RedisKey(self.hash, "hash", self.redis),) if self.hash is not None else ()
 
     def build(self, context: SetupContext) -> Step:
@@ -119,7 +122,8 @@ class Lookup(StepConfig):
         return Whole(apply, start=asked.start, close=asked.close)
 
     def _from_table(self, context: SetupContext, stage: str) -> Step:
-        asked = StageTable(context.redis, stage, context.table(stage, dated=self.as_of is not None))
+        table = context.table(stage, dated=self.as_of is not None)
+        asked = StageTable(context.redis, stage, table, context.read_state)
         on, at = ValueColumn("on", self.on), ValueColumn("as_of", self.as_of or TIME)
         of_event = self.as_of == TIME
 

@@ -17,10 +17,11 @@ from papyra_flow.connectors.base import BadRecord
 from papyra_flow.connectors.csv.column_types import Columns, ColumnType
 from papyra_flow.connectors.csv.quotes import Dialect
 from papyra_flow.connectors.csv.rows import BadRow, CsvRows, read_header
-from papyra_flow.connectors.files.lines import USUAL_MOST, Lines
+from papyra_flow.connectors.files.lines import Lines
 from papyra_flow.connectors.jsonl.source import JsonlParser
 from papyra_flow.errors import ConnectorError, RecordError
 from papyra_flow.records.entries import DATA, Record, Value, decode_json
+from papyra_flow.spec import defaults
 
 Duplicates: TypeAlias = Literal["error", "first", "last"]
 
@@ -62,8 +63,8 @@ class FileTable:
             except TypeError:
                 raise self._error(line, f"the key is a {type(row[self.key]).__name__}") from None
             if twice and self.duplicates == "error":
-                hint = "say which row counts with `duplicates: first` or `last`"
-                raise self._error(line, f"the key {key!r} is in line {found_in[key]}, too; {hint}")
+                hint = "choose a row with `duplicates: first` or `last`"
+                raise self._error(line, f"the key {key!r} is also in line {found_in[key]}; {hint}")
             if not (twice and self.duplicates == "first"):
                 table[key] = row if self.fields is None else {name: row.get(name) for name in self.fields}
                 found_in[key] = line
@@ -71,7 +72,7 @@ class FileTable:
 
     def _csv_rows(self, lines: Lines) -> Iterator[tuple[int, Record]]:
         dialect = Dialect(self.delimiter)
-        lines.read_as(self.encoding, USUAL_MOST, dialect.quote)
+        lines.read_as(self.encoding, defaults.MAX_RECORD, dialect.quote)
         try:
             names = read_header(lines, dialect)
         except ConnectorError as exc:
@@ -91,7 +92,7 @@ class FileTable:
 
     def _json_rows(self, lines: Lines) -> Iterator[tuple[int, Record]]:
         seen: set[str] = set()
-        for item in JsonlParser(self.encoding, USUAL_MOST).items(lines, False):
+        for item in JsonlParser(self.encoding, defaults.MAX_RECORD).items(lines, False):
             if isinstance(item, BadRecord):
                 raise self._error(int(item.place), item.error)
             row = decode_json((DATA, item))

@@ -14,7 +14,7 @@ from papyra_flow.error_text import shown
 from papyra_flow.errors import ConnectorError, RecordError, ServerError, UndecodableError
 from papyra_flow.records.entries import Record, Value
 from papyra_flow.records.json_codec import read_json
-from papyra_flow.spec.tables import TableRef
+from papyra_flow.spec.tables import ReadState, TableRef
 from papyra_flow.state.event_time import event_time
 from papyra_flow.state.fields import field_of, key_text, partition_of
 from papyra_flow.state.record_texts import record_of
@@ -29,8 +29,9 @@ _Place: TypeAlias = tuple[int, bytes]
 class Hashes:
     """Hashes of one server; its address is not looked at before the stage starts."""
 
-    def __init__(self, url: str, keys: Sequence[str], label: str) -> None:
-        """`label` is what messages call them."""
+    def __init__(self, url: str, keys: Sequence[str], label: str, read: ReadState | None = None) -> None:
+        """`label` is what messages call them; `read` is asked in place of the server."""
+        self._read = read
         self._url = url
         self._keys = tuple(keys)
         self._label = label
@@ -39,10 +40,13 @@ class Hashes:
 
     async def start(self) -> None:
         """Make the connection, which connects when it is needed."""
-        self._server = Server(self._url, key=self._keys[0])
+        if self._read is None:
+            self._server = Server(self._url, key=self._keys[0])
 
     async def values(self, number: int, fields: Sequence[str | bytes]) -> Sequence[object]:
         """The values of fields of one of the hashes; a server that goes away is waited for: no record is to blame."""
+        if self._read is not None:
+            return await self._read(self._keys[number], fields)
         if (server := self._server) is None:
             raise ConnectorError("lookup: the step was not started")
         try:
@@ -78,8 +82,9 @@ class HashTable:
 class StageTable:
     """A table that a stage keeps: what it has committed by now."""
 
-    def __init__(self, url: str, stage: str, table: TableRef) -> None:
-        self._hashes = Hashes(url, table.hashes, f"the table of {stage!r}")
+    def __init__(self, url: str, stage: str, table: TableRef, read: ReadState | None = None) -> None:
+        """`read` is asked in place of the server at `url`."""
+        self._hashes = Hashes(url, table.hashes, f"the table of {stage!r}", read)
         self._partitions = len(table.hashes)
         self._kept = table.kept
         self.start, self.close = self._hashes.start, self._hashes.close

@@ -13,38 +13,34 @@ from papyra_flow.spec.components import SetupContext
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig
 
 
-class MapFields(StepConfig):
+class _Fields(StepConfig):
+    main: ClassVar[str] = "fields"
+    keep: ClassVar[bool]
+    """Whether the record's other fields stay."""
+
+    fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
+
+    def build(self, context: SetupContext) -> Step:
+        """The mapping, compiled as one."""
+        return _step(self.fields, keep=self.keep)
+
+    def build_table(self, context: SetupContext) -> OfTable:
+        """The mapping, a column for each expression."""
+        return _table_step(self.fields, keep=self.keep)
+
+
+class MapFields(_Fields):
     """Make a new record of the named fields, each from an expression over the old one."""
 
     name: ClassVar[str] = "map"
-    main: ClassVar[str] = "fields"
-
-    fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
-
-    def build(self, context: SetupContext) -> Step:
-        """The mapping, compiled as one."""
-        return _step(self.fields, keep=False)
-
-    def build_table(self, context: SetupContext) -> OfTable:
-        """The mapping, a column for each expression."""
-        return _table_step(self.fields, keep=False)
+    keep: ClassVar[bool] = False
 
 
-class SetFields(StepConfig):
+class SetFields(_Fields):
     """Add or replace fields, each from an expression over the record as it came."""
 
     name: ClassVar[str] = "set"
-    main: ClassVar[str] = "fields"
-
-    fields: dict[str, Expression] = Field(min_length=1, description="Field names and their expressions.")
-
-    def build(self, context: SetupContext) -> Step:
-        """The mapping, compiled as one."""
-        return _step(self.fields, keep=True)
-
-    def build_table(self, context: SetupContext) -> OfTable:
-        """The mapping, a column for each expression."""
-        return _table_step(self.fields, keep=True)
+    keep: ClassVar[bool] = True
 
 
 def _table_step(fields: dict[str, str], *, keep: bool) -> OfTable:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from papyra_flow.errors import RecordError
 from papyra_flow.records.entries import Record
 from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.forms import OneOrMany
 from papyra_flow.steps.base import Each, OfTable, Step, StepConfig
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 
 class DropFields(StepConfig):
-    """Take fields away; a missing one is ignored."""
+    """Remove fields; missing ones are ignored."""
 
     name: ClassVar[str] = "drop"
     main: ClassVar[str] = "fields"
@@ -31,7 +35,7 @@ class DropFields(StepConfig):
 
 
 class RenameFields(StepConfig):
-    """Give fields other names, in place; a missing one is ignored."""
+    """Rename fields, in place; missing ones are ignored, and a name that is taken fails the record."""
 
     name: ClassVar[str] = "rename"
     main: ClassVar[str] = "fields"
@@ -43,10 +47,29 @@ class RenameFields(StepConfig):
         names = dict(self.fields)
 
         def apply(record: Record) -> Record:
-            return {names.get(name, name): value for name, value in record.items()}
+            made = {names.get(name, name): value for name, value in record.items()}
+            if len(made) < len(record):
+                raise self._taken(list(record))
+            return made
 
         return Each(apply)
 
     def build_table(self, context: SetupContext) -> OfTable:
         """The step, without a look at any row."""
-        return OfTable(lambda table: table.rename_columns([self.fields.get(name, name) for name in table.column_names]))
+
+        def renamed(table: pa.Table) -> pa.Table:
+            made = [self.fields.get(name, name) for name in table.column_names]
+            if len({*made}) < len(made):
+                raise self._taken(table.column_names)
+            return table.rename_columns(made)
+
+        return OfTable(renamed)
+
+    def _taken(self, names: list[str]) -> RecordError:
+        old, new = next(
+            (old, new) for old, new in self.fields.items() if old in names and self._comes_to(new, names) > 1
+        )
+        return RecordError(f"rename: {old!r} cannot become {new!r}, which the record has already")
+
+    def _comes_to(self, new: str, names: list[str]) -> int:
+        return sum(self.fields.get(name, name) == new for name in names)

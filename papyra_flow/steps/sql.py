@@ -20,10 +20,10 @@ TABLE = "batch"
 
 
 class Sql(StepConfig):
-    """Make a new table by a query over each one: `SELECT ... FROM batch`, in DuckDB's SQL.
+    """Run a query over each table, and continue with its result: `SELECT ... FROM batch`, in DuckDB's SQL.
 
-    Each table is a query of its own: what an aggregate counts are the rows of one entry. Where records come, those that
-    were read together become a table first, as `batch` makes it. A query reaches nothing but that table: no files, no
+    The query runs once per table, so aggregates cover the rows of one entry. Records that were read together first
+    become a table, as with `batch`. A query can use nothing but its table: no files, no
     network, no extensions. Times without a zone are UTC, and sums of integers are integers.
     """
 

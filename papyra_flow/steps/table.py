@@ -12,6 +12,7 @@ from papyra_flow.errors import RecordError
 from papyra_flow.expressions.fields import Condition, Expression
 from papyra_flow.spec.components import SetupContext
 from papyra_flow.spec.forms import OneOrMany
+from papyra_flow.spec.names import Name
 from papyra_flow.spec.tables import KeptTable
 from papyra_flow.spec.units import Duration
 from papyra_flow.state.key_column import KeyColumn, ValueColumn
@@ -46,7 +47,7 @@ class KeepTable(StepConfig):
         description="How long a deletion is remembered behind the watermark (1h): older records that come meanwhile "
         "change nothing, and then those of a key that is not there are late.",
     )
-    late_to: str = Field("dead", description="What becomes of late records: `dead`, `drop`, or a stream's name.")
+    late_to: Name = Field("dead", description="Where late records go: `dead`, `drop`, or a stream.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -86,12 +87,13 @@ class KeepTable(StepConfig):
         """The step with its table."""
         grace = milliseconds(GRACE if self.grace is None else self.grace) if self.delete is not None else None
         deletes = ValueColumn("delete", self.delete) if self.delete is not None else None
+        keys = KeyColumn("key", self.key)
         keeping = Keeping(_milliseconds(self.ttl), _milliseconds(self.history), grace)
         kept = [f"{word} {duration} ms" for word, duration in (("ttl", keeping.ttl), ("history", keeping.history))
                 if duration is not None]  # fmt: skip
         return Keyed(
-            _Table(KeyColumn("key", self.key), deletes, grace or 0, Table(keeping)),
-            shape=" ".join(["table by", ", ".join(self.key), *kept]),
+            _Table(keys, deletes, grace or 0, Table(keeping)),
+            shape=" ".join(["table by", keys.meaning, *kept]),
             upsert_by=tuple(self.key),
             late_to=self.late_to,
             grows=None if self.ttl is not None else "`table` without `ttl` keeps every key until it is deleted",

@@ -6,11 +6,12 @@ import difflib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from papyra_flow.errors import PapyraFlowError
 from papyra_flow.records.values import record_form
-from papyra_flow.spec.cases import Case, DeadCase
+from papyra_flow.spec.cases import Advance, Case, DeadCase
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.streams.admin.dead_letters import DeadLetter
 from papyra_flow.streams.admin.display import shown_json
@@ -53,13 +54,24 @@ def run_cases(spec: PipelineSpec, file: Path, *, match: str | None = None) -> It
         started = time.perf_counter()
         try:
             with Driver(topology) as driver:
-                for where, records in case.input.items():
-                    driver.put(where, *records)
+                _feed(driver, case)
                 verdict.problems += _compare(driver, case)
         except PapyraFlowError as exc:
             verdict.problems.append(str(exc))
         verdict.seconds = time.perf_counter() - started
         yield verdict
+
+
+def _feed(driver: Driver, case: Case) -> None:
+    """Put a test's records in, let time pass where it says so, and let the input end."""
+    for where, items in case.input.items():
+        for passes, group in groupby(items, lambda item: isinstance(item, Advance)):
+            if passes:
+                driver.advance(sum(item.advance for item in group if isinstance(item, Advance)))
+            else:
+                driver.put(where, *(item for item in group if not isinstance(item, Advance)))
+    if not case.open:
+        driver.end()
 
 
 def _compare(driver: Driver, case: Case) -> Iterator[str]:

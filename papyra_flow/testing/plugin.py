@@ -51,7 +51,7 @@ def _flow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _in_container(why: str) -> Iterator[str]:
-    """A server in a container, where there is no embedded one."""
+    """A server in a container, where the embedded one is not installed."""
     redis = pytest.importorskip("testcontainers.redis", reason=f"{why}; and testcontainers is not installed")
     with redis.RedisContainer("redis:8") as container:
         yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}"

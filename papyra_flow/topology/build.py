@@ -55,7 +55,7 @@ def assemble(spec: PipelineSpec) -> Topology:
     for name, stage in config.stages.items():
         _add_stage(topology, config, name, stage)
     found = event_time_plan(topology)
-    topology.times, topology.carried = found.times, frozenset(found.carried)
+    topology.times, topology.carried, topology.disorder = found.times, frozenset(found.carried), found.disorder
     return topology
 
 

@@ -15,6 +15,7 @@ import networkx as nx
 from papyra_flow.errors import ConnectorError, Problem, UsageError
 from papyra_flow.expressions.compiled import compile_expression
 from papyra_flow.expressions.fields import refuse_text_as_condition
+from papyra_flow.spec.components import Component
 from papyra_flow.spec.pipeline import PipelineSpec
 from papyra_flow.spec.positions import Path
 from papyra_flow.streams.connection.addresses import pool_of
@@ -36,6 +37,7 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
     """All problems of a topology, in the order of the file; without `code` those that need no step to be built."""
     checks: list[Callable[[Topology], Iterator[Finding]]] = [
         lambda _: _address(spec),
+        _other_addresses,
         _cycles,
         lambda topology: _unfed(topology, existing),
         _shared_groups,
@@ -68,6 +70,27 @@ def _address(spec: PipelineSpec) -> Iterator[Finding]:
         if spec.other_server:
             raise
         yield ("redis",), "address", str(exc), None
+
+
+def _other_addresses(topology: Topology) -> Iterator[Finding]:
+    """Of servers that sources, steps and sinks use beside the pipeline's own."""
+    for stage in topology.stages.values():
+        ends: list[tuple[Path, Component | None]] = [(("read",), stage.source), (("write",), stage.sink)]
+        steps = [(("process", number), step) for number, step in enumerate(stage.steps)]
+        for place, component in (*ends, *steps):
+            if component is None:
+                continue
+            for used in component.redis_keys(topology.pipeline, stage.name):
+                if used.server is not None and (wrong := _wrong_address(used.server)) is not None:
+                    yield ("stages", stage.name, *place, component.name, "redis"), "address", wrong, None
+
+
+def _wrong_address(url: str) -> str | None:
+    try:
+        pool_of(url, "")
+    except UsageError as exc:
+        return str(exc)
+    return None
 
 
 def _cycles(topology: Topology) -> Iterator[Finding]:
@@ -119,7 +142,7 @@ def _shared_groups(topology: Topology) -> Iterator[Finding]:
                 ("stages", other),
                 "shared-group",
                 message,
-                "each would get only a part: give one its own `group`",
+                "each would get only part of the records: give one its own `group`",
             )
 
 
@@ -135,8 +158,8 @@ def _shared_keys(topology: Topology) -> Iterator[Finding]:
 def _other_slots(topology: Topology) -> Iterator[Finding]:
     for stream in topology.streams.values():
         if stream.number is None and not topology.has_within_reach(stream.key):
-            message = f"no commit can have the key {stream.key!r}: it has another slot of the cluster than the pipeline"
-            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` go from slot to slot, exactly once"
+            message = f"the key {stream.key!r} is in another cluster slot than the pipeline: a commit cannot span both"
+            hint = f"`read: {{stream: {stream.key!r}}}` and `write: {{stream: ...}}` cross slots, exactly once"
             yield ("streams", stream.name, "key"), "other-slot", message, hint
 
 
@@ -167,7 +190,7 @@ def _routes(topology: Topology) -> Iterator[Finding]:
                     yield (*path, "when"), "expression", str(exc), None
             if always is not None and stage.config.match == "first":
                 message = f"nothing ever reaches {route.stream!r}: {always!r} before it takes every record"
-                yield path, "unreachable-route", message, "say `match: all` to copy to each"
+                yield path, "unreachable-route", message, "use `match: all` to copy to each"
             if route.when is None:
                 always = always or route.stream
 
@@ -177,12 +200,12 @@ def _sinks(topology: Topology) -> Iterator[Finding]:
         if stage.sink is None:
             continue
         if stage.exclusive and stage.settings.consumers > 1:
-            message = f"{stage.sink.describe()} has one writer, but the stage {stage.settings.consumers} consumers"
+            message = f"{stage.sink.describe()} has one writer, but the stage has {stage.settings.consumers} consumers"
             yield (
                 ("stages", stage.name, "consumers"),
                 "exclusive-sink",
                 message,
-                "leave `consumers` at 1 here",
+                "set `consumers: 1`",
             )
     yield from file_findings(topology)
 

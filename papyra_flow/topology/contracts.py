@@ -2,7 +2,7 @@
 
 A step that declares a pydantic model as its parameter accepts that; one that declares one as its result returns
 that. Steps in between that keep the record's shape (`filter`) hand it on; all others make it unknown, and then
-nothing is said.
+nothing is reported.
 """
 
 from __future__ import annotations

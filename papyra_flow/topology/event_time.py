@@ -24,6 +24,8 @@ class EventTimePlan:
     bring."""
     carried: set[str] = field(default_factory=set)
     """Streams whose records carry their event time as a header."""
+    disorder: dict[str, int] = field(default_factory=dict)
+    """Milliseconds that a record of such a stream may lie behind one before it; none for streams in order."""
     findings: list[Finding] = field(default_factory=list)
     """What is wrong."""
 
@@ -31,7 +33,7 @@ class EventTimePlan:
 def event_time_plan(topology: Topology) -> EventTimePlan:
     """Find out where event times come from, from the stages that go by them up to where records enter."""
     plan = EventTimePlan()
-    waiting = [(stage, _path(stage), _own(stage)) for stage in topology.stages.values() if _goes_by_time(stage)]
+    waiting = [(stage, _path(stage), _own(stage)) for stage in topology.stages.values() if stage.goes_by_time]
     seen: set[tuple[str, bool]] = set()
     while waiting:
         stage, path, own = waiting.pop(0)
@@ -40,12 +42,14 @@ def event_time_plan(topology: Topology) -> EventTimePlan:
         seen.add((stage.name, own))
         for stream in _inputs(topology, stage):
             writers = [topology.stages[name] for name in stream.spec.writers]
-            plan.findings += [(path, "event-time", *told) for told in _disorder(stage, stream, writers)]
+            plan.findings += [(path, "event-time", *told) for told in _out_of_order(stage, stream, writers)]
             upstream = [writer for writer in writers if stream.name in writer.outputs]
             if not own:
                 plan.times.setdefault(stage.name, {})[stream.name] = _said(stream, writers)
                 if upstream and stream.spec.config.time is None:
                     plan.carried.add(stream.name)
+                    if disorder := _disorder_of(topology, upstream):
+                        plan.disorder[stream.name] = disorder
             hands_on = stream.spec.config.time is None and not own
             waiting += [(writer, path, not hands_on) for writer in upstream if writer.owned]
     plan.findings = list(dict.fromkeys(plan.findings))
@@ -57,8 +61,15 @@ def event_time_findings(topology: Topology) -> Iterator[Finding]:
     yield from event_time_plan(topology).findings
 
 
-def _goes_by_time(stage: StageSpec) -> bool:
-    return stage.keyed_step is not None and stage.steps[stage.keyed_step].goes_by_time
+def _disorder_of(topology: Topology, writers: list[StageSpec]) -> int:
+    """How far what stages write may lie behind what they wrote before: by their own steps, and those before them."""
+    found = 0
+    for writer in writers:
+        step = writer.steps[writer.keyed_step] if writer.keyed_step is not None else None
+        before = [topology.stages[name] for stream in _inputs(topology, writer) for name in stream.spec.writers]
+        own = step.disorder if step is not None else 0
+        found = max(found, own + _disorder_of(topology, [stage for stage in before if stage.inputs]))
+    return found
 
 
 def _own(stage: StageSpec) -> bool:
@@ -83,7 +94,7 @@ def _said(stream: NamedStream, writers: list[StageSpec]) -> str | None:
     return sources[0].time if sources else None
 
 
-def _disorder(stage: StageSpec, stream: NamedStream, writers: list[StageSpec]) -> Iterator[tuple[str, str]]:
+def _out_of_order(stage: StageSpec, stream: NamedStream, writers: list[StageSpec]) -> Iterator[tuple[str, str]]:
     """Why the order of a stream's records says nothing about their event times, and what to do about it."""
     for writer in writers:
         if stream.name in writer.outputs and not writer.owned:

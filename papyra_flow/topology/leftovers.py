@@ -1,6 +1,6 @@
 """What a changed file does not change on the server: where groups are, and what entries of before look like.
 
-A run goes on all the same; it says what that means, as `plan` does. The ledger's hash remembers each stream's format
+A run continues anyway, and says what that means, as `plan` does. The ledger's hash remembers each stream's format
 and partitions, and each group's start (`remember`).
 """
 
@@ -46,8 +46,8 @@ def _starts(topology: Topology, before: Mapping[str, str], positions: StreamsSna
             there = stage.group in positions.streams[stream.key].groups
             if there and was is not None and was != stage.config.start and not stream.internal:
                 yield (
-                    f"`start` of {name!r} is {_start(stage.config.start)} now, and was {_start(was)}: its group exists "
-                    f"and goes on where it is; `papyra-flow reset FILE {name} --to {_start(stage.config.start)}` "
+                    f"`start` of {name!r} changed from {_start(was)} to {_start(stage.config.start)}, but its group "
+                    f"exists and keeps its position; `papyra-flow reset FILE {name} --to {_start(stage.config.start)}` "
                     "moves it"
                 )
 
@@ -58,8 +58,8 @@ def _formats(topology: Topology, before: Mapping[str, str], positions: StreamsSn
         outstanding = _outstanding(topology, stream, positions)
         if was is not None and was != now and outstanding:
             yield (
-                f"the format of {stream.name!r} is {now} now, and was {was}: {outstanding:,} entries outstanding there "
-                "may be of the old format, and be read wrongly or end as dead letters; drain them with "
+                f"the format of {stream.name!r} changed from {was} to {now}: {outstanding:,} entries outstanding there "
+                "may be in the old format, and be misread or become dead letters; drain them with "
                 f"`format: {was}` first"
             )
 

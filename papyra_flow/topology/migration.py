@@ -29,9 +29,9 @@ class FormerGroup:
     def __str__(self) -> str:
         begin = {"0": "at the stream's beginning", "$": "with new records only"}.get(self.start, f"after {self.start}")
         return (
-            f"the group {self.group!r} on {self.key}, at {self.at} with {self.pending:,} pending, may be this stage's "
-            f"from before or another pipeline's: write `group: {self.group}` in the stage {self.stage!r} to continue "
-            f"from it, or `group: {self.new_group}` to start {begin}"
+            f"the group {self.group!r} on {self.key}, at {self.at} with {self.pending:,} pending, may belong to an "
+            f"earlier version of this stage or to another pipeline: set `group: {self.group}` in the stage "
+            f"{self.stage!r} to continue from it, or `group: {self.new_group}` to start {begin}"
         )
 
 

@@ -13,19 +13,17 @@ from pathlib import Path
 import networkx as nx
 
 from papyra_flow.connectors.base import ConnectorContext, SinkConfig, SourceConfig
+from papyra_flow.spec import defaults
 from papyra_flow.spec.components import Component, SetupContext
-from papyra_flow.spec.counting import OwnCounts
 from papyra_flow.spec.models import Settings, StageConfig, StreamConfig
+from papyra_flow.spec.own_figures import OwnFigures
 from papyra_flow.spec.secrets import Secrets, without_passwords
-from papyra_flow.spec.tables import TableRef
+from papyra_flow.spec.tables import ReadState, TableRef
 from papyra_flow.steps.base import Merge, OfTable, Step, StepConfig
 from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
-
-DEFAULT_MAX_BACKLOG = 100_000
-DEFAULT_MAX_TABLES = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +91,7 @@ class StreamSpec:
     @property
     def max_backlog(self) -> int | None:
         """The backlog of all partitions at which writers pause; None where no stage of the pipeline reads it."""
-        default = DEFAULT_MAX_TABLES if self.holds_tables else DEFAULT_MAX_BACKLOG
+        default = defaults.TABLES_IN_BACKLOG if self.holds_tables else defaults.RECORDS_IN_BACKLOG
         return (self.config.max_backlog or default) if self.readers else None
 
     @property
@@ -174,6 +172,11 @@ class StageSpec:
         return step.build_table(context) or step.build(context)
 
     @property
+    def goes_by_time(self) -> bool:
+        """Whether what it gives depends on event times."""
+        return self.keyed_step is not None and self.steps[self.keyed_step].goes_by_time
+
+    @property
     def closes(self) -> bool:
         """Whether what its state keeps open closes when all of its input has arrived."""
         return self.keyed_step is not None and self.steps[self.keyed_step].closes
@@ -212,6 +215,10 @@ class Topology:
     entries bring."""
     carried: frozenset[str] = frozenset()
     """Streams of the file whose records carry their event time as a header."""
+    disorder: dict[str, int] = field(default_factory=dict)
+    """Milliseconds that a record of such a stream may lie behind one before it; none for streams in order."""
+    read_state: ReadState | None = None
+    """Where the state of its stages is, if not on its server: in a test."""
 
     def inputs(self, stage: StageSpec) -> list[StreamSpec]:
         """The streams in Redis that a stage's group reads."""
@@ -267,6 +274,17 @@ class Topology:
         nodes = nx.lexicographical_topological_sort(graph, key=lambda node: (position.get(node[1], -1), node[0]))
         return [self.stages[name] for kind, name in nodes if kind == "stage"]
 
+    def upstream(self, stages: Iterable[str]) -> list[StageSpec]:
+        """These stages and all that feed them, in the order of the file."""
+        found: dict[str, StageSpec] = {}
+        waiting = list(stages)
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found[name] = self.stages[name]
+                waiting += [writer for stream in found[name].inputs for writer in self.streams[stream].writers]
+        return [stage for stage in self.stages.values() if stage.name in found]
+
     def groups(self, stages: Sequence[StageSpec] | None = None) -> list[GroupSpec]:
         """Every group that is to exist, or those of some stages."""
         return [
@@ -305,9 +323,11 @@ class Topology:
         """Whether one commit can have this key and the pipeline's own: on a cluster, if their slots are the same."""
         return not names_cluster(self.redis) or slot_of(key) == slot_of(self.keys.applied)
 
-    def step_context(self, stage: str = "", counts: OwnCounts | None = None) -> SetupContext:
-        """What a stage's steps are built with; `counts` is where they count."""
-        return SetupContext(self.folder, self.pipeline, stage, self.redis, counts or OwnCounts(), self.tables)
+    def step_context(self, stage: str = "", own: OwnFigures | None = None) -> SetupContext:
+        """What a stage's steps are built with; `own` is where they count and measure."""
+        return SetupContext(
+            self.folder, self.pipeline, stage, self.redis, own or OwnFigures(), self.tables, self.read_state
+        )
 
     @property
     def tables(self) -> dict[str, TableRef | None]:
@@ -315,7 +335,8 @@ class Topology:
         found: dict[str, TableRef | None] = {}
         for name, stage in self.stages.items():
             kept = next((kept for step in stage.steps if (kept := step.kept_table()) is not None), None)
-            found[name] = TableRef((self.keys.state(name),), kept) if kept is not None else None
+            hashes = tuple(partition.state for partition in self.partitions(stage))
+            found[name] = TableRef(hashes, kept) if kept is not None else None
         return found
 
     def connector_context(self, stage: str) -> ConnectorContext:

@@ -46,28 +46,26 @@ class Orphan:
     def __str__(self) -> str:
         if self.kind == "group":
             return (
-                f"no stage of the file has the group {self.group!r} on {self.key}, which has {_entries(self.length)} "
-                f"not read and {self.pending:,} pending, and keeps what it has not acknowledged from being trimmed"
+                f"no stage in the file has the group {self.group!r} on {self.key}, which has {_entries(self.length)} "
+                f"not read and {self.pending:,} pending, and keeps them from being trimmed"
             )
         if self.kind == "dead":
-            return (
-                f"{self.key} has {_entries(self.length)} that are dead letters of a stage that the file does not have"
-            )
+            return f"{self.key} has {_entries(self.length)} that are dead letters of a stage that is not in the file"
         if self.kind == "stream":
-            return f"{self.key} has {_entries(self.length)}, and the file does not have that stream"
+            return f"{self.key} has {_entries(self.length)}, but that stream is not in the file"
         if "}:@state:" in self.key:
-            return f"{self.key} is state of a stage that the file does not have, or that keeps none there any more"
-        return f"{self.key} is left over from a stage or stream that the file does not have"
+            return f"{self.key} is state of a stage that is not in the file, or keeps none there any more"
+        return f"{self.key} is left over from a stage or stream that is not in the file"
 
     @property
     def hint(self) -> str:
         """What to do about it."""
         group = f"{shlex.quote(self.name)} {shlex.quote(self.group)}"
         return {
-            "group": f"if no other program reads with it: `papyra-flow drop-group FILE {group}`",
-            "dead": "give the file that stage again to replay them, or delete the key",
-            "stream": "give the file a stage that reads it, or delete the key",
-            "bookkeeping": "delete the key if the stage will not come back",
+            "group": f"if no other program uses it, run `papyra-flow drop-group FILE {group}`",
+            "dead": "add that stage to the file again to replay them, or delete the key",
+            "stream": "add a stage that reads it to the file, or delete the key",
+            "bookkeeping": "delete the key if you no longer need the stage",
         }[self.kind]
 
 

@@ -14,6 +14,8 @@ from papyra_flow.topology.model import StageSpec, Topology
 def partition_findings(topology: Topology) -> Iterator[Finding]:
     """All that is wrong with the partitions of a pipeline's streams."""
     for stream in topology.named.values():
+        if stream.spec.internal:
+            continue
         config = stream.spec.config
         for key, message, hint in _of_stream(stream.name, config):
             yield ("streams", stream.name, key), "partitions", message, hint

@@ -31,10 +31,15 @@ def _of_stage(topology: Topology, stage: StageSpec) -> Iterator[Finding]:
     records = [name for name in stage.config.from_ if not named[name].spec.holds_tables]
     if tables and records:
         message = f"the stage {stage.name!r} reads tables from {tables[0]!r} and records from {records[0]!r}"
-        yield ("stages", stage.name, "from"), "mixed-input", message, "make a table of the records in a stage before"
+        yield (
+            ("stages", stage.name, "from"),
+            "mixed-input",
+            message,
+            "convert the records to tables in an earlier stage",
+        )
     if stage.inputs and stage.first_on_tables is None:
         for number, route in enumerate(stage.routes):
             if named[route.stream].spec.holds_tables:
-                message = f"{route.stream!r} holds tables, and the stage {stage.name!r} has records"
+                message = f"{route.stream!r} holds tables, but the stage {stage.name!r} has records"
                 path: Path = ("stages", stage.name, "to", number)
                 yield path, "records-to-tables", message, "add the step `batch`"

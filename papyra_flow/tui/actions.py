@@ -20,17 +20,17 @@ TAPPED = 20
 async def pause_stage(server: Server, topology: Topology, stage: StageSpec) -> str:
     """Let a stage take nothing more."""
     await stages.pause(server, topology, stage)
-    return f"paused {stage.name}: it commits what it is processing and takes nothing more"
+    return f"paused {stage.name}: it commits what it is processing and reads no more"
 
 
 async def resume_stage(server: Server, topology: Topology, stage: StageSpec) -> str:
-    """Let it go on."""
+    """Let it continue."""
     await stages.resume(server, topology, stage)
     return f"resumed {stage.name}"
 
 
 async def claim_stage(server: Server, topology: Topology, stage: StageSpec) -> str:
-    """Make what has been idle for longer than the claim time claimable at once, for whoever looks next."""
+    """Release what has been idle for longer than the claim time to the next consumer to claim."""
     freed = await stages.free_idle(server, topology, stage)
     return f"freed {freed:,} pending entries of {stage.name}: the next consumer that claims takes them"
 

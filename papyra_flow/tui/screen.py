@@ -66,7 +66,7 @@ class Tap(ModalScreen[None]):
     def on_mount(self) -> None:
         """Write them once there is something to write on."""
         log = self.query_one(RichLog)
-        for line in self._lines or ["there is nothing in it"]:
+        for line in self._lines or ["it is empty"]:
             log.write(Text(clean(line)))
 
 
@@ -123,7 +123,7 @@ class Top(App[None]):
         return self._topology.stages[self._names[max(0, self._table.cursor_row)]]
 
     async def look(self) -> None:
-        """Show what is there now; a server that does not answer is said, and asked again."""
+        """Show the current state; if the server does not answer, say so and ask again."""
         try:
             snapshot = await self._figures.look()
             details = await look_closely(self._server, self._topology, self.stage)

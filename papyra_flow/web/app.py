@@ -224,4 +224,4 @@ class _Site:
 
     def _allowed(self) -> None:
         if not self._actions:
-            raise RefusedError("this page is read-only: `serve --allow-actions` lets it change something")
+            raise RefusedError("this page is read-only: restart it with `serve --allow-actions` to allow actions")

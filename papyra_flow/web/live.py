@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from papyra_flow.drawing.picture import Picture, picture
 from papyra_flow.errors import ServerError
+from papyra_flow.histograms import Histogram
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
-from papyra_flow.observe.histograms import Histogram
 from papyra_flow.observe.partitions import stage_document
 from papyra_flow.spec.positions import Positions
 from papyra_flow.streams.connection.server import Server

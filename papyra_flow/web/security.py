@@ -1,9 +1,9 @@
 """Who may see the page, and who may do something on it.
 
-On a loopback address everybody who reaches it may look; a page elsewhere cannot make the browser read or do anything
-here: only known host names are answered (DNS rebinding), and an action needs a header that no form can send, from our
-own origin. On any other address a token is needed, as a bearer or, once given in the address, in a cookie. What does
-not live here: the routes (`app`).
+On a loopback address, everyone who reaches it may look; a page of another site cannot make the browser read or do
+anything here: only known host names are answered (DNS rebinding), and an action needs a header that no form can send,
+from our own origin. On any other address a token is needed, as a bearer or, once given in the address, in a cookie.
+The routes are in `app`.
 """
 
 from __future__ import annotations

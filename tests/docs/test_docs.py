@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 import papyra_flow.cli
-from papyra_flow.cli.verbs.init import TEMPLATES
+from papyra_flow.cli.verbs.develop.init import TEMPLATES
 from papyra_flow.config.load import load_pipeline
 from papyra_flow.connectors.redis_stream import StreamSource
 from papyra_flow.testing.cases import run_cases

@@ -73,7 +73,7 @@ def test_all_that_is_wrong_is_told_at_once(folder: PipelineFolder, server: Local
     assert levels["poisoned"] == ["warning"]
     assert levels["ownerless"] == ["info"]  # no worker runs that should have taken it
     assert sorted(one["message"] for one in told["connectors"]) == [
-        "a: there is no file table.csv", "r: there is no file data/*.csv",
+        "a: file not found: table.csv", "r: file not found: data/*.csv",
     ]  # fmt: skip
     text = folder.cli("doctor", "pipeline.yml", "--redis", server.url, code=1).out
     assert "papyra-flow drop-group pipeline.yml s old" in text
@@ -177,7 +177,7 @@ def test_a_consumers_entries_are_handed_over_before_it_goes(folder: PipelineFold
         assert "known consumers: mine" in told.err
         with at_work(url, "mine"):
             refused = folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--yes", "--redis", url, code=2)
-        assert "if it is at work" in refused.err
+        assert "if it is still active" in refused.err
         folder.cli("drop-consumer", "pipeline.yml", "a", "mine", "--to", "mine", "--redis", url, code=2)
 
 

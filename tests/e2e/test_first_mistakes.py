@@ -16,7 +16,7 @@ def begun(folder: PipelineFolder) -> PipelineFolder:
 
 def test_run_cannot_both_end_and_go_on(begun: PipelineFolder) -> None:
     finished = begun.cli("run", "pipeline.yml", "--drain", "--follow", code=2)
-    assert finished.err == "papyra-flow: --drain and --follow exclude each other\n"
+    assert finished.err == "papyra-flow: --drain and --follow are mutually exclusive\n"
 
 
 def test_a_folder_with_the_name_of_a_pipeline_file_is_not_tested(begun: PipelineFolder) -> None:

@@ -130,8 +130,8 @@ def test_reset_plays_a_stage_again_and_skips_only_by_force(chain: PipelineFolder
         (("pending", "nowhere"), "unknown stage 'nowhere'"),
         (("pending", "a"), "'a' is only a source: it has no group"),
         (("pending", "b", "--idle", "soon"), "--idle: expected a duration"),
-        (("pending", "--group", "b"), "--group goes with --stream"),
-        (("consumers", "--stream", "s"), "--stream goes with --group"),
+        (("pending", "--group", "b"), "--group needs --stream"),
+        (("consumers", "--stream", "s"), "--stream needs --group"),
         (("pending", "b", "--stream", "t"), "'b' does not read 't'"),
         (("ack", "b"), "no entry ids given"),
         (("ack", "b", "first"), "'first' is not an entry id"),
@@ -162,4 +162,4 @@ def test_nothing_is_done_to_a_script_that_did_not_say_yes(operated: Verb, redis_
 def test_tap_starts_at_a_time_and_follows(operated: Verb) -> None:
     shown = operated("tap", "s", "--from", "earliest", "-n", "1").out
     assert json.loads(shown)["data"] == {"n": 0}
-    assert "--from latest goes with --follow" in operated("tap", "s", "--from", "latest", code=2).err
+    assert "--from latest needs --follow" in operated("tap", "s", "--from", "latest", code=2).err

@@ -13,7 +13,7 @@ import redis
 from tests.harness.pipelines import Finished, PipelineFolder
 
 Verb = Callable[..., Finished]
-RECORDS = [{"n": n, "customer": f"c{n % 7}"} for n in range(50)]
+RECORDS: list[dict[str, Any]] = [{"n": n, "customer": f"c{n % 7}"} for n in range(50)]
 
 
 def number_of(customer: str) -> int:
@@ -26,7 +26,7 @@ def verb(folder: PipelineFolder, url: str) -> Verb:
     folder.pipeline(
         """\
         pipeline: p
-        stages: {work: {from: orders, process: [{filter: n >= 0}], to: done}}
+        stages: {work: {from: orders, ordered: false, process: [{filter: n >= 0}], to: done}}
         streams: {orders: {partitions: 4, by: customer}, done: {}}
         """
     )
@@ -41,7 +41,8 @@ def verb(folder: PipelineFolder, url: str) -> Verb:
 
 def test_add_puts_each_record_into_its_partition(verb: Verb, redis_client: redis.Redis) -> None:
     for number in range(4):
-        found = [json.loads(fields[b"data"]) for _, fields in redis_client.xrange(f"{{p/{number}}}:orders")]
+        entries: Any = redis_client.xrange(f"{{p/{number}}}:orders")
+        found = [json.loads(fields[b"data"]) for _, fields in entries]
         assert found == [record for record in RECORDS if number_of(record["customer"]) == number]
     document = verb("add", "orders", '{"customer": "c1"}', "--json").json
     assert (document["key"], document["added"]) == ("{p/*}:orders", 1)

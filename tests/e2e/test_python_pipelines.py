@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
-from papyra_flow import Pipeline
+from papyra_flow import Pipeline, Record
 from papyra_flow.errors import EXIT_DEAD_LETTERS, UsageError
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder, until
@@ -85,14 +88,15 @@ def test_a_file_of_that_very_name_comes_first(shop: PipelineFolder) -> None:
 @pytest.mark.parametrize(
     ("reference", "expected"),
     [
-        ("shpo:pipeline", "there is no file 'shpo' and no module 'shpo'"),
-        ("shpo.py:pipeline", "there is no file shpo.py"),
+        ("shpo:pipeline", "no file 'shpo' and no module 'shpo' found"),
+        ("shpo.py:pipeline", "file not found: shpo.py"),
         ("shop:pipelin", "shop has no 'pipelin' (did you mean pipeline?)"),
         ("shop:number", "neither a Pipeline nor a function without arguments that returns one, but of type int"),
         ("shop:add_total", "neither a Pipeline nor a function without arguments"),
         ("broken:pipeline", "broken cannot be imported: ZeroDivisionError"),
         ("leaving.py:pipeline", "leaving.py cannot be imported: SystemExit"),
         ("needy:pipeline", "needy cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
+        ("factory:made", "factory:made() made no pipeline: KeyError: 'TOKEN'"),
         ("wrong:pipeline", "pipeline 'p', stage 'a': a stage needs either `to` or `write`"),
     ],
 )
@@ -100,6 +104,7 @@ def test_what_cannot_be_used_is_told_in_one_sentence(shop: PipelineFolder, refer
     shop.write("broken.py", "1 / 0\n")
     shop.write("leaving.py", "raise SystemExit(3)\n")
     shop.write("needy.py", "import not_there\n")
+    shop.write("factory.py", "import os\ndef made():\n    return {}['TOKEN']\n")
     shop.write("wrong.py", "from papyra_flow import Pipeline\npipeline = Pipeline('p').stage('a', from_='s')\n")
     found = shop.cli("validate", reference, code=2)
     assert expected in found.err
@@ -181,6 +186,48 @@ def test_pipelines_run_in_threads_and_on_a_loop_that_runs_already(folder: Pipeli
     assert result.counters.stages["write"].written == 10
     assert [len(folder.output(f"out/{name}.jsonl")) for name in ("p", "q", "r")] == [10, 10, 10]
     assert state() == before
+
+
+def flowing(folder: PipelineFolder, url: str, step: Callable[[Record], object]) -> Pipeline:
+    return (
+        Pipeline("p", redis=url, folder=folder.path)
+        .stage("read", read={"generate": {"rate": 200}}, to="s")
+        .stage("write", from_="s", process=[step], write={"jsonl": "out.jsonl"})
+    )
+
+
+async def test_a_run_that_is_cancelled_gives_back_what_it_holds(
+    folder: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    before = asyncio.all_tasks()
+    running = asyncio.create_task(flowing(folder, url, lambda record: record).run_async())
+    await until(lambda: (folder.path / "out.jsonl").exists() and (folder.path / "out.jsonl").stat().st_size)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert asyncio.all_tasks() == before
+    assert [redis_client.hget(f"{{p}}:@{kind}", "owner") for kind in ("source:read", "sink:write")] == [b"", b""]
+    with (folder.path / "out.jsonl").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert redis_client.exists("{p}:@workers") == 0
+
+
+async def test_a_run_that_is_cancelled_again_ends_at_once(folder: PipelineFolder, url: str) -> None:
+    before, begun = asyncio.all_tasks(), asyncio.Event()
+
+    async def stuck(record: Record) -> Record:
+        begun.set()
+        await asyncio.Event().wait()
+        return record
+
+    running = asyncio.create_task(flowing(folder, url, stuck).run_async())
+    await begun.wait()
+    while not running.done():
+        running.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: asyncio.all_tasks() == before)
 
 
 async def test_run_says_how_it_is_awaited(folder: PipelineFolder, url: str) -> None:

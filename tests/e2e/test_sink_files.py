@@ -85,7 +85,7 @@ def test_killed_again_and_again_nothing_is_lost_and_what_may_be_there_twice_is_t
     assert sorted(record["foreign"] for record in found if "foreign" in record) == list(range(1, foreign + 1))
     assert set(numbers) == set(range(count))
     twice = sum(numbers.values()) - count
-    assert not twice or (between == "append" and "may be there twice" in told)
+    assert not twice or (between == "append" and "may be duplicated" in told)
 
 
 def readable(path: Path) -> list[dict[str, int]]:
@@ -143,6 +143,6 @@ def test_two_pipelines_that_write_one_file_take_turns_and_keep_what_the_other_wr
         assert process.returncode == 0, err
     with (folder.path / "one.jsonl").open("a") as more:
         more.write('{"one": 100}\n')
-    assert "twice" not in folder.cli("run", "one.yml").err
+    assert "duplicated" not in folder.cli("run", "one.yml").err
     found = Counter((name, n) for record in folder.output("out.jsonl") for name, n in record.items())
     assert found == Counter([("one", n) for n in range(101)] + [("two", n) for n in range(100)])

@@ -14,6 +14,7 @@ import redis
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from papyra_flow.histograms import SECONDS
 from tests.harness import HANGS_SECONDS
 from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import eventually
@@ -130,6 +131,33 @@ def test_metrics_are_exported_under_the_conventions_names(
     process = collector.metrics["messaging.process.duration"]
     assert process.unit == "s"
     assert sum(point.count for point in process.histogram.data_points) >= 6
+
+
+def test_what_steps_count_and_measure_is_exported_by_name(
+    folder: PipelineFolder, url: str, collector: Collector
+) -> None:
+    module = folder.steps(
+        """\
+        def call(record, context):
+            context.count("calls")
+            context.observe("size", record["n"])
+            with context.timer("bank"):
+                return record
+        """
+    )
+    folder.records("in.jsonl", [{"n": n} for n in range(30)])
+    folder.pipeline(
+        f'pipeline: p\nstages: {{a: {{read: {{jsonl: in.jsonl}}, process: [{{run: "{module}:call"}}], to: t}}}}'
+    )
+    folder.cli("run", "pipeline.yml", "--redis", url, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, **PATIENT)
+    (calls,) = collector.metrics["papyra_flow.own"].sum.data_points
+    (size,) = collector.metrics["papyra_flow.own.value"].histogram.data_points
+    (bank,) = collector.metrics["papyra_flow.own.duration"].histogram.data_points
+    assert [attributes(point)["name"] for point in (calls, size, bank)] == ["calls", "size", "bank"]
+    assert (calls.as_int, size.count, size.sum, bank.count) == (30, 30, sum(range(30)), 30)
+    assert tuple(bank.explicit_bounds) == SECONDS
+    sent = collector.metrics["messaging.client.sent.messages"].sum.data_points
+    assert sum(point.as_int for point in sent) == 30
 
 
 def test_what_no_worker_knows_is_exported_by_the_page_that_looks(

@@ -8,6 +8,7 @@ import signal
 import sys
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -54,8 +55,9 @@ def test_processes_killed_one_by_one_lose_and_double_nothing(partitioned: Worklo
     partitioned.verify()
     with partitioned.server as server:
         for number in range(8):
-            found = {json.loads(fields[b"data"])["n"] % 10 for _, fields in server.xrange(f"{{f/{number}}}:parts")}
-            assert found == {key for key in range(10) if zlib.crc32(b"%d" % key) % 8 == number}
+            entries: Any = server.xrange(f"{{f/{number}}}:parts")
+            keys = {json.loads(fields[b"data"])["n"] % 10 for _, fields in entries}
+            assert keys == {key for key in range(10) if zlib.crc32(b"%d" % key) % 8 == number}
 
 
 def test_one_worker_killed_and_started_again_keeps_the_order_of_each_key(partitioned: Workload) -> None:
@@ -64,7 +66,7 @@ def test_one_worker_killed_and_started_again_keeps_the_order_of_each_key(partiti
     for _ in range(kills):
         partitioned.produce(RECORDS // 20 // kills)
         worker = partitioned.start()
-        patiently(lambda: partitioned.in_hand_of(worker), "entries in hand")  # noqa: B023
+        patiently(lambda: partitioned.busy(worker), "entries in hand")  # noqa: B023
         wait(partitioned.dice.random() * 0.2)
         worker.kill()
     partitioned.drain()

@@ -115,12 +115,16 @@ TABLE_STEPS = """\
                 raise ConnectionError("fails the first time, in each process")
         return table
     """
-PARTITIONED = PIPELINE.replace(
-    "{in: {retain: all}, out: {retain: all}}",
-    "{in: {retain: all}, parts: {partitions: 8, by: n % 10, retain: all}, even: {partitions: 3, by: n % 10}, "
-    "out: {retain: all}}",
+PARTITIONED = (
+    PIPELINE.replace("        from: [even, odd]\n", "        from: [even, odd]\n        ordered: false\n")
+    .replace("        from: parts\n", "        from: parts\n        ordered: false\n")
+    .replace(
+        "{in: {retain: all}, out: {retain: all}}",
+        "{in: {retain: all}, parts: {partitions: 8, by: n % 10, retain: all}, even: {partitions: 3, by: n % 10}, "
+        "out: {retain: all}}",
+    )
 )
-"""The first one, with streams in between that have partitions."""
+"""The first one, with streams in between that have partitions, whose stages share them."""
 
 STAGES = {"split": ("in",), "check": ("parts",), "collect": ("even", "odd")}
 

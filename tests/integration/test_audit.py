@@ -95,6 +95,36 @@ async def test_what_is_taken_under_a_run_is_told_at_its_end(
     assert f"lost {50 - arrived:,} entr" in str(found.error)
 
 
+async def test_what_is_processed_again_because_others_moved_the_group_is_told_once(
+    folder: PipelineFolder, url: str, redis_client: redis.Redis
+) -> None:
+    module = folder.steps(
+        f"""\
+        import redis
+        plain = redis.Redis.from_url("{url}")
+        def step(record):
+            if record["n"] == 7 and not plain.exists("moved"):
+                plain.set("moved", 1)
+                plain.xgroup_setid("{{p}}:s", "a", "0")
+            return record
+        """
+    )
+    folder.pipeline(
+        PIPELINE.replace("{filter: n >= 0}", f'{{run: "{module}:step"}}').replace("s: {}", "s: {retain: all}")
+    )
+    add(redis_client, 10)
+    found = await ran(folder, url)
+    again = int(redis_client.xlen(OUT)) - 10
+    assert again > 0
+    assert (found.outcome, found.counters.lost) == ("failed", 0)
+    assert f"{again} entries (a {again}) were processed again: the group was moved back (XGROUP SETID)" in str(
+        found.error
+    )
+    assert (await ran(folder, url)).error is None
+    redis_client.xgroup_setid(IN, "a", "0")
+    assert "10 entries (a 10) were processed again" in str((await ran(folder, url)).error)
+
+
 async def test_a_group_that_was_created_again_hides_no_loss(
     piped: PipelineFolder, url: str, redis_client: redis.Redis
 ) -> None:
@@ -180,6 +210,17 @@ async def test_a_server_that_lost_everything_is_told_by_what_was_outstanding_onc
         assert (looking.lost, looking.wiped) == ({"a": 5}, [IN, "{p}:a@replay"])
     assert "lost 5 entries" in str(looking.error)
     assert f"{IN}, {{p}}:a@replay was deleted, flushed (FLUSHALL), evicted" in str(looking.error)
+
+
+async def test_a_ledger_that_alone_is_gone_is_told_as_that(looking: Audit, plain: redis.Redis) -> None:
+    """What was outstanding is there still."""
+    plain.delete(LEDGER)
+    for _ in range(2):
+        await looking.finish()
+        assert (looking.lost, looking.wiped) == ({}, [LEDGER])
+    steal(plain, 2)
+    await looking.finish()
+    assert looking.lost == {"a": 2}
 
 
 async def test_a_stream_that_is_gone_is_told_by_what_was_outstanding_once(looking: Audit, plain: redis.Redis) -> None:

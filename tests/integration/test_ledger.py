@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from papyra_flow.streams.commit.commit import Commit
 from papyra_flow.streams.commit.committer import Committer
-from papyra_flow.streams.commit.ledger import Account, audit, losses, reopen
+from papyra_flow.streams.commit.ledger import Account, audit, losses, reopen, write_off
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.lifecycle import GroupSpec, create_groups
@@ -227,15 +227,45 @@ async def test_a_ledger_that_is_gone_has_another_name(pipeline: Pipeline) -> Non
     assert after.accounts[0].lost == 0
 
 
-async def test_a_group_that_others_moved_back_hides_no_later_loss(pipeline: Pipeline) -> None:
+async def test_a_group_that_others_moved_back_is_counted_once_and_hides_no_later_loss(pipeline: Pipeline) -> None:
     """What came again is acked twice, so that the balance falls by as much."""
     await pipeline.start(already=10)
     await pipeline.audit()
-    await pipeline.finish()
+    await pipeline.commit(pipeline.read(7))
     pipeline.others.xgroup_setid(KEY, GROUP, "0")
+    assert (await audit(pipeline.client, LEDGER, [SPEC], telling=False)).accounts[0].again == 0, "seen at rest"
     await pipeline.finish()
-    assert (await pipeline.audit()).lost == 0
+    for _ in range(2):
+        assert (await audit(pipeline.client, LEDGER, [SPEC], telling=False)).accounts[0].again == 7, "not told yet"
+    assert await pipeline.audit() == Account(there=True, outstanding=0, lost=0, untold=0, again=7)
+    assert (await pipeline.audit()).again == 0
     pipeline.add(6)
     assert reads_and_acks(pipeline, []) == 4
     await pipeline.finish()
     assert (await pipeline.audit()).lost == 4
+
+
+async def test_a_stream_that_begins_again_with_its_group_was_not_processed_twice(pipeline: Pipeline) -> None:
+    await pipeline.start(already=10)
+    await pipeline.finish()
+    await pipeline.audit()
+    pipeline.others.delete(KEY)
+    await pipeline.start(already=3)
+    await pipeline.finish()
+    assert (await pipeline.audit()).again == 0
+
+
+async def test_what_is_committed_while_it_is_written_off_was_not_processed_twice(pipeline: Pipeline) -> None:
+    await pipeline.start(already=10)
+    await pipeline.audit()
+    held = pipeline.read(4)
+
+    async def taken_too_late() -> None:
+        await pipeline.commit(held)
+
+    await write_off(pipeline.client, LEDGER, {SPEC: 4}, taken_too_late())
+    await pipeline.finish()
+    assert await pipeline.audit() == Account(there=True, outstanding=0, lost=0, untold=0)
+    pipeline.others.xgroup_setid(KEY, GROUP, "0")
+    await pipeline.finish()
+    assert (await pipeline.audit()).again == 10

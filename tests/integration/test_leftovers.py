@@ -50,7 +50,7 @@ async def test_a_renamed_stage_leaves_its_group(
     ran: PipelineFolder, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (message,) = await told(changed(ran, stage="b"), url, caplog)
-    assert "no stage of the file has the group 'a' on {p}:s, which has 3 entries not read" in message
+    assert "no stage in the file has the group 'a' on {p}:s, which has 3 entries not read" in message
     assert "`papyra-flow drop-group FILE s a`" in message
 
 
@@ -69,14 +69,14 @@ async def test_a_renamed_stream_leaves_its_entries(
     messages = await told(changed(ran, stream="other"), url, caplog)
     (message,) = messages
     assert message.startswith("{p}:s has ")
-    assert "the file does not have that stream" in message
+    assert "that stream is not in the file" in message
 
 
 async def test_a_changed_start_does_not_move_a_group_that_is_there(
     ran: PipelineFolder, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (message,) = await told(changed(ran, start="latest"), url, caplog)
-    assert "`start` of 'a' is latest now, and was earliest: its group exists" in message
+    assert "`start` of 'a' changed from earliest to latest, but its group exists" in message
     assert await told(changed(ran, start="latest"), url, caplog) == [message], "said once"
 
 
@@ -84,7 +84,7 @@ async def test_a_changed_format_is_said_while_entries_of_the_old_one_are_there(
     ran: PipelineFolder, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     (message,) = await told(changed(ran, form="fields"), url, caplog)
-    assert "the format of 's' is fields now, and was json: 3 entries" in message
+    assert "the format of 's' changed from json to fields: 3 entries" in message
 
 
 async def test_a_changed_format_of_a_stream_that_is_done_is_no_trouble(

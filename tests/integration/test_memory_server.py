@@ -72,6 +72,11 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.tuples(st.just("XGROUP"), st.just("DESTROY"), keys, groups),
     st.tuples(st.just("XGROUP"), st.just("DELCONSUMER"), keys, groups, consumers),
     st.tuples(st.just("XGROUP"), st.just("SETID"), keys, groups, ids),
+    st.tuples(st.just("XGROUP"), st.just("SETID"), keys, groups, ids, st.just("ENTRIESREAD"), st.integers(0, 12)),
+    st.tuples(
+        st.just("XREAD"), st.just("COUNT"), st.integers(1, 5), st.just("BLOCK"), st.just(1), st.just("STREAMS"), keys,
+        st.sampled_from(["0", "3-0", "7"]),
+    ),
     st.tuples(
         st.just("XREADGROUP"), st.just("GROUP"), groups, consumers, st.just("COUNT"), st.integers(1, 5),
         st.just("BLOCK"), st.just(1), st.just("STREAMS"), keys, st.just(">"),
@@ -89,6 +94,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.tuples(st.just("XRANGE"), keys, bounds, bounds, st.just("COUNT"), st.integers(1, 5)),
     st.tuples(st.just("XREVRANGE"), keys, bounds, bounds),
     st.tuples(st.just("XLEN"), keys),
+    st.tuples(st.just("HLEN"), keys),
+    st.tuples(st.just("HGETALL"), keys),
     st.tuples(st.just("TYPE"), keys),
     st.tuples(st.just("DEL"), keys),
     st.tuples(st.just("SET"), keys, st.just("text")),
@@ -97,6 +104,9 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.tuples(st.just("HDEL"), keys, st.sampled_from(["a", "b"])),
     st.tuples(st.just("HMGET"), keys, st.just("a"), st.just("b")),
     st.tuples(st.just("ZADD"), keys, st.just("NX"), st.integers(0, 5), st.sampled_from(["a", "b"])),
+    st.tuples(st.just("ZADD"), keys, st.just("XX"), st.integers(0, 5), st.sampled_from(["a", "b"])),
+    st.tuples(st.just("ZADD"), keys, st.integers(0, 5), st.sampled_from(["a", "b"])),
+    st.tuples(st.just("ZREMRANGEBYSCORE"), keys, st.just("-inf"), st.integers(0, 5)),
     st.tuples(st.just("ZRANGE"), keys, st.just("-inf"), st.integers(0, 5), st.just("BYSCORE")),
     st.tuples(st.just("ZREM"), keys, st.sampled_from(["a", "b"])),
 )  # fmt: skip

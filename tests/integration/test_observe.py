@@ -9,9 +9,9 @@ from typing import Any
 import redis
 
 from papyra_flow.drawing.picture import picture
+from papyra_flow.histograms import Histogram
 from papyra_flow.observe.catalogue import samples
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
-from papyra_flow.observe.histograms import Histogram
 from papyra_flow.observe.prometheus import exposition
 from papyra_flow.observe.reports import read_reports
 from papyra_flow.streams.connection.server import Server

@@ -231,7 +231,7 @@ async def test_what_a_stage_that_is_gone_kept_is_left_over_and_destroyed(
     made = counted.cli("plan", "pipeline.yml", "--json", "--redis", url).json
     assert {key.partition("}:@")[2].partition(":")[0] for key in made["unknown_keys"]} >= {"owner", "state", "timers"}
     told = counted.cli("doctor", "pipeline.yml", "--redis", url, code=None).out
-    assert "state of a stage that the file does not have" in " ".join(told.split())
+    assert "state of a stage that is not in the file" in " ".join(told.split())
     counted.cli("destroy", "pipeline.yml", "--yes", "--force", "--redis", url)
     assert redis_client.keys("*") == []
 

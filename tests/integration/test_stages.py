@@ -211,3 +211,21 @@ async def test_two_shares_of_a_pipeline_end_together(folder: PipelineFolder, url
     assert ns(folder.output("out.jsonl")) == list(range(2000))
     assert set(second.counters.stages) == {"a", "b", "c"}
     assert second.counters.stages["b"].read == 2000
+
+
+@pytest.mark.parametrize("process", ["", "process: [{filter: 'True'}], "], ids=["no step", "a step that keeps it"])
+async def test_a_field_called_data_is_a_field_like_any_other_where_fields_are_the_record(
+    folder: PipelineFolder, url: str, process: str
+) -> None:
+    folder.records("in.jsonl", [{"data": "y", "n": 1}, {"data": {"q": 1}}, {"n": 2}])
+    folder.pipeline(
+        f"""\
+        pipeline: p
+        stages:
+          a: {{read: {{jsonl: in.jsonl}}, to: s}}
+          b: {{from: s, {process}write: {{jsonl: out.jsonl}}}}
+        streams: {{s: {{format: fields}}}}
+        """
+    )
+    await folder.run(url)
+    assert folder.output("out.jsonl") == [{"data": "y", "n": "1"}, {"data": '{"q":1}'}, {"n": "2"}]

@@ -178,7 +178,7 @@ def test_one_object_for_several_records_is_a_failure_that_says_so(folder: Pipeli
     with drive(folder.file) as driver:
         driver.put("in", *({"n": n} for n in range(4)))
         assert driver.out("out") == []
-        assert {"one object" in letter.error for letter in driver.dead("a")} == {True}
+        assert {"the same object" in letter.error for letter in driver.dead("a")} == {True}
         assert len(driver.dead("a")) == 4
 
 

@@ -26,7 +26,7 @@ def test_what_shares_an_object_fails_and_the_others_go_on(folder: PipelineFolder
     with drive(folder.file) as driver:
         driver.put("in", *({"n": n} for n in range(6)))
         assert {record["n"] for record in driver.out("out")} <= {0, 2, 4}
-        assert ["one object 3 times" in letter.error for letter in driver.dead("a")] == [True] * 3
+        assert ["the same object for 3 records" in letter.error for letter in driver.dead("a")] == [True] * 3
 
 
 @pytest.mark.parametrize("body", [

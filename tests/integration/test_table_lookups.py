@@ -17,6 +17,7 @@ from papyra_flow.spec.tables import KeptTable, TableRef
 from papyra_flow.state.fields import key_text, partition_of
 from papyra_flow.steps.base import Whole
 from papyra_flow.steps.context import Context
+from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import plain_client
 from tests.unit.state.partition import Partition, Row, keyed, made
 
@@ -113,6 +114,31 @@ async def test_as_of_time_is_the_record_s_event_time(url: str) -> None:
         assert about.time == datetime.fromtimestamp(milliseconds / 1000, UTC)
         pairs.append(({"c": "c1"}, about))
     assert [result["who"]["n"] for result in await found(context, {"as_of": "time"}, pairs)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("streams", ["{}", "{changes: {partitions: 4, by: customer}}"])
+async def test_a_run_finds_what_a_run_before_has_kept(folder: PipelineFolder, url: str, streams: str) -> None:
+    folder.records("changes.jsonl", [{"customer": f"c{n % 20}", "n": n} for n in range(100)])
+    folder.records("orders.jsonl", [])
+    folder.pipeline(
+        f"""\
+        pipeline: shop
+        streams: {streams}
+        stages:
+          change: {{read: {{jsonl: changes.jsonl}}, to: changes}}
+          customers: {{from: changes, process: [{{table: customer}}], to: changed}}
+          order: {{read: {{jsonl: orders.jsonl}}, to: orders}}
+          named:
+            from: orders
+            process: [{{lookup: {{table: customers, on: customer, as: who, missing: "null"}}}}]
+            write: {{jsonl: named.jsonl}}
+        """
+    )
+    await folder.run(url)
+    folder.records("orders.jsonl", [{"customer": f"c{n}"} for n in range(21)])
+    await folder.run(url)
+    found = {record["customer"]: record["who"] for record in folder.output("named.jsonl")}
+    assert found == {f"c{n}": {"customer": f"c{n}", "n": 80 + n} for n in range(20)} | {"c20": None}
 
 
 @pytest.mark.parametrize(

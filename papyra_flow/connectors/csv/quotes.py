@@ -25,7 +25,7 @@ class Dialect:
 
 
 class RowScan:
-    """A row that lines are added to; it goes on with the next line while it is `inside` quotes."""
+    """A row that lines are added to; it continues with the next line while it is `inside` quotes."""
 
     def __init__(self, dialect: Dialect) -> None:
         self.fields: list[str] = []

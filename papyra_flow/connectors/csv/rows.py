@@ -8,7 +8,7 @@ the rows after it in, so how far a bad row reaches has rules:
   it: to the end of the line on which that quote is opened;
 - either of them only to the end of its first line, if the lines that it would take in are good rows themselves.
 
-All of that is decided by what is behind the row's beginning, so that whoever begins there again decides the same. No
+All of that is decided by what is behind the row's beginning, so that starting there again decides the same. No
 line is tried more than a few times, as what is taken in is either good or passed over.
 """
 
@@ -41,9 +41,9 @@ AnyRow: TypeAlias = list[str] | BadRow
 
 
 def read_header(lines: Lines, dialect: Dialect) -> list[str]:
-    """The names of the columns, from the first line that is not blank; none if there is no such line.
+    """The names of the columns, from the first line that is not blank; none without such a line.
 
-    A column without a name, as pandas writes for its index, is called by its number: that is said. Raises
+    A column without a name, as pandas writes for its index, is named by its number, with a warning. Raises
     ConnectorError if they cannot be the names of columns.
     """
     while True:
@@ -56,7 +56,7 @@ def read_header(lines: Lines, dialect: Dialect) -> list[str]:
             break
     where = f"{lines.name}, line {lines.place}: the header"
     if any("\0" in text for text in row):
-        raise ConnectorError(f"{where} has NUL bytes; if the file is in UTF-16, say `encoding: utf-16`")
+        raise ConnectorError(f"{where} contains NUL bytes; if the file is UTF-16, set `encoding: utf-16`")
     if not any(text.strip() for text in row):
         raise ConnectorError(f"{where} has no name for any column")
     names = [text if text.strip() else f"column_{number}" for number, text in enumerate(row, start=1)]
@@ -141,7 +141,7 @@ class CsvRows:
         if not fits and scan.lines > 1:
             if self._are_rows(begin + scan.lines):
                 self._take(1)
-                return self._bad("a quote is opened that is not closed on the line, and takes in the rows after it")
+                return self._bad("a quote is not closed on its line, and swallows the rows after it")
             self._take(scan.lines)
         if error := scan.wrong or found.damage or (None if fits else self._wrong_width(fields)):
             return self._bad(error)

@@ -20,7 +20,7 @@ from papyra_flow.connectors.files.pattern import FilePattern, Member, shown
 SETTLED_SECONDS = 5.0
 """A file that was renamed and did not grow for as long is written no more: its last line is as whole as it will be."""
 GONE_KEPT = 1000
-"""Of files that are gone so many are remembered, should they come back."""
+"""Deleted files that are remembered, in case they come back."""
 _log = logging.getLogger("papyra_flow.source")
 
 
@@ -222,7 +222,7 @@ class FileSet:
         rest = f"at least {size - part.offset:,} bytes" if size > part.offset else "perhaps nothing"
         if successor is None:
             if size > part.offset or (part.started and part.size < 0):
-                _log.warning("%s is gone; it was read up to line %d, %s behind it", part.path, part.line, rest)
+                _log.warning("%s is gone; it was read up to line %d, %s after it", part.path, part.line, rest)
             part.gone = True
         elif part.started:
             self._tell_replaced(part, successor, self._unlike.pop(number, "other"), rest)
@@ -237,7 +237,7 @@ class FileSet:
             _log.info("%s was truncated or rewritten: %s", name, again)
         elif self._follow:
             _log.warning(
-                "%s is a new file, and the one before it is not found: what was written to that behind line %d is "
+                "%s is a new file, and its predecessor was not found: what was written to that after line %d is "
                 "missed (%s)", name, part.line, rest,
             )  # fmt: skip
         elif same_file and unlike == "shorter":

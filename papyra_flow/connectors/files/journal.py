@@ -179,7 +179,7 @@ class Journal:
             except OSError as exc:
                 self._unwritable = True
                 _log.warning(
-                    "cannot create %s (%s): what a killed run did not commit stays in the file, and may be there twice",
+                    "cannot create %s (%s): what a killed run did not commit stays in the file, and may be duplicated",
                     self._beside,
                     exc.strerror,
                 )

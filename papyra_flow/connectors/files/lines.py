@@ -11,9 +11,9 @@ from papyra_flow.connectors.base import SourceItem
 from papyra_flow.connectors.files.line_splitter import AnyLine, LineSplitter, LongLine
 from papyra_flow.connectors.files.text_form import TextForm, detect
 from papyra_flow.errors import ConnectorError
+from papyra_flow.spec import defaults
 
 BLOCK = 64 * 1024
-USUAL_MOST = 8 * 1024**2
 LINE_END = 8
 """Bytes that a line end may have: two characters of UTF-32."""
 
@@ -27,13 +27,13 @@ class LongLineError(ConnectorError):
 
 
 class LongItemError(ConnectorError):
-    """What is being read has more bytes than a record may have, and goes on. Never seen by users."""
+    """What is being read exceeds the bytes of a record, and continues. Never seen by users."""
 
 
 class Lines:
     """The lines of an open file; `offset` and `number` say how far it was read, in bytes and lines.
 
-    Whoever makes items of them calls `begin` before each, so that it is known where an item began: `back` goes there
+    Callers that make items of them call `begin` before each, to mark where an item began: `back` goes there
     again. Before the first line, `read_as` is called at the beginning of a file, and `go_on_as` in its middle.
     """
 
@@ -43,7 +43,7 @@ class Lines:
         self.unfinished: tuple[int, int] | None = None
         """Where the item began that the file's end cut off (offset, lines before it): the file may be written still."""
         self.form = TextForm()
-        self.most = USUAL_MOST
+        self.most = defaults.MAX_RECORD
         self.next = 0
         self.began = 0
         """Which of the lines that are held is given out next, and which one the item began with."""

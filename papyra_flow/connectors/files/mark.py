@@ -47,7 +47,7 @@ class Mark:
 
     @property
     def within_line(self) -> bool:
-        """Whether the last line has no end: whoever wrote it was not a sink of ours."""
+        """Whether the last line has no end: then it was not written by a sink of papyra-flow."""
         return bool(self.at) and not self.tail.endswith(b"\n")
 
 

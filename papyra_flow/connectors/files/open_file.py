@@ -8,16 +8,13 @@ import os
 import stat
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Literal
+from typing import Literal
 
+from papyra_flow.connectors.files.packed import START_BYTES, Unpacked
 from papyra_flow.errors import ConnectorError
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 BUFFER_BYTES = 64 * 1024
-RECENT_BYTES = 4 * BUFFER_BYTES
-LOOK_BYTES = 4096
+LOOK_BYTES = START_BYTES
 """How much of its beginning, and of what stands before a place that was read up to, can be looked at."""
 
 _KINDS = {
@@ -52,7 +49,7 @@ class OpenFile:
         self.path = path
         self.packed = is_packed(path)
         file = io.FileIO(self._descriptor, "rb")
-        self._unpacked = _Unpacked(file) if self.packed else None
+        self._unpacked = Unpacked(file) if self.packed else None
         self.reader: io.BufferedReader = io.BufferedReader(self._unpacked or file, BUFFER_BYTES)
         self._start = b""
 
@@ -97,54 +94,6 @@ class OpenFile:
 def is_packed(path: Path) -> bool:
     """Whether a file is compressed, by its name."""
     return path.suffix == ".gz"
-
-
-class _Unpacked(io.RawIOBase):
-    """The text of a gzip file, which remembers its beginning and what a buffered reader may just have passed."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._text = gzip.GzipFile(fileobj=file, mode="rb")
-        self._recent = b""
-        self.start = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        place = self._text.tell()
-        data = self._text.read(len(view))
-        view[: len(data)] = data
-        if place == len(self.start) < LOOK_BYTES:
-            self.start += data[: LOOK_BYTES - place]
-        self._recent = (self._recent + data)[-RECENT_BYTES:]
-        return len(data)
-
-    def between(self, start: int, end: int) -> bytes:
-        """What was read between two places, as far as it is remembered."""
-        first = self._text.tell() - len(self._recent)
-        return self._recent[max(0, start - first) : max(0, end - first)]
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        place = self._text.tell()
-        if whence == io.SEEK_CUR:
-            offset += place
-        if offset != place:
-            self._recent = b""
-        return self._text.seek(offset)
-
-    def tell(self) -> int:
-        return self._text.tell()
-
-    def close(self) -> None:
-        if not self.closed:
-            self._text.close()
-            self._file.close()
-        super().close()
 
 
 class readable:  # noqa: N801 - used as a word: `with readable(name):`

@@ -89,7 +89,7 @@ class FilePattern:
         if self._literal:
             raise not_a_file(shown(name), kind)
         level = logging.DEBUG if self.text.endswith("**") else logging.WARNING
-        self._tell_once(level, name, f"{shown(name)} is {kind}, not a file: left out")
+        self._tell_once(level, name, f"{shown(name)} is {kind}, not a file: skipped")
         return None
 
     @property

@@ -8,8 +8,9 @@ file is followed it is left until its end is there.
 from __future__ import annotations
 
 import logging
+import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from papyra_flow.connectors.base import SourceItem
 from papyra_flow.connectors.files.lines import Lines, Parser
@@ -17,6 +18,8 @@ from papyra_flow.connectors.files.open_file import LOOK_BYTES, OpenFile
 from papyra_flow.connectors.files.part import FilePart, digest, digest_of
 from papyra_flow.errors import ConnectorError
 
+DAMAGED = (OSError, EOFError, zlib.error)
+"""What may come up in the middle of a file: of the disk, or of a packed file that was cut off or is damaged."""
 Head = Callable[[Lines], None]
 """Reads what stands at the beginning of a file, for what comes later: the header."""
 _log = logging.getLogger("papyra_flow.source")
@@ -60,6 +63,12 @@ class Reading:
                 found.append(item)
                 if len(found) >= count:
                     break
+        except DAMAGED as exc:
+            # What stands before it arrives, and is not sent again by a later attempt: the error comes with the next.
+            lines.back()
+            self._items = _raising(exc)
+            if not found:
+                raise
         except ConnectorError:
             # What cannot be made of a line that is still being written may be made of the whole one.
             if self._whole or lines.unfinished is None:
@@ -68,7 +77,7 @@ class Reading:
         return found
 
     def _was_sent(self, item: SourceItem) -> bool:
-        """Whether this is what was sent of the unfinished end before; says so, once, if it has become another."""
+        """Whether this is what was sent of the unfinished end before; warns, once, if it has become another."""
         known = digest_of(item)
         if self._lines.unfinished is not None:
             self._sent = [known]
@@ -114,3 +123,8 @@ class Reading:
             part.size, part.modified = status.st_size, status.st_mtime_ns
             changed = changed or before != (part.size, part.modified)
         return changed
+
+
+def _raising(exc: Exception) -> Iterator[SourceItem]:
+    raise exc
+    yield  # which makes it a generator

@@ -1,7 +1,7 @@
 """Writing files, exactly once: a sink appends, and at its start takes back what was written and not committed.
 
 It never cuts or overwrites what others wrote: bytes behind the checkpoint are cut off only where its own notes prove
-them (`sink_journal`), a file that is not the one of the checkpoint is gone on with at its end, and one that is deleted,
+them (`sink_journal`), a file that is not the one of the checkpoint is continued at its end, and one that is deleted,
 renamed, cut or appended to under a run is noticed with the next batch.
 """
 
@@ -87,7 +87,7 @@ class FileSink:
         return str(self._checkpoint())
 
     async def _resume(self, file: SinkFile, held: Checkpoint) -> int:
-        """Where to go on, given a checkpoint: in its file, or behind what is in another one."""
+        """Where to continue, given a checkpoint: in its file, or at the end of another one."""
         self._owner, self._turn = held.owner, held.turn
         same_path = self._is_here(held, file)
         if held.file != file.identity:
@@ -125,13 +125,13 @@ class FileSink:
             file.cut(at)
         if doubtful := file.perhaps_ours(held.owner, held.turn, held.at, at):
             _log.warning(
-                "%s: %d bytes behind the checkpoint were written by a killed run, or by others: they are kept, and "
-                "records in them may be there twice",
+                "%s: %d bytes after the checkpoint were written by a killed run, or by others: they are kept, and "
+                "their records may be duplicated",
                 file.path,
                 doubtful,
             )
         elif at > held.at:
-            _log.info("%s: others appended %d bytes; going on behind them", file.path, at - held.at)
+            _log.info("%s: others appended %d bytes; continuing after them", file.path, at - held.at)
         return at
 
     async def _settle(self, held: Checkpoint) -> None:
@@ -155,11 +155,11 @@ class FileSink:
             file.close()
 
     def _tell_replaced(self, file: SinkFile, held: Checkpoint) -> None:
-        size, what = file.size, f"the file that this stage wrote, of {held.at:,} bytes, is not there any more"
+        size, what = file.size, f"the file that this stage wrote, of {held.at:,} bytes, is gone"
         if size:
-            _log.warning("%s: %s; going on behind the %d bytes of the one that is", self._path, what, size)
+            _log.warning("%s: %s; continuing after the %d bytes of the file now there", self._path, what, size)
         else:
-            _log.warning("%s: %s; beginning a new one", self._path, what)
+            _log.warning("%s: %s; starting a new one", self._path, what)
 
     def _look_into(self, file: SinkFile, *, ours: bool, at: int) -> None:
         """Refuse a file that what is to be written does not fit; it is left as it is."""
@@ -222,7 +222,7 @@ class FileSink:
         if change is not None:
             self._tell(file, change)
         if not file.take_back() and file.size > file.committed.at:
-            _log.warning("%s: a batch that is written again cannot be taken back, and may be there twice", self._path)
+            _log.warning("%s: a batch that is written again cannot be taken back, and may be duplicated", self._path)
         if change in {"deleted", "renamed"}:
             self._file = None
             file.close()
@@ -241,17 +241,17 @@ class FileSink:
         """Say what happened to the file, and count the records that are gone with it."""
         if change == "grown":
             if not self._told_grown:
-                _log.warning("%s: another process appends to it, too; going on behind what it wrote", self._path)
+                _log.warning("%s: another process also appends to it; continuing after its output", self._path)
             self._told_grown = True
             return
         kept = {"deleted": 0, "cut": file.size}.get(change, file.committed.at)
         gone = file.committed.at - max(kept, self._begun)
         if gone <= 0:
-            where = "behind what is left" if change == "cut" else "in a new file"
-            _log.warning("%s was %s under the run; going on %s", self._path, change, where)
+            where = "after what is left" if change == "cut" else "in a new file"
+            _log.warning("%s was %s during the run; continuing %s", self._path, change, where)
             return
         _log.error(
-            "%s was %s under the run: %s bytes that were committed are gone, %s records of this run among them",
+            "%s was %s during the run: %s bytes that were committed are gone, %s records of this run among them",
             self._path,
             f"cut to {kept:,} bytes" if kept else "emptied" if change == "cut" else "deleted",
             f"{gone:,}",

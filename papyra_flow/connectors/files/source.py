@@ -26,7 +26,7 @@ from papyra_flow.errors import ConnectorError
 POLL_SECONDS = (0.2, 1.0)
 """How long to wait before files that are followed are looked at again: longer where a look takes long."""
 HELD_FILES = 64
-"""So many files that are followed stay open, which keeps what is in them when they are deleted."""
+"""Followed files that stay open, which keeps their content when they are deleted."""
 _log = logging.getLogger("papyra_flow.source")
 
 

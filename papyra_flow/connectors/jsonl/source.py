@@ -34,7 +34,7 @@ def json_text(line: bytes, form: TextForm) -> bytes:
         except UnicodeError as exc:
             raise BadLineError(line, f"the line is not {form.codec}: {told(exc)}") from None
     try:
-        value = read_json(text)  # as stages read it: what is JSON, and what of it is a number, is said in one place
+        value = read_json(text)  # as stages read it: one place decides what is JSON, and what of it is a number
     except UndecodableError as exc:
         if not text:
             return text
@@ -70,8 +70,8 @@ def _hint(text: bytes) -> str:
 class JsonlSource(FileSourceConfig):
     """Read files of JSON lines: one record a line.
 
-    A line that is not one JSON object is dead: NaN and Infinity are not JSON. Of a name that an object has twice, the
-    last value counts.
+    A line that is not one JSON object becomes a dead letter: NaN and Infinity are not JSON. If an object has a name
+    twice, the last value counts.
     """
 
     name: ClassVar[str] = "jsonl"

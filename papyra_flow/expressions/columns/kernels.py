@@ -35,8 +35,14 @@ def truth(value: Datum) -> Datum:
     elif kind == "text":
         found = pc.not_equal(pc.binary_length(value), 0)
     else:
-        found = pc.not_equal(value, 0)
+        found = pc.not_equal(finite(value), 0)
     return pc.fill_null(found, False) if has_nulls(found) else found
+
+
+def finite(value: Datum) -> Datum:
+    """The value, if there is no float in it that grew beyond all bounds."""
+    require(kind_of(value) != "float" or not any_true(pc.invert(pc.is_finite(value))))
+    return value
 
 
 # -- arithmetic -----------------------------------------------------------------------------------------------
@@ -99,7 +105,7 @@ def _extreme(kernel: Callable[..., Datum]) -> Callable[..., Datum]:
     def extreme(*values: Datum) -> Datum:
         require(len(values) > 1)
         require_numbers(*values)
-        require(len({kind_of(value) for value in values}) == 1)  # of 3 and 2.5, the largest is no float
+        require(len({kind_of(value) for value in values}) == 1)  # of 3 and 2.5, the largest is not a float
         require(not any(kind_of(value) == "float" and any_true(pc.is_nan(value)) for value in values))
         return kernel(*values)
 
@@ -216,7 +222,7 @@ def _float(value: Datum) -> Datum:
     if kind == "text":
         require(not any_true(pc.invert(pc.match_substring_regex(value, pattern=r"\A[+-]?[0-9]+(\.[0-9]+)?\z"))))
     found = pc.cast(value, pa.float64())
-    require(not any_true(pc.invert(pc.is_finite(found))))  # so many digits that it is infinite
+    require(not any_true(pc.invert(pc.is_finite(found))))  # too many digits for a float
     return found
 
 
@@ -273,6 +279,7 @@ FUNCTIONS: Mapping[str, Callable[..., Datum]] = {
     "round": _rounded,
     "str": text,
     "_attribute": _field,
+    "_finite": finite,
     "_modulo": _modulo,
     "_times": _multiply,
 }

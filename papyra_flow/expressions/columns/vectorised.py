@@ -14,6 +14,7 @@ from typing import TypeAlias
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from papyra_flow.expressions.bounds import finite
 from papyra_flow.expressions.check import RECORD, checked
 from papyra_flow.expressions.columns import kernels
 from papyra_flow.expressions.columns.datums import Datum, NotTheSameError, as_array, column
@@ -40,12 +41,9 @@ class TableExpression:
         self._compiled = Compiled(body)  # last: it changes the tree
 
     def values(self, table: pa.Table, headers: Headers | None = None) -> pa.Array:
-        """The expression's value for each row; raises ExpressionError if it fails on one, or they are no column."""
-        if self._value is not None:
-            try:
-                return as_array(self._value(table), table.num_rows)
-            except _OTHERWISE:
-                pass
+        """The expression's value for each row; raises ExpressionError if it fails on one, or they fit no column."""
+        if (found := _by_kernel(self._value, table)) is not None:
+            return found
         try:
             return array_of(self._over(table, headers))
         except Exception as exc:
@@ -53,13 +51,10 @@ class TableExpression:
 
     def mask(self, table: pa.Table, headers: Headers | None = None) -> pa.BooleanArray:
         """Whether the expression holds, for each row; raises ExpressionError if it fails on one."""
-        if self._truth is not None:
-            try:
-                return as_array(self._truth(table), table.num_rows)
-            except _OTHERWISE:
-                pass
+        if (found := _by_kernel(self._truth, table)) is not None:
+            return found
         try:
-            return pa.array(list(map(bool, self._over(table, headers))), pa.bool_())
+            return pa.array([bool(finite(value)) for value in self._over(table, headers)], pa.bool_())
         except Exception as exc:
             raise self._explain(exc) from exc
 
@@ -78,6 +73,16 @@ class TableExpression:
         if found := [name for name in self._columns if name in table.column_names]:
             return records_of(table.select(found))
         return [{} for _ in range(table.num_rows)]
+
+
+def _by_kernel(evaluate: Evaluate | None, table: pa.Table) -> pa.Array | None:
+    """What Arrow's kernels make of a table; None where they are not the way, and each row is asked."""
+    if evaluate is None:
+        return None
+    try:
+        return as_array(evaluate(table), table.num_rows)
+    except _OTHERWISE:
+        return None
 
 
 def _columns_in(body: ast.expr) -> frozenset[str] | None:

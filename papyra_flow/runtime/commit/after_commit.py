@@ -31,7 +31,9 @@ def after_commit(stage: StageRuntime, prepared: Prepared, committed: Committed, 
     counters.written += left.written
     counters.dropped += left.dropped + sum(entry.id not in stale for entry in fate.dropped)
     counters.dead += left.bad + sum(entry.id not in stale for entry in fate.dead)
-    counters.retried += len(fate.again) + sum(entry.id not in stale for entry in fate.later)
+    # Of a batch that was cut short only the first of the rest failed: what is behind it just waits.
+    again = len(fate.again) if prepared.read is None else min(1, len(fate.again))
+    counters.retried += again + sum(entry.id not in stale for entry in fate.later)
     counters.stale += len(stale)
     if stale:
         _log.info("%s: %d entries were already committed by another consumer", stage.name, len(stale))

@@ -35,6 +35,8 @@ class Delivery:
         self._sink = sink
         self.program: BatchProgram = stage.program
         """What runs the batches."""
+        self.encode: Encode | None = sink.encode if sink is not None else None
+        """How the sink writes a record; None where the stage has none."""
         spec, context = stage.spec, stage.context
         self._committers = {
             stream.key: Committer(
@@ -50,11 +52,6 @@ class Delivery:
             )
             for stream in stage.inputs
         }
-
-    @property
-    def encode(self) -> Encode | None:
-        """How the sink writes a record; None where the stage has none."""
-        return self._sink.encode if self._sink is not None else None
 
     async def work(self, batch: Batch) -> Prepared:
         """Run a batch, and make its commit ready."""
@@ -133,11 +130,15 @@ class Delivery:
         moved, refused = await self._sink.write(batch, [(batch.ids[place], payload) for place, payload in payloads])
         if refused:
             outcome.refuse([(*payloads[number], exc) for number, exc in refused.items()], batch.ids)
-            prepared = self.prepare(batch, outcome, gone)
+            prepared = self.prepare_left(prepared, gone)
         return moved, prepared
 
+    def prepare_left(self, prepared: Prepared, gone: Collection[bytes]) -> Prepared:
+        """A batch's commit once more, of what its sink was not refused; what failed is in its outcome."""
+        return self.prepare(prepared.batch, prepared.outcome, gone)
+
     async def _send(self, prepared: Prepared, moved: MoveCheckpoint | None) -> Committed:
-        """Send the commit until there is a reply; what it did before a reply was lost was done by us all the same."""
+        """Send the commit until there is a reply; what it did before a reply was lost is still ours."""
         stage, commit, together = self._stage, prepared.commit, prepared.outcome.together
         lost = False
 

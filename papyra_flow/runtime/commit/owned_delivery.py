@@ -6,6 +6,11 @@ all that came behind it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
+
+from papyra_flow.error_text import error_of
+from papyra_flow.errors import Dead, FencedError, RecordError
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry, parse_id
 from papyra_flow.records.rows import Failures
@@ -14,12 +19,12 @@ from papyra_flow.runtime.commit.prepared import Prepared
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.failure import FailureVerdict
+from papyra_flow.runtime.stage.opening import program_over
 from papyra_flow.runtime.stage.outcome import Outcome
-from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.runtime.stage.timer_batch import TimerBatch
 from papyra_flow.streams.commit.commit import Committed
-from papyra_flow.streams.commit.operations import MoveCheckpoint
+from papyra_flow.streams.commit.operations import MoveCheckpoint, StateChanges
 from papyra_flow.streams.commit.owned_committer import OwnedCommit, OwnedCommitter
 from papyra_flow.streams.commit.ownership import Ownership
 
@@ -28,11 +33,10 @@ class OwnedDelivery(Delivery):
     """Commits what the owner of a partition makes of its batches; `state` is what the stage keeps, if it does."""
 
     def __init__(
-        self, stage: StageRuntime, ownership: Ownership, program: BatchProgram, state: PartitionState | None,
-        sink: SinkWriter | None = None,
-    ) -> None:  # fmt: skip
+        self, stage: StageRuntime, ownership: Ownership, state: PartitionState | None, sink: SinkWriter | None = None
+    ) -> None:
         super().__init__(stage, "owner", sink)
-        self.program = program
+        self.program = program_over(stage, state)
         self._ownership = ownership
         self._state = state
         keys = stage.context.topology.keys
@@ -68,6 +72,19 @@ class OwnedDelivery(Delivery):
             prepared.kept = self._state.progress.kept()
         return prepared
 
+    def prepare_left(self, prepared: Prepared, gone: Collection[bytes]) -> Prepared:
+        """As `Delivery.prepare_left`: what is behind a refused record was written, so that it cannot wait any more."""
+        batch, outcome, halted = prepared.batch, prepared.outcome, prepared.fate.halted
+        failures: Failures = {}
+        for place, exc in outcome.failures.items():
+            failures[place] = final = _final(exc)
+            if self._stage.policy.judge(batch.entry(place), final).action == "halt":
+                halted, failures[place] = halted or (batch.entry(place), exc), Dead(error_of(exc))
+        outcome.failures = failures
+        left = self.prepare(batch, outcome, gone)
+        left.fate.again, left.fate.halted = prepared.fate.again, halted
+        return replace(prepared, commit=left.commit, fate=left.fate)
+
     def _first_to_wait(self, batch: Batch, failures: Failures) -> tuple[int, FailureVerdict, Exception] | None:
         """The first entry that is neither done nor dead, what is to become of it, and why."""
         for place in sorted(failures):
@@ -82,17 +99,29 @@ class OwnedDelivery(Delivery):
             return Committed()
         timers = isinstance(batch, TimerBatch)
         moves = not timers and parse_id(batch.ids[0]) > parse_id(self._ownership.positions[batch.key])
+        kept = {**prepared.kept, "limit": "0"} if self._ownership.recovered else prepared.kept
         owned = OwnedCommit(
             prepared.commit, batch.key, () if timers else batch.ids, moves,
-            changes.operations if changes else (), prepared.kept,
+            changes if changes is not None else StateChanges(), kept,
         )  # fmt: skip
-        missing = await self._stage.retry_policy.keep_trying(lambda: self._committer.commit(owned, moved))
-        if missing:
-            return Committed(missing=missing)
+        if await self._stage.retry_policy.keep_trying(lambda: self._committer.commit(owned, moved)):
+            # The state would have to forget them, too: begin anew with what is still there.
+            raise FencedError(f"entries that were pending on {batch.key} were committed by a shared stage's consumer")
+        if "limit" in kept:
+            self._ownership.limit, self._ownership.recovered = 0, False
         if self._state is not None and changes is not None:
             self._state.store.settled(changes)
             self._stage.counters.late += prepared.late
         return Committed(acked=0 if timers else len(batch))
+
+
+def _final(exc: Exception) -> Exception:
+    """A failure as one that another attempt does not cure."""
+    if isinstance(exc, RecordError | Dead):
+        return exc
+    final = RecordError(error_of(exc))
+    final.__cause__ = exc
+    return final
 
 
 def _again(batch: Batch, place: int, delay: float) -> list[tuple[Entry, float]]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from papyra_flow.records.batch import Batch
 from papyra_flow.runtime.commit.settlement import FailureOutcome
 from papyra_flow.runtime.stage.outcome import Outcome
-from papyra_flow.state.store import Changes
 from papyra_flow.streams.commit.commit import Commit
+from papyra_flow.streams.commit.operations import StateChanges
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -28,7 +28,7 @@ class Prepared:
     """The batch's span, where it is traced."""
     read: Batch | None = None
     """What was read, where only the first of it are committed: the rest waits."""
-    changes: Changes | None = None
+    changes: StateChanges | None = None
     """The state that changes with it."""
     late: int = 0
     """Records in it whose window had closed."""

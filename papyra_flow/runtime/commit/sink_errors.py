@@ -30,7 +30,7 @@ async def write(
     retries: ConnectorRetries,
     stopping: Callable[[], bool],
 ) -> Written:
-    """Write until it is done; raises ConnectorError where that is no use, StoppedError if the process is to stop."""
+    """Write until it is done; raises ConnectorError if that does not help, StoppedError if the process is to stop."""
     origin = origins(batch)
     while True:
         try:

@@ -1,6 +1,6 @@
 """Opening a stage's sink, as its only owner where it may have only one, and giving it up again.
 
-The first time the lease is taken at once, which fences off whoever had it; one who was fenced off himself waits
+The first time the lease is taken at once, which fences off the previous owner; one that was itself fenced off waits
 until the owner has gone silent.
 """
 
@@ -36,8 +36,8 @@ class SinkOwner:
     async def open(self) -> SinkWriter | None:
         """Open the sink at its checkpoint; None if the process is to stop before it is our turn.
 
-        The lease comes first: from then on the checkpoint that it tells cannot be moved by anybody else. While we
-        wait for the sink's lock somebody newer may have come and gone, so the lease is looked at once more before
+        The lease comes first: from then on the checkpoint that it tells cannot be moved by others. While we
+        wait for the sink's lock, a newer owner may have come and gone, so the lease is checked once more before
         anything is cut back. One that is still open is closed first: it would keep the lock from us for ever. Raises
         FencedError.
         """

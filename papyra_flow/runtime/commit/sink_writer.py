@@ -33,7 +33,7 @@ class SinkWriter:
     ) -> tuple[MoveCheckpoint | None, Mapping[int, Exception]]:
         """Make what entries became durable; returns what their commit has to move with it, and what was refused.
 
-        That is by the place of the payload: all others were written. Raises ConnectorError where waiting is no use.
+        That is by the place of the payload: all others were written. Raises ConnectorError if waiting does not help.
         """
         written = await write(self._sink, payloads, batch, self._retries, self._stopping)
         if self._lease is None:

@@ -137,7 +137,7 @@ class Claims:
     async def _remove_silent(self, others: Iterable[ConsumerInfo]) -> None:
         """Remove consumers elsewhere that have nothing pending and have been silent for long.
 
-        Whoever lives reads again every few seconds, and is back in the group by that if it was removed.
+        A live consumer reads again every few seconds, and so is back in the group if it was removed.
         """
         group, silence = self._stage.spec.group, SILENT_CLAIM_TIMES * self._stage.spec.settings.claim_after
         for consumer in others:
@@ -163,7 +163,7 @@ class Claims:
         self._next_look = asyncio.get_running_loop().time() + pause * (0.8 + 0.4 * random.random())  # noqa: S311
 
     async def take_all(self) -> None:
-        """Take over everything that is pending, whoever has it: for the exclusive owner, who fenced off the rest."""
+        """Take over everything that is pending for any consumer: for the exclusive owner, who fenced off the rest."""
         while True:
             await self._claim_idle(0)
             if self._claimer.at_start:

@@ -1,7 +1,7 @@
 """Consumers whose pending entries do not grow older, because the server's clock went back after they were delivered.
 
 Idle times come from the server's wall clock. An entry that was delivered, or refreshed, at a time that is still to come
-has an idle time of zero, look after look; whoever holds it and lives refreshes it every third of the claim time, which
+has an idle time of zero, look after look; a live holder refreshes it every third of the claim time, which
 ends that. So an idle time that stays at zero for the claim time by our own clock is that of a dead consumer's entry.
 """
 

@@ -1,4 +1,4 @@
-"""Consumers' names: `HOST.PID.STAGE.NUMBER`, so that anybody can see who holds what, and whether it still lives."""
+"""Consumers' names: `HOST.PID.STAGE.NUMBER`, so that everyone can see who holds what, and whether it is still alive."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """When a stage's group is gone (NOGROUP): with all else of the pipeline, or alone.
 
 A server that has lost everything (FLUSHALL, a failover to an empty replica) has lost the pipeline's marker too: its
-groups are created again, and the pipeline goes on with what comes next; the run's audit says what was lost. A group
+groups are created again, and the pipeline continues with new entries; the run's audit reports what was lost. A group
 that is gone while the marker is there was destroyed, or deleted or evicted with its stream; and a pipeline may be
 destroyed under its workers. Then the run stops with one sentence.
 """

@@ -13,19 +13,20 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Entry
+from papyra_flow.runtime.consumer.care import Care, Trying
 from papyra_flow.runtime.consumer.feed import Feed
 from papyra_flow.runtime.consumer.prefetch import Prefetch
 from papyra_flow.runtime.consumer.wakeup import Wakeup
 from papyra_flow.runtime.services.keepalive import Held
 from papyra_flow.runtime.services.partition_state import PartitionState
 from papyra_flow.runtime.stage.stage import StageRuntime
-from papyra_flow.runtime.stage.timer_batch import TimerBatch
+from papyra_flow.runtime.stage.timer_batch import TimerBatch, rest_of
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.groups.claims import Claimer
 from papyra_flow.streams.groups.reading import CursorReader
 
-CAREFUL_BATCHES = 2
-"""Batches that are committed with care after an owner died, before as much as usual is taken at once again."""
+AGAIN = 2
+"""The delivery of what a former shared stage has left pending: one at least has been before."""
 
 
 class OwnedReader:
@@ -38,6 +39,7 @@ class OwnedReader:
         state: PartitionState | None,
         wakeup: Wakeup,
         settle: Callable[[], Awaitable[None]],
+        trying: Trying,
     ) -> None:
         """`settle` is awaited before timers go off: they are read from the server, behind all that was committed."""
         spec, context = stage.spec, stage.context
@@ -49,11 +51,12 @@ class OwnedReader:
         held = {key: Held(key, spec.group, "owner", math.inf) for key in ownership.positions}
         reader = CursorReader(context.server.new_wire(), context.server.client, ownership.positions)
         self._new = Prefetch(stage, held, wakeup, _nothing, reader)
-        self._new.limit = ownership.limit or None
-        self._careful_for = CAREFUL_BATCHES * spec.settings.batch_size if ownership.limit else 0
-        self._tried = ownership.tries
+        self._care = Care(ownership, spec.settings.batch_size, trying, stage.retry_policy)
+        self._new.limit = self._care.limit
         self._rest: Batch | None = None
         self._rest_due = 0.0
+        self._idleness = state.idleness if state is not None else None
+        self._names = {key: stage.stream_of[key] for key in ownership.positions if key not in stage.replay_keys}
         self._ready: deque[Batch] = deque()
         self._left: deque[str] = deque()
         """Streams of which a former shared stage has left entries pending."""
@@ -74,7 +77,7 @@ class OwnedReader:
     @property
     def careful(self) -> bool:
         """As `Reader.careful`: whether an owner before died, maybe of what comes next."""
-        return self._careful_for > 0
+        return self._care.needed
 
     async def start(self) -> None:
         """As `Reader.start`."""
@@ -93,22 +96,13 @@ class OwnedReader:
 
     def committed(self, batch: Batch, again: Sequence[tuple[Entry, float]]) -> None:
         """As `Reader.committed`: what is to be tried again holds what is behind it."""
-        if isinstance(batch, TimerBatch):
-            if again:
-                left = batch.timers[-len(again) :]
-                self._hold(TimerBatch(batch.key, left, again[0][0].deliveries), again[0][1])
-            return
-        self._new.committed(batch, [entry.id for entry, _ in again])
+        self._care.passed(len(batch) - len(again))
+        self._new.limit = self._care.limit
         if again:
-            self._hold(Batch.of([entry for entry, _ in again]), again[0][1])
-        if self.careful:
-            self._careful_for -= len(batch) - len(again)
-            self._tried = 0
-            if not self.careful:
-                self._new.limit = None
-
-    def _hold(self, rest: Batch, seconds: float) -> None:
-        self._rest, self._rest_due = rest, asyncio.get_running_loop().time() + seconds
+            self._rest = rest_of(batch, [entry for entry, _ in again])
+            self._rest_due = asyncio.get_running_loop().time() + again[0][1]
+        if not isinstance(batch, TimerBatch):
+            self._new.committed(batch, [entry.id for entry, _ in again])
 
     def settled(self) -> None:
         """As `Reader.settled`."""
@@ -135,7 +129,7 @@ class OwnedReader:
             return self._rest_due
         if self._ready or self._left or self._fires:
             return now
-        return self._new.due_at(now)
+        return min(self._new.due_at(now), self._state.idle_at if self._state is not None else math.inf)
 
     async def take(self) -> list[Batch]:
         """As `Feed.take`: one batch at most; an empty one where timers are due."""
@@ -144,19 +138,31 @@ class OwnedReader:
             return [rest]
         if self._state is not None and self._fires:
             await self._settle()
-            if self._fires and (timers := await self._state.due()):
-                return [TimerBatch(next(iter(self._ownership.positions)), timers)]
+            if self._fires and (timers := await self._state.due(self._care.limit)):
+                tries = await self._care.tries("timers", timers[0].member)
+                return [TimerBatch(next(iter(self._ownership.positions)), timers, tries)]
         if self._left and not self._ready:
             await self._settle()
             await self._stage.retry_policy.keep_trying(self._take_up)
         if not self._ready and not self._left:
-            self._ready.extend(await self._new.take())
+            await self._look_for_new()
         if not self._ready:
             return []
         batch = self._ready.popleft()
-        if self._tried:
-            batch = Batch(batch.key, batch.ids, batch.fields, [self._tried + 1] * len(batch))
+        if self._idleness is not None and (stream := self._names.get(batch.key)) is not None:
+            self._idleness.arrived(stream, asyncio.get_running_loop().time())
+        if (tries := await self._care.tries(batch.key, batch.ids[0])) > 1:
+            batch = Batch(batch.key, batch.ids, batch.fields, [tries] * len(batch))
         return [batch]
+
+    async def _look_for_new(self) -> None:
+        """Take what has arrived, or begin to read; where nothing does for long, see whether inputs are idle."""
+        now = asyncio.get_running_loop().time()
+        if self._new.due_at(now) <= now:
+            self._ready.extend(await self._new.take())
+        elif self._idleness is not None and self._idleness.due_at <= now:
+            await self._settle()
+            await self._stage.retry_policy.keep_trying(lambda: self._idleness.look(now))  # type: ignore[union-attr]
 
     @property
     def _fires(self) -> bool:
@@ -174,7 +180,9 @@ class OwnedReader:
             self._left.popleft()
         elif entries := await claimer.take([entry.id for entry in pending]):
             self._stage.counters.claimed += len(entries)
-            self._ready.append(Batch.of(entries))
+            # How often each was delivered is no sign here: it was together with others.
+            columns = [entry.id for entry in entries], [entry.fields for entry in entries]
+            self._ready.append(Batch(key, *columns, [AGAIN] * len(entries)))
 
 
 async def _nothing() -> None:

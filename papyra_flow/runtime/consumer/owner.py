@@ -10,14 +10,12 @@ from papyra_flow.observe.logs import bind
 from papyra_flow.runtime.commit.delivery import Delivery
 from papyra_flow.runtime.commit.owned_delivery import OwnedDelivery
 from papyra_flow.runtime.commit.sink_writer import SinkWriter
+from papyra_flow.runtime.consumer.care import Trying
 from papyra_flow.runtime.consumer.group_repair import repair_group
 from papyra_flow.runtime.consumer.loop import Consumer
 from papyra_flow.runtime.consumer.owned import OwnedReader
 from papyra_flow.runtime.consumer.reader import Reader
 from papyra_flow.runtime.services.partition_state import PartitionState
-from papyra_flow.runtime.stage.keyed import KeyedProgram
-from papyra_flow.runtime.stage.partition_program import PartitionProgram
-from papyra_flow.runtime.stage.program import BatchProgram
 from papyra_flow.runtime.stage.stage import StageRuntime
 from papyra_flow.streams.commit.ownership import Ownership
 
@@ -27,8 +25,11 @@ _log = logging.getLogger("papyra_flow.stage")
 class PartitionOwner(Consumer):
     """Works on one partition of a stage; `run` returns when it is to stop, or has lost the partition."""
 
-    def __init__(self, stage: StageRuntime, name: str, ownership: Ownership, state: PartitionState | None) -> None:
+    def __init__(
+        self, stage: StageRuntime, name: str, ownership: Ownership, state: PartitionState | None, trying: Trying
+    ) -> None:
         self.ownership = ownership
+        self._trying = trying
         self.state = state
         self.lost = False
         """Whether the partition has another owner, or has to be taken anew."""
@@ -37,13 +38,10 @@ class PartitionOwner(Consumer):
             self._delivery = self._new_delivery(None)
 
     def _new_reader(self) -> Reader:
-        return OwnedReader(self.stage, self.ownership, self.state, self._wakeup, self._settle)
+        return OwnedReader(self.stage, self.ownership, self.state, self._wakeup, self._settle, self._trying)
 
     def _new_delivery(self, sink: SinkWriter | None) -> Delivery:
-        program: BatchProgram = self.stage.program
-        if self.state is not None and isinstance(program, KeyedProgram):
-            program = PartitionProgram(program, self.state)
-        return OwnedDelivery(self.stage, self.ownership, program, self.state, sink)
+        return OwnedDelivery(self.stage, self.ownership, self.state, sink)
 
     async def _settle(self) -> None:
         await self._commits.finish()

@@ -11,16 +11,17 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
-from papyra_flow.errors import FencedError, GroupGoneError
+from papyra_flow.errors import FencedError, GroupGoneError, ServerError
 from papyra_flow.runtime.consumer.consumer_names import consumer_name, gone
 from papyra_flow.runtime.consumer.group_repair import repair_group
 from papyra_flow.runtime.consumer.owner import PartitionOwner
+from papyra_flow.runtime.consumer.upstream import Upstream
 from papyra_flow.runtime.services.keepalive import HeldLeases
 from papyra_flow.runtime.services.partition_state import PartitionState
+from papyra_flow.runtime.services.state_keeper import ServerState
+from papyra_flow.runtime.stage.opening import open_state
 from papyra_flow.runtime.stage.stage import StageRuntime
-from papyra_flow.state.progress import Progress
-from papyra_flow.state.store import Store
-from papyra_flow.streams.commit.ownership import Owners, Ownership, PartitionKeys, Shares
+from papyra_flow.streams.commit.ownership import Holder, Owners, Ownership, PartitionKeys, Shares
 
 LOOK_AGAIN_SECONDS = 0.5
 _log = logging.getLogger("papyra_flow.stage")
@@ -51,6 +52,7 @@ class Partitions:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._leaving: set[int] = set()
         """Those that are let go: their batch in flight is still being committed."""
+        self._stopping: set[asyncio.Task[None]] = set()
         self._held = HeldLeases(self._silence / 3)
         context.keepalive.watch(self._held)
         self._looked = False
@@ -106,9 +108,11 @@ class Partitions:
         """Take or let go of one partition, if that is due; returns whether there may be more to do at once."""
         keep_trying = self._stage.retry_policy.keep_trying
         owned = {number: owner.ownership for number, owner in self._mine.items()}
+        commits = {number: ownership.commits for number, ownership in owned.items()}
         shares = await keep_trying(lambda: self._owners.share(self._partitions, owned, self._silence))
         self._held.beaten()
-        self._let_go_of_lost(shares)
+        for number, ownership in owned.items():
+            self._check(number, ownership, commits[number], shares.holders[number])
         share = share_of(self._member, shares.members, len(self._partitions))
         kept = [number for number in self._mine if number not in self._leaving]
         if len(kept) > share:
@@ -120,13 +124,16 @@ class Partitions:
             self._stage.context.activity.set()
         return took
 
-    def _let_go_of_lost(self, shares: Shares) -> None:
-        """An owner that has nothing to commit would not notice that its lease was taken, or reset by hand."""
-        for number, owner in self._mine.items():
-            if number not in self._leaving and shares.holders[number].epoch != owner.ownership.epoch:
-                _log.warning("%s: partition %d was taken away; standing by", self._stage.name, number)
-                owner.lost = True
-                self._let_go(number)
+    def _check(self, number: int, ownership: Ownership, commits: int, holder: Holder) -> None:
+        """Let go of a partition that is to be taken anew, which an owner that has nothing to commit does not notice.
+
+        It has another owner, its group is gone or was moved, or the server has lost commits.
+        """
+        if holder.ours and holder.commits >= commits:
+            return
+        owner = self._mine.get(number)
+        if owner is not None and owner.ownership is ownership and number not in self._leaving:
+            self._let_go(number)
 
     async def _take_one(self, shares: Shares) -> bool:
         """Take a partition that nobody has, or whose owner is gone; those that come last in everybody's order first."""
@@ -142,9 +149,9 @@ class Partitions:
                 continue
             try:
                 ownership = await self._stage.retry_policy.keep_trying(
-                    lambda number=number, free=free: self._owners.take(  # type: ignore[misc]
-                        self._partitions[number], silence=None if free else self._silence,
-                        batch_size=self._stage.spec.settings.batch_size,
+                    lambda number=number, holder=holder: self._owners.take(  # type: ignore[misc]
+                        self._partitions[number], silence=self._silence,
+                        batch_size=self._stage.spec.settings.batch_size, gone=holder if holder.owner in lost else None,
                     )
                 )  # fmt: skip
             except GroupGoneError:
@@ -167,35 +174,35 @@ class Partitions:
             )
             stage.counters.lost += ownership.lost
         owner = PartitionOwner(
-            stage, consumer_name(stage.context.process, stage.name, number), ownership, self._state_of(ownership)
-        )
+            stage, consumer_name(stage.context.process, stage.name, number), ownership, self._state_of(ownership),
+            self._owners.trying,
+        )  # fmt: skip
         self._mine[number] = owner
         self._held.hold(ownership)
         self._tasks[number] = asyncio.create_task(owner.run())
         self._tasks[number].add_done_callback(lambda _: self._changed.set())
 
     def _state_of(self, ownership: Ownership) -> PartitionState | None:
-        stage = self._stage
-        if stage.spec.keyed_step is None:
-            return None
-        names = [stage.stream_of[key] for key in ownership.positions if key not in stage.replay_keys]
-        return PartitionState(
-            stage.context.server.client, ownership, Store(stage.spec.settings.state_cache),
-            Progress(names, ownership.kept), stage.retry_policy,
-        )  # fmt: skip
+        stage, context = self._stage, self._stage.context
+        keeper = ServerState(context.server.client, ownership.keys, stage.retry_policy)
+        held = Upstream(context, stage.spec).holds_anything
+        return open_state(stage, ownership, keeper, held, asyncio.get_running_loop().time())
 
     def _let_go(self, number: int) -> None:
         self._leaving.add(number)
-        asyncio.get_running_loop().create_task(self._mine[number].stop())
+        stopping = asyncio.create_task(self._mine[number].stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
 
     async def _ended_one(self, number: int) -> None:
         """An owner has ended: because it was to let go, or has lost the partition, or for an error, which is raised."""
         task, owner = self._tasks.pop(number), self._mine.pop(number)
         self._leaving.discard(number)
         self._held.drop(owner.ownership)
-        task.result()
-        if not owner.lost:
+        # Whatever the reason, nothing is in flight any more: who takes the partition next need not be careful.
+        with suppress(ServerError):
             await self._release(owner)
+        task.result()
 
     async def _release(self, owner: PartitionOwner) -> None:
         with suppress(FencedError):

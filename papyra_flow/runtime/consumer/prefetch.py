@@ -51,8 +51,8 @@ class Prefetch:
         """How many entries of each stream may be read now, by `max_pending`; partitions share what is left of it."""
         spec = self._stage.spec
         left = spec.settings.max_pending - sum(map(len, self._held.values()))
-        partitions = 1 if spec.owned else len(spec.partitions)
-        return min(self.limit or spec.settings.batch_size, max(1, left // partitions)) if left > 0 else 0
+        together = 1 if spec.owned else len(spec.partitions)
+        return min(self.limit or spec.settings.batch_size, max(1, left // together)) if left > 0 else 0
 
     @property
     def reading(self) -> bool:
@@ -96,7 +96,7 @@ class Prefetch:
             held.remove(held.ids())
 
     async def close(self) -> None:
-        """Wait a moment for the read's end, and close the connection."""
+        """Wait briefly for the read to end, and close the connection."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CLOSE_SECONDS
         while self._reading and self._arrived is None and loop.time() < deadline:

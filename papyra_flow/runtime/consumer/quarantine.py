@@ -96,7 +96,7 @@ class QuarantineTurn:
             for task in (turn, end):
                 task.cancel()
             with suppress(asyncio.CancelledError):
-                self._ours = await turn  # it may have come at the last moment
+                self._ours = await turn  # it may just have come
 
     def end(self) -> None:
         """Let the next one have it; nothing happens if it is not ours."""

@@ -1,4 +1,4 @@
-"""What one coroutine waits for until it is woken, or a moment has come.
+"""What one coroutine waits for until it is woken, or a time has come.
 
 It costs a future a wait; the timer is set again only when it goes off too late, because most waits end long before.
 """

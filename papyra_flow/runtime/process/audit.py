@@ -1,4 +1,4 @@
-"""A run's audits: what others took from its streams is counted and told while it goes on, and once more at its end.
+"""A run's audits: what others took from its streams is counted and reported during the run, and once more at its end.
 
 One task for a whole run, however many processes share the work. Entries that were acked, deleted or trimmed by others
 show in the ledger's balance (`papyra_flow.streams.commit.ledger`); of keys that are gone only the last audit can tell
@@ -28,6 +28,8 @@ TAKEN = (
     "acked (XACK), deleted (XDEL), trimmed (XTRIM) or dropped with their consumer (XGROUP DELCONSUMER) by hand, "
     "or acked by a consumer that is not this pipeline's"
 )
+AGAIN = "processed again: the group was moved back (XGROUP SETID) or created again by hand"
+UNKNOWN = "what others took or moved since the last check is not known"
 WIPED = (
     "deleted, flushed (FLUSHALL), evicted, or lost by a server that was restarted without persistence or replaced by "
     "a replica that did not have it"
@@ -62,7 +64,7 @@ class Audit:
 
     def __init__(self, client: Client, topology: Topology, stages: Iterable[str]) -> None:
         self._client = client
-        self._ledger = topology.keys.ledger
+        self._ledger, self._marker = topology.keys.ledger, topology.keys.applied
         names = list(stages)
         self._inputs = [
             _Input(name, GroupSpec(topology.streams[stream].key, topology.stages[name].group))
@@ -76,9 +78,12 @@ class Audit:
         ]
         self._leases = [(name, *lease) for name in names for lease in _leases_of(topology.stages[name])]
         self._name = ""
+        self._mark: bytes | None = None
         self._evicted = 0
         self.lost: Counter[str] = Counter()
         """Entries lost, by stage."""
+        self.again: Counter[str] = Counter()
+        """Entries that were processed more often than once, by stage."""
         self.wiped: list[str] = []
         """Keys that the server had, and has lost."""
 
@@ -86,10 +91,10 @@ class Audit:
         """The audit before the work: finds what was taken since the last run, too; raises ServerErrors."""
         self._evicted = await evicted_keys(self._client)
         balance = await self._balance()
-        self._name = balance.name
+        self._name, self._mark = balance.name, await self._marked()
         for one, account in zip(self._inputs, balance.accounts, strict=True):
             one.lost = account.lost - account.untold
-        self._compare(balance)
+        self._compare(balance, forgotten=False)
         await self._compare_outputs()
         await self._compare_leases()
 
@@ -107,34 +112,55 @@ class Audit:
     @property
     def error(self) -> LostEntriesError | None:
         """What the run has to end with, if anything was lost under it."""
-        total = self.lost.total()
-        if not total and not self.wiped:
-            return None
-        stages = ", ".join(f"{stage} {count:,}" for stage, count in self.lost.items() if count)
-        told = [f"lost {_counted(total)} before the pipeline had processed them ({stages})" if total else ""]
-        told.append(f"{', '.join(dict.fromkeys(self.wiped))} was {WIPED}" if self.wiped else f"they were {TAKEN}")
-        return LostEntriesError("; ".join(filter(None, told)))
+        told = []
+        if total := self.lost.total():
+            told.append(f"lost {_counted(total)} before the pipeline had processed them ({_by_stage(self.lost)})")
+        if self.wiped:
+            told.append(f"{', '.join(dict.fromkeys(self.wiped))} was {WIPED}")
+        elif total:
+            told.append(f"they were {TAKEN}")
+        if total := self.again.total():
+            told.append(f"{_counted(total)} ({_by_stage(self.again)}) {_was(total)} {AGAIN}")
+        return LostEntriesError("; ".join(told)) if told else None
 
     async def _look(self) -> None:
-        self._compare(await self._balance())
+        balance = await self._balance()
+        self._compare(balance, forgotten=balance.name != self._name and not await self._only_ledger_lost())
+        self._name = balance.name
         await self._compare_outputs()
         await self._compare_leases()
 
     async def _balance(self) -> Balance:
         return await audit(self._client, self._ledger, [one.group for one in self._inputs], telling=True)
 
-    def _compare(self, balance: Balance) -> None:
-        forgotten, self._name = balance.name != self._name, balance.name
+    async def _marked(self) -> bytes | None:
+        """What the server's groups were marked with when it got them."""
+        found = await self._client.call("GET", self._marker)
+        return found if isinstance(found, bytes) else None
+
+    async def _only_ledger_lost(self) -> bool:
+        """Whether the server has all else that it had, which is said."""
+        before, self._mark = self._mark, await self._marked()
+        if before is None or self._mark != before:
+            return False
+        self.wiped.append(self._ledger)
+        _log.warning("%s was %s: %s", self._ledger, WIPED, UNKNOWN)
+        return True
+
+    def _compare(self, balance: Balance, *, forgotten: bool) -> None:
         for one, account in zip(self._inputs, balance.accounts, strict=True):
             if one.there and (forgotten or not account.there):
                 self._gone(one.stage, one.group.key, one.outstanding, "were outstanding")
             elif (more := account.lost - one.lost) > 0:
                 self.lost[one.stage] += more
                 _log.warning("%s: lost %s of %s: they were %s", one.stage, _counted(more), one.group.key, TAKEN)
+            if again := account.again:
+                self.again[one.stage] += again
+                _log.warning("%s: %s of %s %s %s", one.stage, _counted(again), one.group.key, _was(again), AGAIN)
             _update(one, account)
 
     async def _compare_outputs(self) -> None:
-        """Whoever reads an output may trim it, too; only where keys are evicted is one that begins later lost."""
+        """Readers of an output may trim it; so one that begins later is lost only where keys are evicted."""
         keys = [one.key for one in self._outputs]
         lengths = await self._client.call_many([("XLEN", key) for key in keys])
         firsts = await self._client.call_many([("XRANGE", key, "-", "+", "COUNT", 1) for key in keys])
@@ -171,6 +197,14 @@ def _leases_of(stage: StageSpec) -> list[tuple[str, str]]:
 
 def _update(one: _Input, account: Account) -> None:
     one.there, one.outstanding, one.lost = account.there, account.outstanding, account.lost
+
+
+def _by_stage(counts: Counter[str]) -> str:
+    return ", ".join(f"{stage} {count:,}" for stage, count in counts.items() if count)
+
+
+def _was(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _counted(count: int) -> str:

@@ -1,6 +1,6 @@
 """Draining: a bounded run ends exactly when everything has arrived (invariant I7).
 
-A forward and its ack are one step, so at any moment every record is somewhere: not read yet, not delivered yet,
+A forward and its ack are one step, so at any time every record is somewhere: not read yet, not delivered yet,
 or pending. One consistent look at all streams and leases that finds nothing of the kind is therefore the end.
 Looks are taken when this process has come to rest, and from then on a timer covers what others still do.
 
@@ -19,18 +19,6 @@ from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
 from papyra_flow.topology.model import StageSpec, Topology
 
 LOOK_AGAIN_SECONDS = 0.25
-
-
-def upstream(topology: Topology, stages: Iterable[str]) -> list[StageSpec]:
-    """These stages and all that feed them: what has to be drained before they are."""
-    found: dict[str, StageSpec] = {}
-    waiting = list(stages)
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = topology.stages[name]
-            waiting += [writer for stream in found[name].inputs for writer in topology.streams[stream].writers]
-    return [stage for stage in topology.stages.values() if stage.name in found]
 
 
 def is_idle(topology: Topology, stages: Iterable[StageSpec], positions: StreamsSnapshot) -> bool:
@@ -66,7 +54,7 @@ class Drain:
         self._context = context
         self._at_rest = at_rest
         own = set(stages)
-        self._stages = upstream(context.topology, own)
+        self._stages = context.topology.upstream(own)
         self._owned = owned or {}
         # A run's own sources end, also those that follow: `--drain` says so. Of others only those that end anyway.
         self._ending = [

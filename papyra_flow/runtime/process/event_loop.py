@@ -55,13 +55,13 @@ def run_async(main: Coroutine[object, object, T]) -> T:
         raise PipelineFailedError("a step cancelled the tasks of the run itself") from None
 
 
-def _refuse_inside_a_loop() -> None:
+def refuse_inside_a_loop(message: str) -> None:
     """Raise UsageError where an event loop runs in this thread: no second one can."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise UsageError("this was called where an event loop runs: call it by `await asyncio.to_thread(...)` there")
+    raise UsageError(message)
 
 
 def _loop_class() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -77,7 +77,7 @@ def _loop_class() -> Callable[[], asyncio.AbstractEventLoop]:
 
         def run_until_complete(self, future: Awaitable[T]) -> T:
             """The future's result."""
-            _refuse_inside_a_loop()
+            refuse_inside_a_loop("called inside a running event loop: use `await asyncio.to_thread(...)`")
             task = asyncio.ensure_future(future, loop=self)
             while True:
                 try:

@@ -2,7 +2,7 @@
 
 A batch is some thousands of containers that live for milliseconds and hold no cycles. With the interpreter's usual
 threshold (700 allocations) the collector looks at them again and again, and finds nothing: a tenth of the time.
-What step functions leave in cycles is collected all the same, only later.
+What step functions leave in cycles is still collected, only later.
 """
 
 from __future__ import annotations

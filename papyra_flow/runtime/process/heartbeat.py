@@ -1,4 +1,4 @@
-"""Telling the server, every few seconds, what this process has done: so that anybody who looks at it sees all workers.
+"""Telling the server, every few seconds, what this process has done: so that every view of it shows all workers.
 
 A process with nothing new says only now and then that it is alive. A report that cannot be written is not worth a word:
 whatever is wrong with the server, the stages notice.

@@ -1,6 +1,6 @@
 """What ends this process by signal though its code never gives up the GIL: a regex, a library in C.
 
-Python runs its handlers, and its other threads, when the code at work lets it; the kernel asks nobody. What does not
+Python runs its handlers, and its other threads, when the code at work lets it; the kernel does not wait. What does not
 live here: what a signal means to a run (`signals`).
 """
 

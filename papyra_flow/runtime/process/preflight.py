@@ -1,4 +1,4 @@
-"""What is said before a run begins, a sentence each: a server that may lose records, and records that stay behind.
+"""Warnings before a run begins, a sentence each: a server that may lose records, and records that stay behind.
 
 None of it keeps a run from starting, and a right that is missing keeps none of the rest from being said. `doctor` says
 all of it, and more.

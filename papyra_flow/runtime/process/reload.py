@@ -1,6 +1,6 @@
 """`run --watch`: a run that follows its files. What changed is checked, and the stages that it affects start again.
 
-Each stage has a worker of its own, in this process: the others go on meanwhile. A stage that is stopped commits what it
+Each stage has a worker of its own, in this process: the others keep running. A stage that is stopped commits what it
 is processing and gives back the rest, so nothing is lost. An edit that is not valid changes nothing, and says why.
 """
 
@@ -67,7 +67,7 @@ class ReloadingRun:
 
     @property
     def topology(self) -> Topology:
-        """What runs at the moment."""
+        """What is running."""
         return self._topology
 
     def stop(self) -> None:
@@ -85,7 +85,7 @@ class ReloadingRun:
         return "stopped"
 
     def _matters(self, _: Change, path: str) -> bool:
-        """Whether a file says something of the pipeline: itself, step functions, tables to look up in."""
+        """Whether a file is part of the pipeline: itself, step functions, tables to look up in."""
         found = Path(path)
         if IGNORED & set(found.parts):
             return False

@@ -44,13 +44,13 @@ _log = logging.getLogger("papyra_flow.run")
 __all__ = ["Runner", "Watch", "apply_topology", "run_async", "run_pipeline"]
 
 Watch = Callable[[RunCounters, Server], Awaitable[None]]
-"""Shows progress while a run goes on; cancelled at its end."""
+"""Shows progress during a run; cancelled at its end."""
 
 
 async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
     """Create every stream and group that is missing, in one round trip; returns those that were.
 
-    What a changed file leaves behind is said.
+    Warns of what a changed file leaves behind.
 
     A server that is loading, or a connection that breaks, is borne with; one that is not there is told at once.
 
@@ -171,13 +171,25 @@ async def _with_signals(part: Runner) -> Outcome:
     task = asyncio.create_task(part.run())
     with Signals(part.stop, task.cancel) as signals:
         try:
-            return await task
+            return await asyncio.shield(task)
         except asyncio.CancelledError:
             if signals.ended_by is not None:
                 raise EndedAtOnceError(signals.ended_by) from None
             if task.cancelled() and not _cancelled_too():
                 raise PipelineFailedError("a step cancelled the tasks of the run itself") from None
+            await _stopped(part, task)
             raise
+
+
+async def _stopped(part: Runner, task: asyncio.Task[Outcome]) -> None:
+    """Whoever awaits the run has cancelled it: give back leases, locks and entries before it ends."""
+    part.stop()
+    try:
+        await asyncio.wait([task])
+    finally:
+        task.cancel()  # another cancellation came, and it ends at once
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        _log.debug("while stopping: %s", exc)
 
 
 def _cancelled_too() -> bool:

@@ -1,8 +1,7 @@
 """SIGINT and SIGTERM: the first stops a run in an orderly way, the second ends it at once (exit code 130 or 143).
 
 The handlers are Python's own and not the event loop's, because a step that blocks the loop must not keep a second
-Ctrl-C from working: what has not ended a moment after it is ended without ceremony, by the kernel if need be
-(`last_resort`).
+Ctrl-C from working: what still runs shortly after a second one is killed, by the kernel if need be (`last_resort`).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class EndedAtOnceError(BaseException):
 
 
 class Signals:
-    """Handles signals while a run goes on; a context manager. In another thread than the main one it does nothing.
+    """Handles signals during a run; a context manager. In another thread than the main one it does nothing.
 
     `stop` is called on the event loop at the first signal, `end` at the second.
     """
@@ -51,7 +50,7 @@ class Signals:
         self._count = 0
         self._before: dict[int, object] = {}
         self._handler = self._handle
-        """One object for good: whoever looks whether it is still in place compares objects."""
+        """One object, always the same: checks that it is still in place compare objects."""
         self._first, self._over = threading.Event(), threading.Event()
         self._main = threading.get_ident()
         self._helper = threading.Thread(target=self._help, name="papyra-flow-signals", daemon=True)

@@ -90,7 +90,7 @@ class Supervisor:
         self._finished = RunCounters.of(list(counters.stages))
         self._children: dict[int, _Child] = {}
         self._coming: set[int] = set()
-        """Children that died and are started again in a moment."""
+        """Children that died and are about to be restarted."""
         self._stopping = False
         self._changed = asyncio.Event()
 

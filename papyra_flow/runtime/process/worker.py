@@ -137,12 +137,15 @@ class Worker:
         except Exception:
             await self._wind_up(tasks, beside)
             raise
-        # Nothing is wound up when the run is cancelled, as a second signal does: then it ends at once.
+        except asyncio.CancelledError:  # as a second signal does: it ends at once, and nothing is wound up
+            for task in (*tasks, *beside):
+                task.cancel()
+            raise
         await self._wind_up(tasks, beside)
         return outcome
 
     def _beside(self) -> Sequence[Coroutine[object, object, None]]:
-        """What goes on beside the stages."""
+        """What runs next to the stages."""
         mine = {runtime.name for runtime in self._runtimes}
         stages = [stage for stage in self._stages if stage.name in mine]
         waits = Waits(self._topology, self._server, stages, draining=self._drain)

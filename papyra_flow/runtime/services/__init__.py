@@ -1,1 +1,1 @@
-"""What goes on beside the stages: backpressure, trimming, pauses, keepalive, delayed retries, timing."""
+"""What runs next to the stages: backpressure, trimming, pauses, keepalive, delayed retries, timing."""

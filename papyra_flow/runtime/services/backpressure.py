@@ -5,7 +5,7 @@ that puts off everything would fill the server's memory.
 
 Asking the server before each batch would cost more than it brings: one look grants as many records as half of
 what is free, and only when those are spent is there another look. What was read and is not committed yet counts as
-written. While there is no room, a look follows each
+written. Without room, a look follows each
 commit of a reader in this process, and a timer covers readers elsewhere.
 """
 

@@ -9,15 +9,33 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import resource
 import signal
 import sys
 from contextlib import suppress
-from typing import TextIO
+from typing import NoReturn, TextIO
+
+from papyra_flow.errors import EXIT_FAILED
+from papyra_flow.steps.functions.ways_out import end_process
 
 _NAMES = {0: "standard input", 1: "standard output", 2: "standard error"}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SPARE_FROM = 64
 """The least number of a spare descriptor, beyond those that a step may close by counting up."""
+
+_LIMITS = {
+    resource.RLIMIT_AS: "RLIMIT_AS",
+    resource.RLIMIT_DATA: "RLIMIT_DATA",
+    resource.RLIMIT_FSIZE: "RLIMIT_FSIZE",
+    resource.RLIMIT_NOFILE: "RLIMIT_NOFILE",
+    resource.RLIMIT_CPU: "RLIMIT_CPU",
+}
+"""Limits that a process does not live with: without memory not even a thread starts, and whoever waits for it hangs."""
+
+_WORDS = {
+    number: f"papyra-flow: a step lowered {name} for the whole process, which cannot go on\n".encode()
+    for number, name in _LIMITS.items()
+}
 
 _handler_of = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
 """Without the names that Python gives to numbers, which cost more than all else here."""
@@ -40,11 +58,13 @@ class Belongings:
         self._depth = sys.getrecursionlimit()
         self._silenced = logging.root.manager.disable
         self._hook = sys.excepthook
+        self._limits = {number: resource.getrlimit(number) for number in _LIMITS}
         self._told: set[str] = set()
 
     def look(self, stage: str) -> None:
         """Put back what is not as it was, and say that a step of this stage did it; once for each thing."""
-        found = [*self._descriptors(), *self._streams()]
+        limited = self._limited()  # first: without memory nothing else can be done
+        found = [*limited, *self._descriptors(), *self._streams()]
         for number, handler in self._handlers.items():
             if _handler_of(number) != handler and handler is not None:
                 with suppress(ValueError):  # not in the main thread: then no step can have done it
@@ -74,6 +94,17 @@ class Belongings:
                 os.close(spare)
         self._spares.clear()
 
+    def _limited(self) -> list[str]:
+        found = []
+        for number, (soft, hard) in self._limits.items():
+            if _is_below(resource.getrlimit(number)[0], soft):
+                try:
+                    resource.setrlimit(number, (soft, hard))
+                except (OSError, ValueError):  # the hard limit, too, and only root may raise that
+                    _give_up(number)
+                found.append(f"lowered {_LIMITS[number]}")
+        return found
+
     def _descriptors(self) -> list[str]:
         found = []
         for number, spare in self._spares.items():
@@ -100,6 +131,16 @@ class Belongings:
                     handler.stream = self._err
             found.append("closed or replaced sys.stderr")
         return found
+
+
+def _is_below(limit: int, other: int) -> bool:
+    return limit != resource.RLIM_INFINITY and (other == resource.RLIM_INFINITY or limit < other)
+
+
+def _give_up(number: int) -> NoReturn:
+    """End the process with a sentence, and with nothing that takes memory: entries in flight stay pending."""
+    os.write(2, _WORDS[number])
+    end_process(EXIT_FAILED)
 
 
 def _file_of(number: int) -> tuple[int, int]:

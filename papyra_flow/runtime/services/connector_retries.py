@@ -27,7 +27,7 @@ class Resting(Protocol):
     stopping: asyncio.Event
 
     async def rest(self, seconds: float) -> None:
-        """Wait, but not beyond the moment when the process is to stop."""
+        """Wait, or until the process is to stop."""
 
 
 class ConnectorRetries:

@@ -1,6 +1,6 @@
 """Records that wait for another attempt at a time that a step has said: put back when it has come.
 
-Every process looks for those of its stages; whoever comes first moves a record, in one script.
+Every process looks for those of its stages; the first to find a record moves it, in one script.
 """
 
 from __future__ import annotations

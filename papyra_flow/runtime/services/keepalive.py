@@ -74,7 +74,7 @@ class HeldLeases:
     async def refresh(self, client: Client) -> None:
         """Say it in its place."""
         owned = self._owned
-        await call_script(client, "own_beat", [one.keys.lease for one in owned], [one.epoch for one in owned])
+        await call_script(client, "own_beat", [one.keys.lease for one in owned], [one.token for one in owned])
 
 
 class Held:

@@ -1,19 +1,19 @@
-"""A partition's state between its owner and the server: what a batch misses is loaded in one command.
+"""A partition's state between its owner and where it is kept: what a batch misses is loaded in one command.
 
 What changes goes into the owner's commit; until that is done, nobody else's word counts for what it changed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from papyra_flow.errors import CommandRefusedError
+from papyra_flow.runtime.services.idleness import Idleness
+from papyra_flow.runtime.services.state_keeper import StateKeeper
 from papyra_flow.state.event_time import END_OF_TIME
 from papyra_flow.state.progress import BEGINNING, Progress
-from papyra_flow.state.store import Changes, Store, Timer
-from papyra_flow.streams.commit.ownership import Ownership
-from papyra_flow.streams.connection.client import Client
-from papyra_flow.streams.connection.retry_policy import RetryPolicy
+from papyra_flow.state.store import Store, Timer
+from papyra_flow.streams.commit.operations import StateChanges
 
 MOST_TIMERS = 250
 """Timers that go off in one commit: about a millisecond of the server's time."""
@@ -22,14 +22,12 @@ MOST_TIMERS = 250
 class PartitionState:
     """The state that one owner has of its partition; `store` is what its step works on."""
 
-    def __init__(
-        self, client: Client, ownership: Ownership, store: Store, progress: Progress, retry_policy: RetryPolicy
-    ) -> None:
+    def __init__(self, keeper: StateKeeper, store: Store, progress: Progress, idleness: Idleness | None = None) -> None:
+        """`idleness` is for a stage that goes by event time."""
+        self.idleness = idleness
         self.store = store
         self.progress = progress
-        self._client = client
-        self._keys = ownership.keys
-        self._retry_policy = retry_policy
+        self._keeper = keeper
         self._first_timer: int | None = None
         self._known = False
         self._ended = False
@@ -38,10 +36,20 @@ class PartitionState:
 
     async def load(self, fields: Sequence[bytes]) -> None:
         """Load these fields; raises ServerErrors, and UndecodableError for what is no state."""
-        reply = await self._call("HMGET", self._keys.state, *fields)
-        if not isinstance(reply, list):
-            raise CommandRefusedError(f"HMGET answered {reply!r}")
-        self.store.load(fields, reply)
+        self.store.load(fields, await self._keeper.values(fields))
+
+    @property
+    def idle_at(self) -> float:
+        """When to see whether inputs are idle, by the event loop's clock: never, where no timer waits for that."""
+        waits = self.idleness is not None and self._first_timer is not None
+        return self.idleness.due_at if waits and self.idleness is not None else math.inf
+
+    @property
+    def goes_on_at(self) -> float:
+        """When a timer may become due because inputs are idle, by the same clock."""
+        if self.idleness is None or self._first_timer is None:
+            return math.inf
+        return self.idleness.gets_to(self._first_timer)
 
     @property
     def fires(self) -> bool:
@@ -51,19 +59,21 @@ class PartitionState:
         first = self._first_timer
         return first is not None and (self._ended or first <= self.progress.watermark)
 
+    @property
+    def watermark(self) -> int:
+        """As timers have it: the end of time while all that is open closes, so that none of them is set again."""
+        return END_OF_TIME if self._ended else self.progress.watermark
+
     def end(self) -> None:
         """All of the input has arrived: every timer that is there goes off."""
         self._ended, self._known = True, False
 
-    async def due(self) -> list[Timer]:
-        """Timers that are due, in order, a portion of them; no commit may be under way."""
-        limit = "+inf" if self._ended else self.progress.watermark
-        reply = await self._call(
-            "ZRANGE", self._keys.timers, "-inf", limit, "BYSCORE", "LIMIT", 0, MOST_TIMERS, "WITHSCORES"
-        )
-        found = _timers(reply)
+    async def due(self, most: int | None = None) -> list[Timer]:
+        """Timers that are due, in order, a portion of them, `most` at most; no commit may be under way."""
+        until = None if self._ended else self.progress.watermark
+        found = await self._keeper.timers(until, min(MOST_TIMERS, most or MOST_TIMERS))
         if not found:
-            first = _timers(await self._call("ZRANGE", self._keys.timers, 0, 0, "WITHSCORES"))
+            first = await self._keeper.timers(None, 1)
             self._first_timer, self._known, self._ended = (first[0].at if first else None), True, False
         elif self._ended:  # what comes later for a window that closes now is late
             self.progress.reach(max((timer.at for timer in found if timer.at < END_OF_TIME), default=BEGINNING))
@@ -73,17 +83,8 @@ class PartitionState:
         """So many records of the batch were late."""
         self.late = records
 
-    def changes(self) -> Changes:
+    def changes(self) -> StateChanges:
         """End the batch: what it changed, for its commit."""
         if (first := self.store.first_timer) is not None:
             self._first_timer = first if self._first_timer is None else min(first, self._first_timer)
         return self.store.changes()
-
-    async def _call(self, *command: str | bytes | int) -> object:
-        return await self._retry_policy.keep_trying(lambda: self._client.call(*command))
-
-
-def _timers(reply: object) -> list[Timer]:
-    if not isinstance(reply, list):
-        raise CommandRefusedError(f"ZRANGE answered {reply!r}")
-    return [Timer(int(float(at)), member) for member, at in zip(reply[::2], reply[1::2], strict=True)]

@@ -1,6 +1,6 @@
 """What is timed of a stage's batches, and the stamp that one record a second carries from the first stage to the last.
 
-Ids hold the server's clock, so latencies are between the server's own moments: `ServerClock` knows how far ours is from
+Ids hold the server's clock, so latencies are measured by the server's clock: `ServerClock` knows how far ours is from
 it.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection
 
-from papyra_flow.observe.histograms import Histogram, Timings
+from papyra_flow.histograms import Histogram
+from papyra_flow.observe.timings import Timings
 from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import parse_id
 from papyra_flow.streams.commit.commit import Commit

@@ -95,7 +95,7 @@ class SourceWorker:
                 return
 
     async def _read_to_the_end(self, lease: Lease) -> None:
-        """Read all, however often the source has to be opened again; raises ConnectorError where that is no use."""
+        """Read all, reopening the source as often as needed; raises ConnectorError if that does not help."""
         beat = self._context.leases.beat
         retries = ConnectorRetries(
             self._spec.name, self._spec.settings, self._context, self._counters,

@@ -35,6 +35,10 @@ class Decoder:
                 failures[place] = exc
         return Rows(records, origins)
 
+    def takes_bytes(self, batch: Batch) -> bool:
+        """Whether the field `data` of an entry holds all of its record; elsewhere it may be a field like any other."""
+        return batch.key not in self._fields
+
     def headers(self, batch: Batch) -> Callable[[int], Headers]:
         """The headers of an entry, by its place; where an entry's fields are the record there are none."""
         if batch.key in self._fields:

@@ -35,8 +35,11 @@ class TimeExpression:
             values = self._compiled.over(rows.records)
         except Exception:  # noqa: BLE001 - find out whose fault it is
             values = [self._one(record) for record in rows.records]
+        times = event_times(values)
+        if set(map(type, times)) <= {int}:
+            return times  # type: ignore[return-value]
         found = []
-        for origin, value, time in zip(rows.origins, values, event_times(values), strict=True):
+        for origin, value, time in zip(rows.origins, values, times, strict=True):
             if not isinstance(time, int):
                 failures[origin] = value if isinstance(value, Exception) else time
             found.append(time if isinstance(time, int) else 0)

@@ -87,7 +87,7 @@ def _is_ours(exc: Exception) -> bool:
 
 
 def dead_fields(entry: Entry, exc: Exception, stage: str, hide: Callable[[str], str]) -> list[bytes]:
-    """The dead letter of an entry; `hide` takes secrets out of what is said of its failure."""
+    """The dead letter of an entry; `hide` removes secrets from the error and the traceback."""
     error, trace = describe_failure(exc, hide)
     key, id_, earlier = entry.origin
     return dead_letter(

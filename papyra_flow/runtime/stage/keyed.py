@@ -26,6 +26,8 @@ class Clock:
     times: TimeExpression | EntryTimes
     goes: bool
     hands_on: bool
+    disorder: Mapping[str, int]
+    """Milliseconds that a record of such a stream may lie behind one before it."""
 
 
 class KeyedProgram:

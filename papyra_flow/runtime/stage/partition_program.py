@@ -35,6 +35,10 @@ class KeyedState(Protocol):
     store: Store
     progress: Progress
 
+    @property
+    def watermark(self) -> int:
+        """As timers have it: the end of time where all of the input has arrived."""
+
     async def load(self, fields: Sequence[bytes]) -> None:
         """Load these fields into the store."""
 
@@ -74,29 +78,40 @@ class PartitionProgram:
 
     async def run(self, batch: Batch, encode: Encode | None = None) -> Outcome:
         """As `BatchProgram.run`."""
+        self._state.count_late(0)
         if isinstance(batch, TimerBatch):
             return await self._fire(batch, encode)
-        program, late_to, clock = self._program, self._program.keyed.late_to, self._program.clock
-        entry_times: dict[int, int] = {}
-        processed = await program.before.process(batch, partial(self._look, batch, entry_times))
-        rows, failures = processed.rows or Rows([], ()), dict(processed.failures)
-        kept = self._timed(batch, rows, entry_times, failures)
-        while True:
-            failed: Failures = {}
-            outcomes = settled(
-                await self._apply(batch, kept), kept.rows, late_to, kept.times if clock.hands_on else None
-            )
-            made = sorted_out(kept.rows, outcomes.found, failed, apart=False)
-            partly = bool(failed) and not kept.rows.one_each
-            outcome = await program.leave(batch, made, failures | failed, encode, raw=processed.raw)
-            if not partly and outcome.failures.keys() <= failures.keys() | failed.keys():
-                late = sum(isinstance(exc, LateError) for exc in outcome.failures.values())
-                self._state.count_late(outcomes.late + late)
-                return absorbed(outcome, batch, outcomes.kept)
+        before, failures = self._state.progress.state(), dict[int, Exception]()
+        while (outcome := await self._once(batch, failures, encode)) is None:
             # Something failed behind the state that it has changed: all of the batch again, without that.
             self._state.store.rollback()
+            self._state.progress.restore(before)
+        return outcome
+
+    async def _once(self, batch: Batch, failures: Failures, encode: Encode | None) -> Outcome | None:
+        """What a batch becomes without the entries of `failures`; None where that gets more, and state has changed.
+
+        It begins with the entries: a step may have changed a record in place.
+        """
+        program, late_to = self._program, self._program.keyed.late_to
+        entry_times: dict[int, int] = {}
+        processed = await program.before.process(batch, partial(self._look, batch, entry_times))
+        failures |= processed.failures
+        kept = self._timed(batch, processed.rows or Rows([], ()), entry_times, failures).without(failures)
+        failed: Failures = {}
+        handed_on = kept.times if program.clock.hands_on else None
+        outcomes = settled(await self._apply(batch, kept), kept.rows, late_to, handed_on)
+        if not failures and len(outcomes.kept) == len(batch) == len(kept.rows):
+            return Outcome(done=batch.ids)  # all of it went into the state, as it mostly does
+        made = sorted_out(kept.rows, outcomes.found, failed, apart=False)
+        partly = bool(failed) and not kept.rows.one_each
+        outcome = await program.leave(batch, made, failures | failed, encode, raw=processed.raw)
+        if partly or not outcome.failures.keys() <= failures.keys() | failed.keys():
             failures |= outcome.failures
-            kept = kept.without(failures)
+            return None
+        late = sum(isinstance(exc, LateError) for exc in outcome.failures.values())
+        self._state.count_late(outcomes.late + late)
+        return absorbed(outcome, batch, outcomes.kept)
 
     def _look(self, batch: Batch, found: dict[int, int], rows: Rows, failures: Failures) -> None:
         """Take the event times of the records as they came."""
@@ -116,7 +131,8 @@ class PartitionProgram:
             return kept
         marks: list[int] = []
         for stream, part in self._by_stream(batch, kept):
-            marks += self._state.progress.advance(stream, part.times)
+            behind = clock.disorder.get(stream, 0)
+            marks += self._state.progress.advance(stream, [time - behind for time in part.times])
         return _Timed(kept.rows, kept.times, marks)
 
     def _by_stream(self, batch: Batch, kept: _Timed) -> Iterator[tuple[str, _Timed]]:
@@ -162,9 +178,9 @@ class PartitionProgram:
         for timer in batch.timers:
             state.store.delete_timer(timer.member)
         if keyed.awaits:
-            fired = await step.fire_async(batch.timers, state.progress.watermark, state.store)  # type: ignore[attr-defined]
+            fired = await step.fire_async(batch.timers, state.watermark, state.store)  # type: ignore[attr-defined]
         else:
-            fired = step.fire(batch.timers, state.progress.watermark, state.store)
+            fired = step.fire(batch.timers, state.watermark, state.store)
         rows = Rows([{} for _ in fired], range(len(fired)))
         while True:
             failed: Failures = {}

@@ -79,7 +79,7 @@ class Processor:
                 rows = _finite(rows, failures)
         if self._sink and rows.notes is not None:
             refuse_notes(rows, failures, NO_STREAMS)
-        return Processed(rows, failures, raw=self._raw)
+        return Processed(rows, failures, raw=self._raw and self._decoder.takes_bytes(batch))
 
 
 async def start_steps(steps: Iterable[Step | OfTable]) -> None:

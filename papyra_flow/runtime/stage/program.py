@@ -19,7 +19,7 @@ from papyra_flow.runtime.stage.outcome import Outcome
 from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.runtime.stage.records import RecordProgram
 from papyra_flow.runtime.stage.router import Router
-from papyra_flow.spec.counting import OwnCounts
+from papyra_flow.spec.own_figures import OwnFigures
 from papyra_flow.steps.base import Merge
 from papyra_flow.topology.model import StageSpec, Topology
 
@@ -52,26 +52,26 @@ class StageProgram(BatchProgram, Protocol):
 
 
 def program_of(
-    spec: StageSpec, topology: Topology, policy: FailurePolicy, counts: OwnCounts | None = None
+    spec: StageSpec, topology: Topology, policy: FailurePolicy, own: OwnFigures | None = None
 ) -> StageProgram:
-    """The program of a stage, whose steps count in `counts`.
+    """The program of a stage, whose steps count and measure in `own`.
 
     Raises ValueError, ConnectorError or UsageError for a step that cannot be built.
     """
     if spec.keyed_step is not None:
-        return keyed_program(spec, topology, spec.keyed_step, counts)
+        return keyed_program(spec, topology, spec.keyed_step, own)
     if spec.first_on_tables is None:
-        return _of_records(spec, topology, counts)
+        return _of_records(spec, topology, own)
     if spec.merge is not None:
-        return _of_records_and_tables(spec, topology, policy, spec.merge, counts)
+        return _of_records_and_tables(spec, topology, policy, spec.merge, own)
     from papyra_flow.runtime.stage.tables import TableProgram
 
-    return TableProgram(*_over_tables(spec, topology, counts), policy, spec.settings.max_record)
+    return TableProgram(*_over_tables(spec, topology, own), policy, spec.settings.max_record)
 
 
-def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnCounts | None = None) -> KeyedProgram:
+def keyed_program(spec: StageSpec, topology: Topology, number: int, own: OwnFigures | None = None) -> KeyedProgram:
     """The program of a stage whose step of that number keeps state; raises as `program_of`."""
-    context, inputs, most = topology.step_context(spec.name, counts), topology.inputs(spec), spec.settings.max_record
+    context, inputs, most = topology.step_context(spec.name, own), topology.inputs(spec), spec.settings.max_record
     source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
     keyed = spec.steps[number].build_keyed(context)
     if keyed is None:
@@ -85,6 +85,7 @@ def keyed_program(spec: StageSpec, topology: Topology, number: int, counts: OwnC
         TimeExpression(step.own_time) if step.own_time is not None else entry_times(spec, topology),
         goes=step.goes_by_time,
         hands_on=topology.hands_on_time(spec),
+        disorder=topology.disorder,
     )
     return KeyedProgram(before, keyed, behind, router, decoder, clock, names_of(spec, topology))
 
@@ -99,8 +100,8 @@ def names_of(spec: StageSpec, topology: Topology) -> dict[str, str]:
     return {stream.key: stream.of for stream in topology.inputs(spec) if not stream.replay}
 
 
-def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> StageProgram:
-    context, inputs, most = topology.step_context(spec.name, counts), topology.inputs(spec), spec.settings.max_record
+def _of_records(spec: StageSpec, topology: Topology, own: OwnFigures | None) -> StageProgram:
+    context, inputs, most = topology.step_context(spec.name, own), topology.inputs(spec), spec.settings.max_record
     source: Format = "fields" if any(stream.config.format == "fields" for stream in inputs) else "json"
     router = Router(spec.routes, spec.config.match, topology.outputs(spec), source, most)
     steps = [step.build(context) for step in spec.steps]
@@ -111,26 +112,26 @@ def _of_records(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -
 
 
 def _of_records_and_tables(
-    spec: StageSpec, topology: Topology, policy: FailurePolicy, merge: Merge, counts: OwnCounts | None
+    spec: StageSpec, topology: Topology, policy: FailurePolicy, merge: Merge, own: OwnFigures | None
 ) -> StageProgram:
     """Steps over records up to the first one over tables: there, those of a batch become one table."""
     from papyra_flow.records.columns import TYPES
     from papyra_flow.runtime.stage.merging import MergingProgram
 
     context, decoder = (
-        topology.step_context(spec.name, counts),
+        topology.step_context(spec.name, own),
         Decoder(topology.inputs(spec), spec.settings.max_record),
     )
     records = Processor([step.build(context) for step in spec.steps[: spec.first_on_tables]], decoder)
     types = {name: TYPES[word] for name, word in merge.types.items()}
-    return MergingProgram(records, types, *_over_tables(spec, topology, counts), policy)
+    return MergingProgram(records, types, *_over_tables(spec, topology, own), policy)
 
 
-def _over_tables(spec: StageSpec, topology: Topology, counts: OwnCounts | None) -> tuple[TableSteps, TableRouter]:
+def _over_tables(spec: StageSpec, topology: Topology, own: OwnFigures | None) -> tuple[TableSteps, TableRouter]:
     from papyra_flow.runtime.stage.table_router import TableRouter
     from papyra_flow.runtime.stage.table_steps import TableSteps
 
-    context, first = topology.step_context(spec.name, counts), spec.first_on_tables or 0
+    context, first = topology.step_context(spec.name, own), spec.first_on_tables or 0
     built = [spec.build_step(number, context) for number in range(first, len(spec.steps))]
     router = TableRouter(spec.routes, spec.config.match, topology.outputs(spec), spec.settings.max_record)
     return TableSteps([step for step in built if step is not None]), router

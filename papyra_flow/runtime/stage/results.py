@@ -55,8 +55,8 @@ def _without_shared(outcomes: Sequence[object]) -> Sequence[object]:
 
 def _shared(count: int) -> RecordError:
     return RecordError(
-        f"the step returned one object {count} times, for what should be {count} records: what it was for each of them "
-        "is not known; return a new dict for every record"
+        f"the step returned the same object for {count} records, so that each holds the values of the last; "
+        "return a new dict for every record"
     )
 
 

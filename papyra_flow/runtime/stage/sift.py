@@ -10,7 +10,7 @@ from papyra_flow.runtime.stage.sink_encoding import SinkStoppedError
 
 T = TypeVar("T")
 NOT_OF_A_ROW = (ServerError, SinkStoppedError)
-"""A server that a step needs is away, or the sink cannot go on: no row is at fault."""
+"""A server that a step needs is away, or the sink cannot continue: no row is at fault."""
 
 
 async def sift(

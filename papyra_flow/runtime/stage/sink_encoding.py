@@ -24,7 +24,7 @@ def encoded(encode: Encode, record: Record, raw: bytes | None = None) -> bytes:
 
 
 class SinkStoppedError(ConnectorError):
-    """The sink cannot go on: what a step raises is its record's failure, this is not."""
+    """The sink cannot continue: unlike what a step raises, this is not a record's failure."""
 
 
 def all_encoded(encode: Encode, records: Iterable[Record]) -> list[bytes]:

@@ -17,7 +17,7 @@ from papyra_flow.runtime.stage.failure import FailurePolicy
 from papyra_flow.runtime.stage.keyed import KeyedProgram
 from papyra_flow.runtime.stage.program import program_of
 from papyra_flow.runtime.stage.targets import Targets
-from papyra_flow.spec.counting import OwnCounts
+from papyra_flow.spec.own_figures import Distribution, OwnFigures
 from papyra_flow.streams.commit.lease import Leases
 from papyra_flow.streams.connection.retry_policy import RetryPolicy
 from papyra_flow.streams.connection.server import Server
@@ -48,7 +48,7 @@ class WorkerContext:
     """What steps may have changed that is the process' own; None in a process that is not the pipeline's own."""
 
     async def rest(self, seconds: float) -> None:
-        """Wait, but not beyond the moment when the process is to stop."""
+        """Wait, or until the process is to stop."""
         try:
             async with asyncio.timeout(seconds):
                 await self.stopping.wait()
@@ -72,7 +72,7 @@ class StageRuntime:
         self.implicit = frozenset(stream.key for stream in self.inputs if stream.implicit)
         self.replay_keys = frozenset(topology.streams[name].key for name in spec.replays)
         self.stream_of = {stream.key: stream.of for stream in self.inputs}
-        self.program = program_of(spec, topology, self.policy, OwnCounts(counters.own))
+        self.program = program_of(spec, topology, self.policy, self._own_figures())
         self.timing = self._timing()
 
     def _timing(self) -> StageTiming:
@@ -86,6 +86,14 @@ class StageRuntime:
             marks=self.targets.with_headers,
             record=self._record if self.context.telemetry is not None else None,
         )
+
+    def _own_figures(self) -> OwnFigures:
+        counters, record = self.counters, self._record_own if self.context.telemetry is not None else None
+        return OwnFigures(counters.own, counters.own_durations, counters.own_values, record)
+
+    def _record_own(self, kind: Distribution, name: str, value: float) -> None:
+        if self.context.telemetry is not None:
+            self.context.telemetry.record(f"own_{kind}", value, self.name, name)
 
     def _record(self, name: str, value: float) -> None:
         if self.context.telemetry is not None:

@@ -56,7 +56,7 @@ class TableRouter:
     ) -> Became:
         """What the parts of an entry became, of which rows were dropped before; RecordError for what cannot leave.
 
-        Raises SinkStoppedError for a sink that cannot go on.
+        Raises SinkStoppedError for a sink that cannot continue.
         """
         if encode is not None:
             return Became(payloads=_for_sink(parts, encode), dropped=dropped)

@@ -1,6 +1,6 @@
 """The program of a stage of tables: each entry is a table, and what becomes of it is found out for the whole of it.
 
-A row that cannot be processed is split off from its table and goes to the dead letters by itself, the rest goes on.
+A row that cannot be processed is split off from its table and becomes a dead letter alone; the rest continues.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class TableProgram:
         return self._split(entry, table, rest, found)
 
     def _split(self, entry: Entry, table: pa.Table, rest: Became | None, found: dict[int, Exception]) -> Became:
-        """What became of the rows that went on, with those beside it that failed; raises what one cannot go on with."""
+        """What became of the rows that continued, and those that failed; raises what ends the stage."""
         bad, dropped = [], 0
         for row, exc in sorted(found.items()):
             action = self._policy.judge(entry, exc).action

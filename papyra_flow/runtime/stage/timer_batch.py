@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from papyra_flow.errors import RecordError
 from papyra_flow.records.batch import Batch
-from papyra_flow.records.entries import DATA, encode_json
+from papyra_flow.records.entries import DATA, Entry, encode_json
 from papyra_flow.records.rows import Rows
 from papyra_flow.state.store import Timer
 
@@ -35,3 +35,10 @@ class TimerBatch(Batch):
     def part(self, start: int, end: int) -> TimerBatch:
         """As `Batch.part`."""
         return TimerBatch(self.key, self.timers[start:end], self.entry(start).deliveries if start < end else 1)
+
+
+def rest_of(batch: Batch, again: Sequence[Entry]) -> Batch:
+    """What is to be tried again of a batch that goes in order: its last entries, or its last timers."""
+    if isinstance(batch, TimerBatch):
+        return TimerBatch(batch.key, batch.timers[-len(again) :], again[0].deliveries)
+    return Batch.of(again)

@@ -15,8 +15,8 @@ from typing import TypeAlias
 BITS = 1074
 """The smallest float is 2 to the power of minus this."""
 
-Floats: TypeAlias = "list[float] | int | None"
-"""The sum of floats; None where there were none."""
+Floats: TypeAlias = list[float] | int
+"""The sum of floats; an empty list where there were none."""
 
 
 def add_numbers(whole: int, floats: Floats, values: Sequence[int | float]) -> tuple[int, Floats]:
@@ -37,21 +37,21 @@ def add_floats(floats: Floats, values: Sequence[float]) -> Floats:
     """A sum of floats, with these added."""
     if isinstance(floats, int):
         return _expansion_of(floats + sum(map(units, values)))
-    rest = [*floats, *values] if floats else list(values)
+    rest = [*floats, *values]
     found: list[float] = []
     try:
         while part := math.fsum(rest):
             found.append(part)
             rest.append(-part)
     except OverflowError:
-        return _expansion_of(sum(map(units, [*(floats or ()), *values])))
+        return _expansion_of(sum(map(units, [*floats, *values])))
     return found or [0.0]
 
 
 def join_floats(floats: Floats, other: Floats) -> Floats:
     """The sum of two sums."""
-    if floats is None or other is None:
-        return floats if other is None else other
+    if floats == [] or other == []:
+        return other or floats
     if isinstance(other, int):
         return _expansion_of(other + (floats if isinstance(floats, int) else sum(map(units, floats))))
     return add_floats(floats, other)
@@ -59,9 +59,9 @@ def join_floats(floats: Floats, other: Floats) -> Floats:
 
 def total(whole: int, floats: Floats) -> int | float:
     """The sum of both, rounded once where a float was among them; an integer where no float is as large."""
-    if floats is None:
-        return whole
     if isinstance(floats, list):
+        if not floats:
+            return whole
         if not whole:
             return floats[0]
         if -(2**53) < whole < 2**53:

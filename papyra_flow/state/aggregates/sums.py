@@ -22,7 +22,7 @@ class Sum(OfNumbers):
 
     def add(self, state: Any, values: Sequence[Any], times: Sequence[int]) -> Any:
         """The sums with these."""
-        whole, floats = state or (0, None)
+        whole, floats = state or (0, [])
         return list(add_numbers(whole, floats, values))
 
     def merge(self, state: Any, other: Any) -> Any:
@@ -41,7 +41,7 @@ class Mean(OfNumbers):
 
     def add(self, state: Any, values: Sequence[Any], times: Sequence[int]) -> Any:
         """Count and sums with these."""
-        count, whole, floats = state or (0, 0, None)
+        count, whole, floats = state or (0, 0, [])
         return [count + len(values), *add_numbers(whole, floats, values)]
 
     def merge(self, state: Any, other: Any) -> Any:

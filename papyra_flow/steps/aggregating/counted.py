@@ -13,6 +13,7 @@ from papyra_flow.state.event_time import END_OF_TIME
 from papyra_flow.state.store import Store, Timer
 from papyra_flow.steps.aggregating.columns import ColumnMaker
 from papyra_flow.steps.aggregating.groups import Groups, State
+from papyra_flow.steps.aggregating.placing import closing_time
 from papyra_flow.steps.aggregating.sessions import Keyed, keyed
 from papyra_flow.steps.keyed import KeyedRows, TimedRecord
 
@@ -68,14 +69,14 @@ class CountedStep:
 
     def fire(self, timers: Sequence[Timer], watermark: int, store: Store) -> Sequence[object]:
         """Give what is not full."""
-        return [self._fired(timer.member, store) for timer in timers]
+        return [self._fired(timer.member, watermark, store) for timer in timers]
 
-    def _fired(self, field: bytes, store: Store) -> object:
+    def _fired(self, field: bytes, watermark: int, store: Store) -> object:
         state = store.get(field)
         if state is None:
             return None
         store.delete(field)
-        return TimedRecord(self._record(field, state), state[NEWEST])
+        return TimedRecord(self._record(field, state), closing_time(state[NEWEST], watermark))
 
     def _record(self, field: bytes, state: State) -> Record:
         return self._groups.key_of(field) | self._groups.results(state)

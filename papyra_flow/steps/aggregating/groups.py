@@ -24,11 +24,18 @@ class Groups:
 
     def __init__(self, by: Sequence[str], calls: Sequence[AggregateCall], names: Sequence[str], zone: tzinfo) -> None:
         self._by = by
-        self._names = names
+        self._results = [
+            (name, place, call.function.result) for place, (name, call) in enumerate(zip(names, calls, strict=True))
+        ]
+        self._bounds: tuple[int, int, Record] = (0, 0, {})
         self._zone = zone
         self.functions = [call.function for call in calls]
-        self._mutable = any(function.mutable for function in self.functions)
+        mutable = [(place, function) for place, function in enumerate(self.functions) if function.mutable]
+        self._mutable = mutable
         self._numbered = list(enumerate(self.functions))
+        self._counting = [place for place, call in enumerate(calls) if call.argument is None]
+        """Those of `count()`."""
+        self._fed = [(place, call.function) for place, call in enumerate(calls) if call.argument is not None]
         self._strict = [(place, function) for place, function in self._numbered if function.strict]
         self.strict = bool(self._strict)
         """Whether a row may be refused because of those before it."""
@@ -43,19 +50,17 @@ class Groups:
 
     def copy(self, state: State) -> State:
         """A state that may be changed in place."""
-        copied = list(state)
-        if self._mutable:
-            for place, function in self._numbered:
-                copied[place] = function.copy(state[place])
+        copied = state.copy()
+        for place, function in self._mutable:
+            copied[place] = function.copy(state[place])
         return copied
 
     def add(self, state: State, columns: Columns, rows: Sequence[int]) -> None:
         """Add rows, in their order."""
-        for place, function in self._numbered:
-            column = columns.values[place]
-            if column is None:
-                state[place] = function.add(state[place], rows, rows)
-                continue
+        for place in self._counting:
+            state[place] += len(rows)
+        for place, function in self._fed:
+            column = columns.values[place] or ()
             values = [value for row in rows if (value := column[row]) is not None]
             if not values:
                 continue
@@ -101,11 +106,11 @@ class Groups:
 
     def bounds(self, start: int, end: int) -> Record:
         """A window's fields."""
-        return {WINDOW_START: iso_time(start, self._zone), WINDOW_END: iso_time(end, self._zone)}
+        if self._bounds[0] != start or self._bounds[1] != end:  # many groups close with the same window
+            fields: Record = {WINDOW_START: iso_time(start, self._zone), WINDOW_END: iso_time(end, self._zone)}
+            self._bounds = (start, end, fields)
+        return self._bounds[2]
 
     def results(self, state: State) -> Record:
         """What the functions say."""
-        return {
-            name: function.result(one)
-            for name, function, one in zip(self._names, self.functions, state, strict=False)
-        }  # fmt: skip
+        return {name: result(state[place]) for name, place, result in self._results}

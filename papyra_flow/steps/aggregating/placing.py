@@ -116,3 +116,8 @@ def late_for(start: int, end: int, watermark: int) -> Late:
     """A record whose window had closed."""
     seen = iso_time(watermark) if watermark < END_OF_TIME else "at the end of the input"
     return Late(f"late: its window from {iso_time(start)} to {iso_time(end)} had closed, the watermark was {seen}")
+
+
+def closing_time(newest: int, watermark: int) -> int:
+    """The time of what the end of the input closes: that of its newest record, or a later one that was promised."""
+    return newest if watermark >= END_OF_TIME else max(newest, watermark)

@@ -18,8 +18,8 @@ from papyra_flow.state.store import Store, Timer
 from papyra_flow.state.windows import TimeWindows
 from papyra_flow.steps.aggregating.columns import ColumnMaker
 from papyra_flow.steps.aggregating.groups import Groups, State
-from papyra_flow.steps.aggregating.placing import Place, Placed, Placing
-from papyra_flow.steps.keyed import KeyedRows, TimedRecord
+from papyra_flow.steps.aggregating.placing import Place, Placed, Placing, closing_time
+from papyra_flow.steps.keyed import KEPT, KeyedRows, TimedRecord
 
 Emission: TypeAlias = Literal["final", "each"] | int
 """When a group's results leave: when its window closes, behind each record, or every so many milliseconds."""
@@ -38,10 +38,12 @@ class TimedStep:
         self._windows = windows
         self._emission = emission
         self._placing = Placing(windows, grace, keyed=keyed)
-        self._one_by_one = emission == "each" or (groups.strict and windows is not None and windows.overlap)
+        overlap = windows is not None and windows.overlap
+        self._one_by_one = overlap and (groups.strict or emission == "each")
         self._marked = emission != "each" and (windows is None or emission != "final")
         """Whether there is something behind the functions' states: for `final` the newest time, else when the group
         is given next, null if it has not changed since."""
+        self._plain = not (groups.strict or self._marked)
 
     # -- a batch ----------------------------------------------------------------------------------------------
 
@@ -58,18 +60,41 @@ class TimedStep:
         if self._one_by_one:
             self._add_one_by_one(prepared, store)
         else:
+            add = self._add_each if self._emission == "each" else self._add_plainly if self._plain else self._add
             for place in prepared.places:
-                for field, rows in place.groups.items():
-                    self._add(prepared, store, place, field, rows)
+                add(prepared, store, place)
         return prepared.outcomes
 
-    def _add(self, prepared: Placed, store: Store, place: Place, field: bytes, rows: list[int]) -> None:
-        state = store.own(field, self._groups.copy)
-        if state is None:
-            state = self._opened(store, place, field)
-        self._groups.add_fitting(state, prepared.columns, rows, prepared.outcomes)
-        if self._marked:
-            self._mark(prepared, store, place, field, state, rows)
+    def _add_plainly(self, prepared: Placed, store: Store, place: Place) -> None:
+        """Where no row is refused and nothing is marked, which is most of the time."""
+        own, copy, add, columns = store.own, self._groups.copy, self._groups.add, prepared.columns
+        for field, rows in place.groups.items():
+            state = own(field, copy)
+            if state is None:
+                state = self._opened(store, place, field)
+            add(state, columns, rows)
+
+    def _add(self, prepared: Placed, store: Store, place: Place) -> None:
+        for field, rows in place.groups.items():
+            state = store.own(field, self._groups.copy)
+            if state is None:
+                state = self._opened(store, place, field)
+            self._groups.add_fitting(state, prepared.columns, rows, prepared.outcomes)
+            if self._marked:
+                self._mark(prepared, store, place, field, state, rows)
+
+    def _add_each(self, prepared: Placed, store: Store, place: Place) -> None:
+        """Where each row gives what there is so far."""
+        outcomes, add, results = prepared.outcomes, self._groups.add_fitting, self._groups.results
+        for field, rows in place.groups.items():
+            state = store.own(field, self._groups.copy)
+            if state is None:
+                state = self._opened(store, place, field)
+            head = self._head(field)
+            for row in rows:
+                add(state, prepared.columns, (row,), outcomes)
+                if outcomes[row] is KEPT:
+                    outcomes[row] = head | results(state)
 
     def _add_one_by_one(self, prepared: Placed, store: Store) -> None:
         """Where a row is added to all of its windows or to none, or gives what became of it."""
@@ -128,9 +153,9 @@ class TimedStep:
 
     def fire(self, timers: Sequence[Timer], watermark: int, store: Store) -> Sequence[object]:
         """Close windows, and give what has changed."""
-        return [self._fired(timer, store) for timer in timers]
+        return [self._fired(timer, watermark, store) for timer in timers]
 
-    def _fired(self, timer: Timer, store: Store) -> object:
+    def _fired(self, timer: Timer, watermark: int, store: Store) -> object:
         field = self._field_of(timer.member)
         state = store.get(field)
         if state is None:
@@ -139,19 +164,19 @@ class TimedStep:
             store.delete(field)
             if self._emission == "each" or (self._marked and state[-1] is None):
                 return None
-            return self._given(field, state, timer.at)
+            return self._given(field, state, timer.at, watermark)
         if state[-1] != timer.at:
             return None
         store.own(field, self._groups.copy)[-1] = None  # type: ignore[index]
-        return self._given(field, state, timer.at)
+        return self._given(field, state, timer.at, watermark)
 
-    def _given(self, field: bytes, state: State, at: int) -> TimedRecord:
-        """A group's results, as of the last moment of its window, or of the newest record where it has no window."""
+    def _given(self, field: bytes, state: State, at: int, watermark: int) -> TimedRecord:
+        """A group's results, as of the last moment of its window, or of the input where it has no window."""
         if self._windows is not None:
             end = self._windows.end_of(parts_of(field)[-1])
             at = min(at, end - 1)
         elif self._emission == "final":
-            at = state[-1]
+            at = closing_time(state[-1], watermark)
         return TimedRecord(self._record(field, state), at)
 
     def _field_of(self, member: bytes) -> bytes:
@@ -162,8 +187,11 @@ class TimedStep:
         return member.removesuffix(_EMIT).removesuffix(b",") + b"]"
 
     def _record(self, field: bytes, state: State) -> Record:
-        record = self._groups.key_of(field)
-        if self._windows is not None:
-            start = parts_of(field)[-1]
-            record |= self._groups.bounds(start, self._windows.end_of(start))
-        return record | self._groups.results(state)
+        return self._head(field) | self._groups.results(state)
+
+    def _head(self, field: bytes) -> Record:
+        """The fields of the group, and of its window."""
+        if self._windows is None:
+            return self._groups.key_of(field)
+        start = parts_of(field)[-1]
+        return self._groups.key_of(field) | self._groups.bounds(start, self._windows.end_of(start))

@@ -97,7 +97,7 @@ async def settled(call: Awaitable[object]) -> object:
 
 
 def drawn(items: Iterable[object]) -> list[object]:
-    """All that a generator yields, each as it was at that moment; raises RecordError for too many."""
+    """All that a generator yields, each as it was then; raises RecordError for too many."""
     found: list[object] = []
     for item in items:
         found.append(_as_now(item))

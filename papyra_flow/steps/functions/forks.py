@@ -1,4 +1,4 @@
-"""A step that forks: the child must not go on as the worker that its parent is.
+"""A step that forks: the child must not continue as the worker that its parent is.
 
 It would process and commit the same records over the same connections. A child that comes back from the step ends at
 once, with the exit code that the step asked for; one that never comes back (multiprocessing, os.exec) is left alone,
@@ -21,7 +21,7 @@ in_child = False
 """Whether this process is the child of a worker, and no worker itself."""
 
 _workers = 0
-"""Runs that are going on in this process: what is forked while there is none is not a step's."""
+"""Runs in progress in this process: without one, a fork is not a step's."""
 _at_work: list[object] = []
 
 _OURS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGURG})
@@ -52,7 +52,7 @@ def working() -> Iterator[None]:
 
 
 def is_worker() -> bool:
-    """Whether a run goes on in this process."""
+    """Whether a run is in progress in this process."""
     return _workers > 0
 
 
@@ -76,7 +76,7 @@ def _code(exc: BaseException | None) -> int:
 
 
 class _Masks(threading.local):
-    """The signals that a thread had blocked before it forked; None where a fork is no business of ours."""
+    """The signals that a thread had blocked before it forked; None where a fork does not concern us."""
 
     before: set[int] | None = None
 

@@ -46,7 +46,7 @@ class Host:
         self.call = getattr(self._made, self._method)
 
     async def close(self) -> None:
-        """Tear it down; what goes wrong with that is said, and changes nothing."""
+        """Tear it down; an error is logged, and changes nothing."""
         made, self._made, self.call = self._made, None, self._not_started
         if made is None:
             return

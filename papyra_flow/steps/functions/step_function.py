@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from papyra_flow.error_text import MAX_DETAIL, MAX_MESSAGE, cut, shown
 from papyra_flow.errors import RecordError
-from papyra_flow.records.entries import Record
 from papyra_flow.spec.components import SetupContext
 from papyra_flow.steps.base import Each, OfTable, Step, Whole
 from papyra_flow.steps.functions import forks
@@ -23,6 +22,7 @@ from papyra_flow.steps.functions.table_functions import of_tables
 from papyra_flow.steps.functions.threads import in_thread
 
 Function: TypeAlias = Callable[..., object]
+M = TypeVar("M", bound=BaseModel)
 Given: TypeAlias = Any
 """What a call gets: a record, or a pair of it and its context where the function wants one."""
 
@@ -39,11 +39,13 @@ class StepFunction:
     concurrency: int = 16
     thread: bool = False
     timeout: float | None = None
+    keyed: bool = False
+    """Whether it is given what is remembered of a key."""
 
     @property
     def signature(self) -> Signature:
         """What its signature says; raises ValueError if it does not fit a step."""
-        return signature_of(self.function, self.label, batch=self.batch, method=self.host is not None)
+        return signature_of(self.function, self.label, batch=self.batch, method=self.host is not None, keyed=self.keyed)
 
     def build(self, context: SetupContext) -> Step:
         """The step over records; raises ValueError if the function does not fit one."""
@@ -52,9 +54,9 @@ class StepFunction:
             raise ValueError(
                 f"{self.label} takes a table: put a `batch` step before it, or read a stream with `format: arrow`"
             )
-        self._refuse_timeout(signature)
+        self.refuse_timeout(signature)
         wanted = context if signature.context is not None else None
-        call = signature.bound(self._call)
+        call = signature.bound(self.call)
         if self.batch:
             return Whole(self._whole(call, signature), context=wanted, **self._lifetime)
         call = _with_model(call, signature.model) if signature.model else call
@@ -68,14 +70,15 @@ class StepFunction:
         signature = self.signature
         if signature.frame is None:
             return None
-        self._refuse_timeout(signature)
+        self.refuse_timeout(signature)
         awaits = signature.is_async or signature.is_async_generator
-        call = signature.bound(self._call)
+        call = signature.bound(self.call)
         apply = of_tables(call, signature.frame, thread=self.thread, timeout=self.timeout, awaits=awaits)
         return OfTable(apply, context=context if signature.context is not None else None, **self._lifetime)
 
     @property
-    def _call(self) -> Function:
+    def call(self) -> Function:
+        """What is called: the function, or its object's method."""
         if (host := self.host) is None:
             return self.function
 
@@ -88,7 +91,7 @@ class StepFunction:
     def _lifetime(self) -> dict[str, Any]:
         return {} if self.host is None else {"start": self.host.start, "close": self.host.close}
 
-    def _refuse_timeout(self, signature: Signature) -> None:
+    def refuse_timeout(self, signature: Signature) -> None:
         """Raise ValueError for a call that could not be given up after `timeout`."""
         if self.timeout and not (signature.is_async or signature.is_async_generator or self.thread):
             raise ValueError(f"{self.label} is not async: a timeout needs `thread: true`")
@@ -96,7 +99,7 @@ class StepFunction:
     def _concurrent(self, call: Function, collects: bool) -> Callable[[Sequence[Given]], Awaitable[Sequence[object]]]:
         async def called(given: Given) -> object:
             if self.thread:
-                return await in_thread(lambda given: _collected(call(given)), given)
+                return await in_thread(lambda given: collected(call(given)), given)
             result = call(given)
             if collects:
                 return await drawn_async(result)  # type: ignore[arg-type]
@@ -129,7 +132,7 @@ class StepFunction:
             places: list[int] = []
             for place, record in enumerate(records):
                 try:
-                    given.append(contained(_modelled, model, record) if model else record)
+                    given.append(contained(modelled, model, record) if model else record)
                     places.append(place)
                 except Exception as exc:  # noqa: BLE001 - a validator may raise anything; it is the record's failure
                     results[place] = exc
@@ -157,18 +160,19 @@ def served(found: object) -> Function | None:
     return next((cls.__dict__["__call__"] for cls in classes if "__call__" in cls.__dict__), None)
 
 
-def _modelled(model: type[BaseModel], record: Record) -> BaseModel:
+def modelled(model: type[M], record: Mapping[str, object], what: str = "the record") -> M:
+    """A record as a model; raises RecordError if it does not fit."""
     try:
         return model.model_validate(record)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_context=False, include_input=False)[0]
         place = cut(".".join(str(part)[:MAX_DETAIL] for part in first["loc"][:20]), MAX_DETAIL)
         told = cut(first["msg"], MAX_MESSAGE)
-        raise RecordError(f"the record does not fit {model.__name__}: {place}: {told}") from exc
+        raise RecordError(f"{what} does not fit {model.__name__}: {place}: {told}") from exc
 
 
-def _collected(result: object) -> object:
-    """A generator's items, made in the thread that runs it."""
+def collected(result: object) -> object:
+    """A generator's items, made where it runs."""
     return drawn(result) if inspect.isgenerator(result) else result
 
 
@@ -178,4 +182,4 @@ def _of_pair(call: Function) -> Function:
 
 
 def _with_model(function: Function, model: type[BaseModel]) -> Function:
-    return lambda record, *context: function(_modelled(model, record), *context)
+    return lambda record, *context: function(modelled(model, record), *context)

@@ -1,7 +1,7 @@
 """Ways out of the process that a step may take, and that would pass for the end of a run.
 
 `os._exit(0)` in a step would end the worker with exit code 0 while records are on their way, and `os.exec...` with the
-exit code of another program. While a run goes on, both are the failure of their record.
+exit code of another program. During a run, both fail only their record.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from papyra_flow.steps.functions import forks
 
 end_process = os._exit
-"""What ends this process at once, also while a run goes on."""
+"""What ends this process at once, even during a run."""
 
 _execv, _execve = os.execv, os.execve
 

@@ -99,7 +99,7 @@ def _unpacked(value: bytes) -> list[bytes]:
 
 
 def read_dead_letter(entry: Entry) -> DeadLetter:
-    """A dead letter from its entry; facts that are missing or damaged are empty, whoever wrote it."""
+    """A dead letter from its entry; facts that are missing or damaged are empty."""
     facts = {entry.fields[i]: entry.fields[i + 1] for i in range(0, len(entry.fields), 2)}
 
     def fact(name: bytes) -> str:

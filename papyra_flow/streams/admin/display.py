@@ -1,6 +1,6 @@
 """Entries as people are shown them: text where bytes are text, rows where they are a table.
 
-Works where there is no pyarrow, too: a table is then bytes like any other.
+Works without pyarrow, too: a table is then bytes like any other.
 """
 
 from __future__ import annotations

@@ -106,12 +106,12 @@ def _persistence(facts: Facts) -> Advice | None:
     save = facts.get("config save")
     if save:
         return Advice(
-            "persistence", "info", f"there are only snapshots (save {save}): a crash goes back to the last one",
-            "set appendonly to yes to keep what was committed since",
+            "persistence", "info", f"there are only snapshots (save {save}): a crash loses all after the last one",
+            "set appendonly to yes to keep every commit",
         )  # fmt: skip
     if save is None:
         return None if "aof_enabled" not in facts else Advice(
-            "persistence", "info", "the server keeps no append-only file, and does not say whether it keeps snapshots"
+            "persistence", "info", "the server keeps no append-only file, and does not report its snapshots"
         )  # fmt: skip
     return Advice(
         "persistence", "warning", "the server keeps nothing on disk: a restart loses every record in the pipeline",
@@ -140,7 +140,7 @@ def _disk(facts: Facts) -> Advice | None:
     if not failed:
         return None
     told = " and ".join(failed)
-    return Advice("disk", "error", f"the server could not write its {told}", "look at its log; it may refuse commits")
+    return Advice("disk", "error", f"the server could not write its {told}", "check its log; it may refuse commits")
 
 
 def _cut_file(facts: Facts) -> Advice | None:
@@ -148,20 +148,20 @@ def _cut_file(facts: Facts) -> Advice | None:
     if not _has_file(facts) or "valkey_version" in facts or "redis_version" not in facts:
         return None
     message = "a crash can cut the append-only file so that the second restart of Redis repeats half a commit"
-    hint = "run `redis-check-aof --fix` before it starts again, or BGREWRITEAOF once it has"
+    hint = "run `redis-check-aof --fix` before restarting it, or BGREWRITEAOF afterwards"
     return Advice("cut-file", "info", message, hint)
 
 
 def _replicas(facts: Facts) -> Advice | None:
     if facts.get("role") == "slave":
-        return Advice("replicas", "error", "the server is a replica: it takes no writes", "give the master's address")
+        return Advice("replicas", "error", "the server is a replica: it accepts no writes", "use the master's address")
     count = facts.get("connected_slaves", "0")
     least = facts.get("config min-replicas-to-write", "1" if "min_slaves_good_slaves" in facts else "0")
     if count == "0" or least != "0":
         return None
     return Advice(
         "replicas", "warning", f"min-replicas-to-write is 0 with {count} replicas: a failover may lose commits",
-        "set it to 1, with min-replicas-max-lag, so that a master that is cut off takes none",
+        "set it to 1, with min-replicas-max-lag, so that an isolated master accepts none",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ async def pause(client: Client, key: str, stage: str) -> None:
 
 
 async def resume(client: Client, key: str, stage: str) -> None:
-    """Let a stage go on."""
+    """Let a stage continue."""
     await client.call("HDEL", key, stage)
 
 

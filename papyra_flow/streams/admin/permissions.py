@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 CONNECT = ("auth", "client|id", "client|setname", "client|unblock", "info", "ping", "select")
 RUN = (
-    "eval", "evalsha", "exists", "hdel", "hget", "hgetall", "hincrby", "hlen", "hmget", "hscan", "hset", "sadd", "set",
-    "sismember", "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create",
+    "eval", "evalsha", "exists", "get", "hdel", "hget", "hgetall", "hincrby", "hlen", "hmget", "hscan", "hset", "sadd",
+    "set", "sismember", "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create",
     "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
     "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim", "zadd", "zcard", "zrange",
     "zrem", "zremrangebyscore",

@@ -14,14 +14,14 @@ from papyra_flow.streams.commit.operations import FIRST_TARGET, Forward, Operati
 from papyra_flow.streams.connection.client import Argument
 
 MAX_RECORDS = 125
-"""Entries and records of a portion at the most: about 1 ms of the server's time (`python -m benchmarks server`)."""
+"""Maximum entries and records of a portion: about 1 ms of the server's time (`python -m benchmarks server`)."""
 
 MAX_BYTES = 1024 * 1024
 MAX_FIELDS = 3500
-"""Fields of one record at the most: Lua's unpack takes no more than 8,000 values, and fails after the XACK."""
+"""Maximum fields of one record: Lua's unpack takes no more than 8,000 values, and fails after the XACK."""
 
 MAX_FAN_OUT = 10_000
-"""Records of one entry at the most: they are one script, and must not hold the server for long."""
+"""Maximum records of one entry: they are one script, and must not block the server for long."""
 
 NOWHERE = -1
 """The target of an entry that became nothing."""
@@ -181,6 +181,8 @@ class Commit:
         In place of those two: '*', the key, how many arguments follow, and they. `first` is the first target's key.
         """
         targets, payloads = self._targets[start:end], self._payloads[start:end]
+        if not self._many and set(targets) <= {NOWHERE}:
+            return [0]
         names: list[Argument] = [b"%d" % (target + first) for target in range(max(targets, default=NOWHERE) + 1)]
         if not self._many and NOWHERE not in targets:
             plain: list[Argument] = [b""] * (2 * len(targets))

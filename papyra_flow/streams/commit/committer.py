@@ -17,7 +17,7 @@ from papyra_flow.streams.connection.server_errors import refusal
 from papyra_flow.streams.scripts import call_script, is_unknown, source_of
 
 _AT_ONCE = 8
-"""Portions on their way at the most; each is refused by the server while the one before it has not been done."""
+"""Maximum portions in flight; the server refuses each until the one before it is done."""
 
 
 class Committer:
@@ -69,7 +69,7 @@ class Committer:
         while commit.waiting:
             for reply in await self._send(head, commit.waiting[:_AT_ONCE]):
                 if _is_early(reply):
-                    break  # the one before it was refused, or is somebody else's by now: it is the first to go now
+                    break  # the one before it was refused, or is another consumer's by now: this one goes first
                 _note(reply, commit.done)
                 commit.waiting.pop(0)
         return commit.done

@@ -81,7 +81,7 @@ class Leases:
                 return found
 
     async def is_known(self, lease: Lease) -> bool:
-        """Whether the server has it, whoever owns it by now."""
+        """Whether the server has it, with any owner."""
         return await self._client.call("HGET", lease.key, "epoch") is not None
 
     def _stood_still(self, key: str, silence: float) -> bytes:
@@ -122,7 +122,7 @@ class Leases:
 
         `records` are target index and flat fields; `read` counts the source's records in this commit, `done`
         says that it has ended, `parts` are the new states of those parts that moved ('' for one to forget).
-        Repeating it with the same lease after a lost reply does nothing twice. Raises FencedError if somebody else
+        Repeating it with the same lease after a lost reply does nothing twice. Raises FencedError if another process
         owns the source, ServerErrors with nothing done.
         """
         number, total = lease.commits + 1, lease.records + read

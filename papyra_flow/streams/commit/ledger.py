@@ -24,12 +24,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A group's: whether it is there, entries still to do, entries lost in all, and those of them not told yet."""
+    """A group's: whether it is there, entries still to do, entries lost in all, and those of them not told yet.
+
+    `again` are those not told yet that were processed more often than once, which shows when nothing is left to do.
+    """
 
     there: bool
     outstanding: int
     lost: int
     untold: int
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ async def move(client: Client, ledger: str, groups: Sequence[GroupSpec], moving:
 
 
 async def write_off(client: Client, ledger: str, taken: Mapping[GroupSpec, int], taking: Awaitable[T]) -> T:
-    """Have an operator take so many entries from these groups, who was asked about it: no audit finds them lost.
+    """Have an operator, who confirmed it, take that many entries from these groups: no audit finds them lost.
 
     They are counted before they are gone, so that no audit in between does. Entries that were not delivered yet show in
     the balance only when the group has passed them, so that it cannot begin again behind them.
@@ -86,6 +90,8 @@ async def write_off(client: Client, ledger: str, taken: Mapping[GroupSpec, int],
     for spec, count in taken.items():
         if count:
             await client.call("HINCRBY", ledger, f"acked {spec.key} {spec.group}", count)
+            # What a consumer is working on at this moment is acked by its commit, too.
+            await client.call("HINCRBY", ledger, f"off {spec.key} {spec.group}", count)
     return await taking
 
 

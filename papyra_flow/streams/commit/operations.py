@@ -8,6 +8,7 @@ form in columns (`Commit.forward`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from papyra_flow.streams.connection.client import Argument
@@ -87,6 +88,38 @@ class DeleteTimer(NamedTuple):
 Change: TypeAlias = PutState | DeleteState | SetTimer | DeleteTimer
 Operation: TypeAlias = Forward | Wait | Change
 """What may follow from one entry."""
+
+
+@dataclass(slots=True)
+class StateChanges:
+    """What a batch changes in the state of its partition, in columns."""
+
+    put: list[bytes] = field(default_factory=list)
+    """Field, value, field, value, ..."""
+    deleted: list[bytes] = field(default_factory=list)
+    """Fields that are not there any more."""
+    timers: list[int | bytes] = field(default_factory=list)
+    """Time in milliseconds, member, time, member, ..."""
+    deleted_timers: list[bytes] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.put or self.deleted or self.timers or self.deleted_timers)
+
+    @property
+    def operations(self) -> list[Change]:
+        """The same one by one."""
+        puts: list[Change] = [PutState(0, *pair) for pair in zip(self.put[::2], self.put[1::2], strict=True)]
+        timers = [
+            SetTimer(0, at, member)
+            for at, member in zip(self.timers[::2], self.timers[1::2], strict=True)
+            if isinstance(at, int) and isinstance(member, bytes)
+        ]
+        return [
+            *puts,
+            *(DeleteState(0, name) for name in self.deleted),
+            *timers,
+            *(DeleteTimer(0, member) for member in self.deleted_timers),
+        ]
 
 
 class MoveCheckpoint(NamedTuple):

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from papyra_flow.errors import CommandRefusedError, FencedError, GroupMovedError, PapyraFlowError, ServerError
 from papyra_flow.streams.commit.commit import MAX_BYTES, Commit
-from papyra_flow.streams.commit.operations import Change, DeleteState, DeleteTimer, MoveCheckpoint, PutState, SetTimer
+from papyra_flow.streams.commit.operations import MoveCheckpoint, StateChanges
 from papyra_flow.streams.commit.ownership import Ownership
 from papyra_flow.streams.connection.client import Argument, Client, Reply
 from papyra_flow.streams.scripts import call_script, is_unknown, source_of
@@ -38,7 +38,7 @@ class OwnedCommit:
     """The entries, in their order; none where only timers went off."""
     moves: bool = True
     """Whether the group moves behind them; else they were pending, and are acknowledged."""
-    changes: Sequence[Change] = ()
+    changes: StateChanges = field(default_factory=StateChanges)
     kept: Mapping[str, str] = field(default_factory=dict)
     """Fields of the lease that change, such as watermarks."""
     portions: list[_Portion] | None = None
@@ -85,12 +85,14 @@ class OwnedCommitter:
                 replies = await self._send(owned, owned.portions[:_AT_ONCE], checkpoint)
             except CommandRefusedError as exc:
                 raise _meaning(exc) from exc
-            for reply in replies:
+            for place, reply in enumerate(replies):
                 if isinstance(reply, ServerError):
                     raise _meaning(reply)
                 if not isinstance(reply, list):
                     raise CommandRefusedError(f"the commit script answered {reply!r}")
                 if reply[0] == b"EARLY":
+                    if place == 0:
+                        raise FencedError(f"the server lost the last commits of {self._ownership.keys.lease}")
                     break  # the one before it was refused: it is the first to go now
                 if reply[0] == b"MISSING":
                     return set(reply[1:])
@@ -142,9 +144,9 @@ class OwnedCommitter:
         if checkpoint is not None:
             sink = (checkpoint.epoch, checkpoint.before, checkpoint.after)
         kept = owned.kept if portion.last else {}
-        changes = owned.changes if portion.last else ()
+        changes = owned.changes if portion.last else StateChanges()
         arguments: list[Argument] = [
-            self._group, self._ownership.epoch, number, stands, portion.ids[-1] if moves else "",
+            self._group, self._ownership.token, number, stands, portion.ids[-1] if moves else "",
             len(portion.ids) if moves else 0, *sink, len(kept),
         ]  # fmt: skip
         for name, value in kept.items():
@@ -152,22 +154,9 @@ class OwnedCommitter:
         acked = () if owned.moves else portion.ids
         arguments += (len(acked), *acked)
         arguments += portion.records
-        arguments.append(len(changes))
-        for change in changes:
-            arguments += _change(change)
+        for column in (changes.put, changes.deleted, changes.timers, changes.deleted_timers):
+            arguments += (len(column), *column)
         return arguments
-
-
-def _change(change: Change) -> tuple[Argument, ...]:
-    match change:
-        case PutState(_, name, value):
-            return (b"put", name, value)
-        case DeleteState(_, name):
-            return (b"unput", name)
-        case SetTimer(_, at, member):
-            return (b"at", at, member)
-        case DeleteTimer(_, member):
-            return (b"unat", member)
 
 
 def _meaning(error: ServerError) -> PapyraFlowError:

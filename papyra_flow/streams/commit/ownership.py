@@ -42,12 +42,19 @@ class Ownership:
     """What else owners keep in the lease, such as watermarks."""
     limit: int = 0
     """Entries that may be taken at once, because owners before died; 0 for as many as the stage allows."""
-    tries: int = 0
-    """How often the next entry was taken by itself, without an end."""
+    recovered: bool = False
+    """Whether there is no reason for that any more, which the next commit is to tell."""
     lost: int = 0
     """Fields of state that are not there any more."""
+    owner: str = ""
+    """The member that owns it."""
     moved: tuple[str, ...] = ()
     """Streams whose group is not where the last commit left it: it was moved by hand."""
+
+    @property
+    def token(self) -> str:
+        """What a commit shows: an epoch may come again where a server lost the newest ones, and is another's then."""
+        return f"{self.epoch} {self.owner}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,9 @@ class Holder:
     owner: str
     beat: int
     epoch: int
+    commits: int
+    ours: bool
+    """Whether it is the asking member's, with the group where its last commit left it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +100,20 @@ class Owners:
         self._beats: dict[str, tuple[bytes, float]] = {}
         """For each lease that we wait for: its owner's last beat, and since when we have seen no other."""
 
-    async def take(self, keys: PartitionKeys, *, silence: float | None, batch_size: int) -> Ownership | None:
-        """Become a partition's owner; with a `silence`, only if its owner has been silent for that many seconds.
+    async def take(
+        self, keys: PartitionKeys, *, silence: float, batch_size: int, gone: Holder | None = None
+    ) -> Ownership | None:
+        """Become a partition's owner, if it has none, or one that has been silent for that many seconds.
 
-        Raises RefusedError for state that does not fit, GroupGoneError if a group is not there, and other ServerErrors.
+        An owner that is known to be `gone` is not waited for. Raises RefusedError for state that does not fit,
+        GroupGoneError if a group is not there, and other ServerErrors.
         """
-        mode = "take" if silence is None else "wait"
-        milliseconds = int((silence or 0.0) * 1000)
-        stood = self._stood_still(keys.lease, silence or 0.0)
+        stood = self._stood_still(keys.lease, silence) if gone is None else b"%d" % gone.beat
         try:
             reply = await call_script(
                 self._client, "own_take",
                 [keys.lease, self._ledger, keys.state, keys.timers, *keys.streams],
-                [self._member, mode, milliseconds, stood, self._group, batch_size, self._shape],
+                [self._member, int(silence * 1000), stood, self._group, batch_size, self._shape],
             )  # fmt: skip
         except CommandRefusedError as exc:
             if "RESHAPED" in str(exc):
@@ -121,8 +132,8 @@ class Owners:
         return Ownership(
             keys, epoch, int(kept.get("commits", 0)), stands,
             {key: pending for key, (_, pending) in zip(keys.streams, streams, strict=True)},
-            kept, int(kept["limit"]), int(kept["tries"]), lost,
-            tuple(key for key, at in stands.items() if kept.get(f"at {key}", at.decode()) != at.decode()),
+            kept, int(kept["limit"]), lost=lost, owner=self._member,
+            moved=tuple(key for key, at in stands.items() if kept.get(f"at {key}", at.decode()) != at.decode()),
         )  # fmt: skip
 
     def _stood_still(self, lease: str, silence: float) -> bytes:
@@ -134,19 +145,35 @@ class Owners:
         self, partitions: Sequence[PartitionKeys], owned: Mapping[int, Ownership], silence: float
     ) -> Shares:
         """Say that this member is alive, and look at who has which partition; members silent for so long are gone."""
-        keys = [self._members, *(one.lease for one in partitions)]
+        keys = [self._members, *(one.lease for one in partitions), *(key for one in partitions for key in one.streams)]
         epochs = [owned[number].epoch if number in owned else "" for number in range(len(partitions))]
-        reply = await call_script(self._client, "own_share", keys, [self._member, int(silence * 1000), *epochs])
+        arguments = [self._member, int(silence * 1000), self._group, len(partitions), *epochs]
+        reply = await call_script(self._client, "own_share", keys, arguments)
         if not isinstance(reply, list):
             raise CommandRefusedError(f"the share script answered {reply!r}")
         members, leases, now = reply
-        holders = [Holder(owner.decode(), int(beat), int(epoch)) for owner, beat, epoch in leases]
+        holders = [
+            Holder(owner.decode(), int(beat), int(epoch), int(commits), bool(ours))
+            for owner, beat, epoch, commits, ours in leases
+        ]
         return Shares([member.decode() for member in members], holders, int(now))
 
     async def release(self, ownership: Ownership) -> None:
         """Let the next owner start at once; raises FencedError if there is one already."""
-        if await call_script(self._client, "own_release", [ownership.keys.lease], [ownership.epoch]) != 1:
+        if await call_script(self._client, "own_release", [ownership.keys.lease], [ownership.token]) != 1:
             raise FencedError(f"{ownership.keys.lease} has another owner")
+
+    async def trying(self, ownership: Ownership, source: str, what: bytes) -> int:
+        """Note that something from there is tried by itself; returns how often it was, over all owners.
+
+        One note for each source: else what does well from one would hide what does not from another.
+
+        Raises FencedError if the partition has another owner.
+        """
+        tries = await call_script(self._client, "own_try", [ownership.keys.lease], [ownership.token, source, what])
+        if not isinstance(tries, int) or tries < 1:
+            raise FencedError(f"{ownership.keys.lease} has another owner")
+        return tries
 
     async def leave(self) -> None:
         """Not be a member any more."""

@@ -34,7 +34,7 @@ def names_cluster(url: str) -> bool:
 def redacted(url: str) -> str:
     """An address that may be shown: the password, and secrets in the query, replaced.
 
-    Of one that is not well formed only the scheme is shown: where its password ends is anybody's guess.
+    Of one that is not well formed only the scheme is shown: where its password ends is unknown.
     """
     try:
         parts = _split(url)

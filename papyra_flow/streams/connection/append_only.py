@@ -18,12 +18,12 @@ from papyra_flow.errors import CommandRefusedError
 from papyra_flow.streams.connection.connection import Reply
 
 REWRITE_BELOW = 1024**3
-"""Bytes of memory that a server uses at the most, for its file to be rewritten: that takes a few seconds then."""
+"""Memory, in bytes, up to which a server's file is rewritten, which then takes a few seconds."""
 
 LONGEST_SECONDS = 120.0
 LOOK_AGAIN_SECONDS = 0.02
 SAFE_VALKEY = 9
-CURE = "run BGREWRITEAOF, or `redis-check-aof --fix` before the next start, lest half a commit is executed twice"
+CURE = "run BGREWRITEAOF, or `redis-check-aof --fix` before the next start, or else half a commit may be executed twice"
 
 Ask: TypeAlias = Callable[..., Awaitable[Reply]]
 _log = logging.getLogger("papyra_flow.server")
@@ -43,7 +43,7 @@ class AppendOnlyGuard:
             try:
                 facts = await _facts(ask)
             except CommandRefusedError:
-                return  # INFO is not allowed: whoever needs it says so
+                return  # INFO is not allowed: what needs it says so
             if facts.get("run_id") != self._met:
                 if is_affected(facts):
                     await self._rewrite(ask, facts)
@@ -62,11 +62,11 @@ class AppendOnlyGuard:
         deadline = asyncio.get_running_loop().time() + LONGEST_SECONDS
         while _is_rewriting(facts := await _facts(ask)):
             if asyncio.get_running_loop().time() > deadline:
-                _warn(f"its rewriting takes longer than {LONGEST_SECONDS:g} s")
+                _warn(f"rewriting it takes longer than {LONGEST_SECONDS:g} s")
                 return
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
         if is_affected(facts):
-            _warn("its rewriting failed, see the server's log")
+            _warn("rewriting it failed; check the server's log")
         else:
             _log.info("the server's append-only file was rewritten before the first commit")
 
@@ -92,4 +92,4 @@ async def _facts(ask: Ask) -> dict[str, str]:
 
 
 def _warn(reason: str) -> None:
-    _log.warning("the server's append-only file is as a crash may have left it: %s. %s", reason, CURE)
+    _log.warning("a crash may have damaged the server's append-only file: %s. %s", reason, CURE)

@@ -1,7 +1,7 @@
 """One connection that many callers share, and that is made again when it is lost.
 
 The connection is redis-py's (TLS, authentication, Sentinel included); packing is hiredis' own, which costs a tenth
-of what redis-py's command layer does. Nothing is ever sent twice here: whoever calls knows whether its command may
+of what redis-py's command layer does. Nothing is ever sent twice here: the caller knows whether its command may
 be repeated.
 """
 
@@ -30,7 +30,7 @@ __all__ = ["Argument", "Client", "Pool", "Receiver", "Reply"]
 
 _CLOSED = "Connection closed by server"
 TRIES = 3
-"""Connections that are begun before a server that takes them and closes them again is said not to answer."""
+"""Connection attempts before a server that accepts and closes them counts as not answering."""
 
 Argument: TypeAlias = str | bytes | int | float
 Greet: TypeAlias = Callable[[Callable[..., Awaitable[Reply]]], Awaitable[None]]

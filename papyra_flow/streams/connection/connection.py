@@ -2,7 +2,7 @@
 
 The connection was made by redis-py (TLS, authentication, Sentinel); once it stands, this takes the place of the
 streams that redis-py reads from, and gives every reply to its waiting caller as soon as its bytes are there. A
-caller that is cancelled leaves the connection in step: its reply is taken off the wire all the same.
+caller that is cancelled leaves the connection in step: its reply is still taken off the wire.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class LiveConnection(asyncio.Protocol):
         if not receiver.done():
             receiver.set_exception(refusal(message))
         if message.startswith(_DEPOSED):
-            # It keeps its connections all the same: the next one goes to whoever has taken its place.
+            # It still keeps its connections: the next one goes to its successor.
             self._end("the server has become a replica, or lost its part of the cluster")
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -1,4 +1,4 @@
-"""Going on when the server does not answer or refuses for now: wait, try again, and say so; but not for ever.
+"""When the server does not answer or refuses for now: wait, say so, and try again, but not forever.
 
 Only for what may be repeated: reads, and commits, whose gate makes a repetition harmless.
 """
@@ -16,7 +16,7 @@ FIRST_WAIT = 0.05
 LONGEST_WAIT = 2.0
 GIVE_UP_AFTER = 60.0
 TELL_EVERY = 10.0
-"""All seconds, as the others: how often it is said that a caller still waits, whichever of its calls waits."""
+"""In seconds, as the others: how often to report that a caller still waits, for any of its calls."""
 
 T = TypeVar("T")
 _log = logging.getLogger("papyra_flow.server")

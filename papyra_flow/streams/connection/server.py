@@ -34,7 +34,7 @@ class Server:
     """
 
     def __init__(self, url: str, *, key: str = "", rewrite_below: int | None = None, pool: Pool | None = None) -> None:
-        """`rewrite_below` is for whoever commits: see `append_only`; `pool` makes connections in place of the usual."""
+        """`rewrite_below` is for commits (`append_only`); `pool` makes connections in place of the usual."""
         self.url = url
         self._given = pool
         self._pool: Pool = pool or pool_of(url, key)

@@ -1,7 +1,7 @@
 """The embedded server's parent: it starts the server, and ends it when the last process that uses it is gone.
 
 Run as a program of its own (`python -I -S keeper.py`, in the server's folder, with the server's command on standard
-input, a word a line), because whoever uses the server may end in any way: killed, out of memory, at a second Ctrl-C.
+input, a word a line), because its users may end in any way: killed, out of memory, at a second Ctrl-C.
 Users hold a shared lock on `users.lock`, which the system takes back from whatever is gone (flock(2)); the server
 itself holds `server.lock`, so that there is one in a folder. Nothing but the standard library is imported here: it has
 to start at once.
@@ -34,7 +34,7 @@ def main(command: list[str]) -> NoReturn:
         # It inherits the lock, and has it as long as it lives, whatever becomes of us.
         server = subprocess.Popen(  # noqa: S603 - our own server, our own arguments
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            pass_fds=[ours.fileno()], preexec_fn=_with_usual_signals,  # noqa: PLW1509 - there is no thread yet
+            pass_fds=[ours.fileno()], preexec_fn=_with_usual_signals,  # noqa: PLW1509 - before any thread
         )  # fmt: skip
         threading.Thread(target=_end_after_the_last, args=(users.fileno(), server), daemon=True).start()
         code = server.wait()
@@ -42,7 +42,7 @@ def main(command: list[str]) -> NoReturn:
 
 
 def _lock(descriptor: int) -> None:
-    """Take the folder; a server that is just ending has it for a moment longer."""
+    """Take the folder; a server that is just ending still has it briefly."""
     for _ in range(LOCK_TRIES):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

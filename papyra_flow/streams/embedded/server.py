@@ -1,7 +1,7 @@
 """The embedded server: a real Valkey (or Redis) of the pipeline's own, on a Unix socket only its owner reaches.
 
 Its data, log and socket live in `.papyra-flow/PIPELINE/` beside the pipeline file, written as an append-only
-file. Every process that uses it holds a shared lock; whoever finds on leaving that it was the last one stops
+file. Every process that uses it holds a shared lock; the last one to leave stops
 the server, and where the last one was killed its parent does (`keeper`). One that ends while it is used is started
 again (`caretaker`).
 """

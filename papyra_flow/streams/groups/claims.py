@@ -19,7 +19,7 @@ from papyra_flow.streams.connection.client import Client
 def given_back_ms(claim_after: float) -> int:
     """The idle time that given-back entries get: just past the claim time, so that the next to look takes them.
 
-    It is what every view, metric and alert shows as their age, so it is not a moment more.
+    It is what every view, metric and alert shows as their age, so it is no longer than that.
     """
     return int(claim_after * 1000) + 1
 

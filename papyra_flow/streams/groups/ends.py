@@ -1,6 +1,6 @@
 """A stream's first and last ids, where they can be had without copying much.
 
-There is no command that names an entry without copying it, and one of 60 MB holds the server for half a second. So the
+No command names an entry without copying it, and one of 60 MB blocks the server for half a second. So the
 ids are only asked for where the stream's memory (MEMORY USAGE: its first and its last node counted for real) shows that
 its entries are small.
 """

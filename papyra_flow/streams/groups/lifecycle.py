@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from uuid import uuid4
 
 from papyra_flow.errors import CommandRefusedError, GroupGoneError, ServerError
 from papyra_flow.streams.connection.client import Argument, Client, Reply
@@ -49,14 +50,15 @@ async def consumers_of(client: Client, key: str, group: str) -> list[ConsumerInf
 async def create_groups(client: Client, groups: Sequence[GroupSpec], *, marker: str) -> list[GroupSpec]:
     """Create what is missing, in one round trip; returns the groups that were not there before.
 
-    `marker` is a key that is set with them: where it exists and a group does not, the group was destroyed.
+    `marker` is a key that is set with them: where it exists and a group does not, the group was destroyed; where it
+    holds something else than before, the server had lost everything.
 
     Raises the first ServerError that is not BUSYGROUP, e.g. WrongKeyTypeError, after all have been tried.
     """
     commands: list[tuple[Argument, ...]] = [
         ("XGROUP", "CREATE", spec.key, spec.group, spec.start, "MKSTREAM") for spec in groups
     ]
-    replies = await client.call_many([*commands, ("SET", marker, len(groups))])
+    replies = await client.call_many([*commands, ("SET", marker, uuid4().hex, "NX")])
     _raise_first(replies, unless="BUSYGROUP")
     return [spec for spec, reply in zip(groups, replies, strict=False) if not isinstance(reply, ServerError)]
 

@@ -1,6 +1,6 @@
 """One consistent look at streams, their groups and leases: what draining, status and plan decide by.
 
-All of it comes from one script (`lua/positions.lua`) and thus from one moment: between two commands a record
+All of it comes from one script (`lua/positions.lua`) and thus from one point in time: between two commands a record
 could move from a stream already looked at to one not yet looked at. It takes as long as there are groups, whatever
 is in the streams.
 """
@@ -74,7 +74,7 @@ class LeasePosition:
 
 @dataclass(frozen=True, slots=True)
 class StreamsSnapshot:
-    """Streams and leases, by key, at one moment."""
+    """Streams and leases, by key, at one point in time."""
 
     streams: dict[str, StreamPosition]
     leases: dict[str, LeasePosition]

@@ -5,6 +5,7 @@
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 for k = 1, #KEYS do
-  if redis.call('HGET', KEYS[k], 'epoch') == ARGV[k] then redis.call('HSET', KEYS[k], 'beat', now) end
+  local held = redis.call('HMGET', KEYS[k], 'epoch', 'owner')
+  if (held[1] or '') .. ' ' .. (held[2] or '') == ARGV[k] then redis.call('HSET', KEYS[k], 'beat', now) end
 end
 return 1

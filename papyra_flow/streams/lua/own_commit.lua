@@ -6,14 +6,16 @@
 --
 -- KEYS  1 a key that never exists   2 the lease's hash   3 the stream read   4 the ledger's hash   5 the hash of state
 --       6 the sorted set of timers   7 the hash of the sink's lease   8... targets
--- ARGV  1 group   2 the lease's epoch   3 this commit's number   4 the id that the group stands at   5 the id that it
+-- ARGV  1 group   2 the lease's epoch and owner   3 this commit's number   4 the id that the group stands at   5 the id that it
 --       moves to, or '' if it stays   6 entries that it passes   7 the sink's epoch, or ''   8 the sink's checkpoint
 --       before   9 and after it   10 how many fields of the lease change, then their names and values
 --       then how many ids are acknowledged (of a stage that was shared), and they
 --       then how many records there are, for each: K data, or '*' K nargs field value ...
---       then how many changes there are, for each: 'put' field value, 'unput' field, 'at' time member, 'unat' member
+--       then four lists, each behind its length: field value ... to set and field ... to delete of the state, time member
+--       ... to set and member ... to delete of the timers
 -- Returns {'DONE', 'AGAIN' if this very commit was done before, 'EARLY' if the one before it was not, 'MISSING' and the
--- ids that are not pending any more}.
+-- ids that are not pending any more}. What was done before, and 'EARLY', tell of this same owner only: epochs may come
+-- again where a server has lost the newest ones.
 
 local source, lease, ledger, state, timers = KEYS[3], KEYS[2], KEYS[4], KEYS[5], KEYS[6]
 local group, epoch, number = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -30,13 +32,18 @@ for k = 3, #KEYS do
   if kind ~= wanted and kind ~= 'none' and not (k == 7 and ARGV[7] == '') then return wrong(KEYS[k], kind, wanted) end
 end
 redis.call('XADD', KEYS[1], 'NOMKSTREAM', '*', 'p', 'p')
+redis.call('HDEL', KEYS[1], 'p') -- as all of these, for a user who may not: on a key that is not there they do nothing
+redis.call('ZADD', KEYS[1], 'XX', 0, 'p')
+redis.call('ZREM', KEYS[1], 'p')
+redis.call('XACK', KEYS[1], 'p', '0-1')
+local may = redis.pcall('XGROUP', 'SETID', KEYS[1], 'p', '0')
+if string.find(may.err, 'permission', 1, true) or string.find(may.err, 'can\'t run', 1, true) then return may end
 
-local held = redis.call('HMGET', lease, 'epoch', 'commits')
-if held[1] ~= epoch then return redis.error_reply('FENCED ' .. lease .. ' has another owner') end
+local held = redis.call('HMGET', lease, 'epoch', 'commits', 'owner')
+if (held[1] or '') .. ' ' .. (held[3] or '') ~= epoch then return redis.error_reply('FENCED ' .. lease .. ' has another owner') end
 local commits = tonumber(held[2] or '0')
-if commits == number then return {'AGAIN'} end -- its reply was lost: all of it is there
+if commits >= number then return {'AGAIN'} end -- its reply was lost, and maybe those behind it: all of it is there
 if commits < number - 1 then return {'EARLY'} end
-if commits > number then return redis.error_reply('FENCED ' .. lease .. ' was moved by another owner') end
 
 local function group_of()
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', source)) do
@@ -67,7 +74,7 @@ if ARGV[7] ~= '' then
 end
 
 local i = 11
-local fields = {lease, 'commits', number, 'beat', 0}
+local fields = {lease, 'commits', number}
 for _ = 1, tonumber(ARGV[10]) do
   fields[#fields + 1], fields[#fields + 2] = ARGV[i], ARGV[i + 1]
   i = i + 2
@@ -88,6 +95,10 @@ if acks > 0 then
   for _, id in ipairs(ids) do if not pending[id] then missing[#missing + 1] = id end end
   if #missing > 1 then return missing end
 end
+
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('HSET', lease, 'beat', now) -- by itself harmless: one who may not set fields finds out here
 
 -- The ledger counts what is passed here (`audit.lua`). It is written before anything else, because it may fail.
 local passed, account = tonumber(ARGV[6]) + acks, 'acked ' .. source .. ' ' .. group
@@ -116,22 +127,16 @@ for _ = 1, records do
 end
 
 -- From here on nothing can fail that was not found out above.
-local changes = tonumber(ARGV[i])
-i = i + 1
-for _ = 1, changes do
-  local name = ARGV[i]
-  if name == 'put' then
-    redis.call('HSET', state, ARGV[i + 1], ARGV[i + 2])
-    i = i + 3
-  elseif name == 'at' then
-    redis.call('ZADD', timers, ARGV[i + 1], ARGV[i + 2])
-    i = i + 3
-  else
-    redis.call(name == 'unput' and 'HDEL' or 'ZREM', name == 'unput' and state or timers, ARGV[i + 1])
-    i = i + 2
+local changed = false
+for _, change in ipairs({{'HSET', state}, {'HDEL', state}, {'ZADD', timers}, {'ZREM', timers}}) do
+  local size = tonumber(ARGV[i])
+  for n = i + 1, i + size, 2 * PORTION do
+    redis.call(change[1], change[2], unpack(ARGV, n, math.min(n + 2 * PORTION - 1, i + size)))
   end
+  changed = changed or size > 0
+  i = i + size + 1
 end
-if changes > 0 then fields[#fields + 1], fields[#fields + 2] = 'fields', redis.call('HLEN', state) end
+if changed then fields[#fields + 1], fields[#fields + 2] = 'fields', redis.call('HLEN', state) end
 if ARGV[5] ~= '' then
   -- A new group's reads are not known to the server; nor are they, or a lag, where entries ahead were deleted.
   local read = at['lag'] and (at['entries-read'] or entries_added() - at['lag'])
@@ -144,9 +149,10 @@ if ARGV[5] ~= '' then
   fields[#fields + 1], fields[#fields + 2] = 'at ' .. source, ARGV[5]
 end
 for n = 1, acks, PORTION do redis.call('XACK', source, group, unpack(ids, n, math.min(n + PORTION - 1, acks))) end
-if acks > 0 then redis.call('XGROUP', 'DELCONSUMER', source, group, 'owner') end
-local time = redis.call('TIME')
-fields[5] = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+-- A consumer that still has something takes it along when it goes.
+if acks > 0 and #redis.call('XPENDING', source, group, '-', '+', 1, 'owner') == 0 then
+  redis.call('XGROUP', 'DELCONSUMER', source, group, 'owner')
+end
 redis.call('HSET', unpack(fields))
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[7], 'checkpoint', ARGV[9]) end
 return {'DONE'}

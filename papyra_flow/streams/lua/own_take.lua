@@ -1,9 +1,8 @@
 #!lua
 -- Take the lease of a partition: become its one owner, and fence off whoever owned it before.
 -- KEYS  1 the lease's hash   2 the ledger's hash   3 the hash of state   4 the set of timers   5... the streams read
--- ARGV  1 owner   2 'take' or 'wait'   3 milliseconds after which a silent owner is gone   4 a beat that the caller has
---       seen to stand still for so long by its own clock, or ''   5 group   6 entries of a batch   7 what the meaning of
---       the state depends on, or ''
+-- ARGV  1 owner   2 milliseconds after which a silent owner is gone   3 the beat of an owner that the caller knows to be
+--       gone, or ''   4 group   5 entries of a batch   6 what the meaning of the state depends on, or ''
 -- Returns {epoch, or 0 if another owner holds it; the owner's last beat; the owner; the lease's fields, flat; fields of
 -- state lost since the last commit; for each stream {where the group stands, entries pending}}.
 
@@ -15,10 +14,11 @@ local flat = redis.call('HGETALL', lease)
 for i = 1, #flat, 2 do held[flat[i]] = flat[i + 1] end
 local owner, beat = held['owner'] or '', held['beat'] or '0'
 -- After the server's clock went back a beat lies in the future; one that stands still is told by whoever watches it.
-local alive = now - tonumber(beat) < tonumber(ARGV[3]) and beat ~= ARGV[4]
-if ARGV[2] == 'wait' and owner ~= '' and owner ~= ARGV[1] and alive then return {0, beat, owner, {}, 0, {}} end
+-- Another beat than that is another owner's: it was quicker.
+local alive = now - tonumber(beat) < tonumber(ARGV[2]) and beat ~= ARGV[3]
+if owner ~= '' and owner ~= ARGV[1] and alive then return {0, beat, owner, {}, 0, {}} end
 
-if ARGV[7] ~= '' and (held['shape'] or ARGV[7]) ~= ARGV[7] and redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
+if ARGV[6] ~= '' and (held['shape'] or ARGV[6]) ~= ARGV[6] and redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
   return redis.error_reply('RESHAPED ' .. lease)
 end
 
@@ -28,25 +28,18 @@ for k = 5, #KEYS do
     for _, reply in ipairs(redis.call('XINFO', 'GROUPS', KEYS[k])) do
       local found = {}
       for i = 1, #reply, 2 do found[reply[i]] = reply[i + 1] end
-      if found['name'] == ARGV[5] then streams[k - 4] = {found['last-delivered-id'], found['pending']} end
+      if found['name'] == ARGV[4] then streams[k - 4] = {found['last-delivered-id'], found['pending']} end
     end
   end
   if not streams[k - 4] then
-    return redis.error_reply('NOGROUP No such key \'' .. KEYS[k] .. '\' or consumer group \'' .. ARGV[5] .. '\'')
+    return redis.error_reply('NOGROUP No such key \'' .. KEYS[k] .. '\' or consumer group \'' .. ARGV[4] .. '\'')
   end
 end
 
 -- An owner that let go left nothing in flight. One that did not may have died of what it had: the next one takes less
--- at once, and counts how often a single entry was taken over without having been passed.
-local limit, tries, commits = tonumber(held['limit'] or '0'), tonumber(held['tries'] or '0'), held['commits'] or '0'
-if owner ~= '' then
-  if limit == 1 then
-    tries = held['taken'] == commits and tries + 1 or 1
-  else
-    limit = math.max(1, math.floor((limit > 0 and limit or tonumber(ARGV[6])) / 2))
-    tries = 0
-  end
-end
+-- at once, down to one at a time, and notes what it tries (`own_try.lua`).
+local limit = tonumber(held['limit'] or '0')
+if owner ~= '' then limit = math.max(1, math.floor((limit > 0 and limit or tonumber(ARGV[5])) / 2)) end
 
 -- The ledger knows how many owners there have been: one from before does not pass for the new one where the lease was
 -- lost alone.
@@ -56,7 +49,9 @@ local epoch = redis.call('HINCRBY', lease, 'epoch', 1)
 redis.call('HSET', ledger, 'lease ' .. lease, epoch)
 local lost = 0
 if held['fields'] then lost = math.max(0, tonumber(held['fields']) - redis.call('HLEN', KEYS[3])) end
-redis.call('HSET', lease, 'owner', ARGV[1], 'beat', string.format('%.0f', now), 'limit', limit, 'tries', tries,
-  'taken', commits, 'fields', redis.call('HLEN', KEYS[3]))
-if ARGV[7] ~= '' then redis.call('HSET', lease, 'shape', ARGV[7]) end
-return {epoch, beat, owner, redis.call('HGETALL', lease), lost, streams}
+redis.call('HSET', lease, 'owner', ARGV[1], 'beat', string.format('%.0f', now), 'limit', limit, 'fields',
+  redis.call('HLEN', KEYS[3]))
+if ARGV[6] ~= '' then redis.call('HSET', lease, 'shape', ARGV[6]) end
+local fields = redis.call('HGETALL', lease)
+for k = 5, #KEYS do redis.call('HSET', lease, 'at ' .. KEYS[k], streams[k - 4][1]) end
+return {epoch, beat, owner, fields, lost, streams}

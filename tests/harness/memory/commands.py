@@ -156,6 +156,16 @@ class StreamCommands(KeyCommands):
                 found.append([key, [[show_id(at), fields] for at, fields in entries]])
         return found
 
+    def read_behind(self, keys: Sequence[bytes], positions: Sequence[bytes], count: int) -> list[Reply]:
+        """What XREAD finds just now behind these positions, stream by stream."""
+        found: list[Reply] = []
+        for key, position in zip(keys, positions, strict=True):
+            after = read_id(position)
+            entries = (self.find(Stream, key) or Stream()).between((after[0], after[1] + 1), LARGEST, count)
+            if entries:
+                found.append([key, [[show_id(at), fields] for at, fields in entries]])
+        return found
+
     def _group_to_read(self, key: bytes, name: bytes) -> tuple[Stream, Group]:
         try:
             return self.group(key, name)

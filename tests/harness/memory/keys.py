@@ -60,7 +60,7 @@ class KeyCommands:
         return sum(self.keys.pop(key, None) is not None for key in keys)
 
     def do_set(self, key: bytes, value: bytes, *options: bytes) -> Reply:
-        if b"XX" in options and key not in self.keys:
+        if (b"XX" if key not in self.keys else b"NX") in options:
             return None
         if b"PX" in options and int(options[options.index(b"PX") + 1]) <= 1:
             self.keys.pop(key, None)  # gone in a moment
@@ -113,14 +113,15 @@ class KeyCommands:
     # -- sorted sets ------------------------------------------------------------------------------------------
 
     def do_zadd(self, key: bytes, *arguments: bytes) -> Reply:
-        only_new = arguments[0] == b"NX"
-        pairs = arguments[1:] if only_new else arguments
+        only = arguments[0] if arguments[0] in {b"NX", b"XX"} else None
+        pairs = arguments[1:] if only else arguments
         found = self.make(SortedSet, key)
         new = 0
         for score, member in zip(pairs[::2], pairs[1::2], strict=True):
-            new += member not in found
-            if not (only_new and member in found):
+            if only is None or (member in found) == (only == b"XX"):
+                new += member not in found
                 found[member] = float(score)
+        self._tidy(key)
         return new
 
     def do_zrem(self, key: bytes, *members: bytes) -> Reply:
@@ -128,6 +129,10 @@ class KeyCommands:
         gone = sum(found.pop(member, None) is not None for member in members)
         self._tidy(key)
         return gone
+
+    def do_zremrangebyscore(self, key: bytes, least: bytes, most: bytes) -> Reply:
+        scores = self.find(SortedSet, key) or SortedSet()
+        return self.do_zrem(key, *[member for member, at in scores.items() if _edge(least) <= at <= _edge(most)])
 
     def do_zcard(self, key: bytes) -> Reply:
         return len(self.find(SortedSet, key) or ())

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from papyra_flow.streams.connection.client import Argument, Client
 from papyra_flow.streams.connection.server import Server
 from tests.harness.memory.commands import StreamCommands
 from tests.harness.memory.connection import MemoryConnection
+from tests.harness.memory.keys import Hash, Value
 from tests.harness.memory.replies import Refused, Reply, Status
 from tests.harness.memory.scripts import Scripts
 from tests.harness.memory.streams import Stream
@@ -41,13 +44,10 @@ class Fault:
 
 @dataclass(slots=True)
 class Blocked:
-    """A read that waits for an entry."""
+    """A read that waits for an entry; `read` is what it would get now."""
 
     connection: MemoryConnection
-    group: bytes
-    consumer: bytes
-    keys: list[bytes]
-    count: int
+    read: Callable[[], list[Reply]]
     answer: asyncio.Future[Reply]
     timer: asyncio.TimerHandle
 
@@ -111,6 +111,20 @@ class MemoryServer:
     def stream(self, key: str) -> Stream:
         """A stream's insides; an empty one if it is not there."""
         return self._commands.find(Stream, key.encode()) or Stream()
+
+    def hash_of(self, key: bytes) -> dict[bytes, bytes]:
+        """What a hash holds; empty if it is not there."""
+        return dict(self._commands.find(Hash, key) or {})
+
+    def copy(self) -> dict[bytes, Value]:
+        """All that it holds now, as a replica may have it."""
+        return deepcopy(self._commands.keys)
+
+    def become(self, copy: dict[bytes, Value]) -> None:
+        """Fail over to a replica that had that: all connections break."""
+        self._commands.keys.clear()
+        self._commands.keys.update(deepcopy(copy))
+        self.cut_connections()
 
     def lose_reply(self, name: str, times: int = 1) -> Fault:
         """The next such command is done, and the connection breaks before its reply."""
@@ -178,8 +192,12 @@ class MemoryServer:
         match [command[0].upper(), *command[1:]]:
             case [b"XREADGROUP", b"GROUP", group, consumer, b"COUNT", count, b"BLOCK", wait, b"STREAMS", *rest]:
                 keys = rest[: len(rest) // 2]
-                found = self._commands.read_new(group, consumer, keys, int(count))
-                return found or await self._wait(connection, group, consumer, keys, int(count), int(wait) / 1000)
+                read = partial(self._commands.read_new, group, consumer, keys, int(count))
+                return read() or await self._wait(connection, read, int(wait) / 1000)
+            case [b"XREAD", b"COUNT", count, b"BLOCK", wait, b"STREAMS", *rest]:
+                keys, positions = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+                read = partial(self._commands.read_behind, keys, positions, int(count))
+                return read() or await self._wait(connection, read, int(wait) / 1000)
             case [b"CLIENT", b"ID"]:
                 return connection.number
             case [b"CLIENT", b"UNBLOCK", number]:
@@ -214,13 +232,11 @@ class MemoryServer:
 
     # -- reads that block -------------------------------------------------------------------------------------
 
-    async def _wait(
-        self, connection: MemoryConnection, group: bytes, consumer: bytes, keys: list[bytes], count: int, seconds: float
-    ) -> Reply:
+    async def _wait(self, connection: MemoryConnection, read: Callable[[], list[Reply]], seconds: float) -> Reply:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Reply] = loop.create_future()
         timer = loop.call_later(seconds, _give_up, answer)
-        blocked = Blocked(connection, group, consumer, keys, count, answer, timer)
+        blocked = Blocked(connection, read, answer, timer)
         self._blocked.append(blocked)
         try:
             return await answer
@@ -234,7 +250,7 @@ class MemoryServer:
             if blocked.answer.done():
                 continue
             try:
-                found = self._commands.read_new(blocked.group, blocked.consumer, blocked.keys, blocked.count)
+                found = blocked.read()
             except Refused as exc:
                 blocked.answer.set_result(exc)
             else:

@@ -16,7 +16,7 @@ def imported_by(*arguments: str) -> set[str]:
 
 def test_help_imports_nothing_heavy() -> None:
     found = imported_by("--help")
-    assert "papyra_flow.cli.verbs.run" in found
+    assert "papyra_flow.cli.verbs.deploy.run" in found
     assert [name for name in HEAVY if name in found] == []
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from papyra_flow.cli import console
-from papyra_flow.cli.verbs import run
-from papyra_flow.cli.verbs import test as cases
+from papyra_flow.cli.verbs.deploy import run
+from papyra_flow.cli.verbs.develop import test as cases
 from papyra_flow.errors import InvalidPipelineError, PapyraFlowError, Problem
 from papyra_flow.observe.failures import Failures
 from papyra_flow.observe.logs import TextFormatter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from papyra_flow.cli.verbs.run import _print_summary
+from papyra_flow.cli.verbs.deploy.run import _print_summary
 from papyra_flow.observe.counters import RunCounters
 from papyra_flow.runtime.process.options import RunResult
 

@@ -288,7 +288,7 @@ async def test_a_followed_file_that_was_replaced_while_nothing_ran_is_told_with_
     async with following(runs) as followed:
         assert await followed.poll() == [7]
     (line,) = warnings(caplog)
-    assert "in/a is a new file, and the one before it is not found: what was written to that behind line 2" in line
+    assert "in/a is a new file, and its predecessor was not found: what was written to that after line 2" in line
 
 
 async def test_a_packed_file_among_followed_ones_is_read_once(runs: Runs) -> None:

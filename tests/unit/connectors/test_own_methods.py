@@ -88,14 +88,14 @@ def written(does: Callable[[], Any]) -> str:
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (None, "`read` returned None, and not a Portion"),
-        ([{"n": 1}], "and not a Portion"),
-        (ANY_PORTION(({"n": n} for n in range(3)), "1"), "and not a list, as the items"),
-        (ANY_PORTION({"n": 1}, "1"), "and not a list, as the items"),
-        (ANY_PORTION([], None), "`read` returned None, and not text, as the checkpoint"),
-        (ANY_PORTION([], 1), "`read` returned 1, and not text, as the checkpoint"),
-        (ANY_PORTION([], "1", parts={"a": 1}), "and not text, as the name or the state of a part"),
-        (ANY_PORTION([], "1", parts=["a"]), "and not a dict, as the parts"),
+        (None, "`read` returned None, not a Portion"),
+        ([{"n": 1}], "not a Portion"),
+        (ANY_PORTION(({"n": n} for n in range(3)), "1"), "not a list, as the items"),
+        (ANY_PORTION({"n": 1}, "1"), "not a list, as the items"),
+        (ANY_PORTION([], None), "`read` returned None, not text, as the checkpoint"),
+        (ANY_PORTION([], 1), "`read` returned 1, not text, as the checkpoint"),
+        (ANY_PORTION([], "1", parts={"a": 1}), "not text, as the name or the state of a part"),
+        (ANY_PORTION([], "1", parts=["a"]), "not a dict, as the parts"),
     ],
 )
 def test_what_is_no_portion_is_refused_in_one_sentence(found: object, message: str) -> None:
@@ -105,7 +105,7 @@ def test_what_is_no_portion_is_refused_in_one_sentence(found: object, message: s
 
 @pytest.mark.parametrize("found", [3, ["1"], (n for n in range(3)), object()])
 def test_a_sink_that_returns_no_checkpoint_and_not_nothing_has_not_written(found: object) -> None:
-    with pytest.raises(ConfigurationError, match="and neither a checkpoint, which is text, nor None"):
+    with pytest.raises(ConfigurationError, match="neither a checkpoint, which is text, nor None"):
         written(lambda: found)
 
 
@@ -129,7 +129,7 @@ def test_whatever_a_method_raises_is_a_connector_error(
 
 @pytest.mark.parametrize("item", [None, 3, "text", {1}])
 def test_what_is_no_item_becomes_a_dead_letter(item: Any) -> None:
-    with pytest.raises(RecordError, match="is no item of a source"):
+    with pytest.raises(RecordError, match="is not a dict, an Emit or a BadRecord"):
         fields_of(item)
 
 

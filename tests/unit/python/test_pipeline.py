@@ -305,15 +305,15 @@ def test_a_stage_cannot_be_said_twice() -> None:
 
 def test_neither_a_streams_settings_nor_a_test_are_replaced_without_a_word() -> None:
     pipeline = Pipeline("p").stream("s", retain="1d").case("one", input={"s": [{"n": 1}]})
-    with pytest.raises(UsageError, match="stream 's': the settings of that stream are said already"):
+    with pytest.raises(UsageError, match="stream 's': the stream already has settings"):
         pipeline.stream("s", retain="2d")
-    with pytest.raises(UsageError, match="test 'one': there is a test of that name already"):
+    with pytest.raises(UsageError, match="test 'one': the test already exists"):
         pipeline.case("one", input={"s": []})
 
 
 @pytest.mark.parametrize("process", [dict, "filter", {"filter": "n > 3"}, FILTER, None])
 def test_what_is_no_list_of_steps_is_refused(process: Any) -> None:
-    with pytest.raises(UsageError, match=r"stage 'a': process is a list of steps, also of one: process=\[...\]"):
+    with pytest.raises(UsageError, match=r"stage 'a': process must be a list of steps, even for one: process=\[...\]"):
         Pipeline("p").stage("a", from_="s", process=process)
 
 
@@ -360,7 +360,7 @@ def test_a_runs_loop_refuses_to_run_inside_another_one_and_does_not_try_for_ever
     loop = new_loop()
 
     async def inside() -> None:
-        with pytest.raises(UsageError, match="this was called where an event loop runs"):
+        with pytest.raises(UsageError, match="called inside a running event loop"):
             loop.run_until_complete(loop.create_future())
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import threading
 
@@ -22,5 +23,28 @@ def test_threads_can_be_started_after_a_step_removed_the_excepthook(
         thread.start()
         thread.join()
         assert "a step removed sys.excepthook; restored" in caplog.text
+    finally:
+        belongings.close()
+
+
+def test_a_limit_that_a_step_lowered_is_what_it_was_and_one_that_it_raised_stays(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    belongings = Belongings()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 10, hard))
+        belongings.look("a")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
+        assert "a: a step lowered RLIMIT_NOFILE; restored" in caplog.text
+    finally:
+        belongings.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 10, hard))
+    belongings = Belongings()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        belongings.look("a")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft, hard)
     finally:
         belongings.close()

@@ -79,7 +79,7 @@ class Partition:
     failed: list[Exception] = field(default_factory=list)
     dropped: int = 0
     kept: int = 0
-    commits: int = 0
+    puts: int = 0
 
     def __post_init__(self) -> None:
         self.store = Store(self.budget)
@@ -137,13 +137,13 @@ class Partition:
     def _apply(self, prepared: object) -> Sequence[object]:
         step: Any = self.keyed.step
         if self.keyed.awaits:
-            return asyncio.run(step.apply_async(prepared, self.store))
+            return list(asyncio.run(step.apply_async(prepared, self.store)))
         return step.apply(prepared, self.store)  # type: ignore[no-any-return]
 
     def _fire(self, timers: Sequence[Timer], watermark: int) -> Sequence[object]:
         step: Any = self.keyed.step
         if self.keyed.awaits:
-            return asyncio.run(step.fire_async(timers, watermark, self.store))
+            return list(asyncio.run(step.fire_async(timers, watermark, self.store)))
         return step.fire(timers, watermark, self.store)  # type: ignore[no-any-return]
 
     def _load(self, fields: Iterable[bytes]) -> None:
@@ -163,7 +163,8 @@ class Partition:
         elif isinstance(outcome, TimedRecord):
             self._leave(outcome.record, outcome.time)
         elif isinstance(outcome, Emit):
-            self._leave(outcome.record, None)
+            at = (outcome.headers or {}).get("ts")
+            self._leave(outcome.record, int(at) if at is not None else None)
         elif isinstance(outcome, dict):
             self._leave(outcome, None)
         else:
@@ -180,6 +181,7 @@ class Partition:
             match operation:
                 case PutState(_, name, value):
                     self.hash[name] = value
+                    self.puts += 1
                 case DeleteState(_, name):
                     self.hash.pop(name, None)
                 case SetTimer(_, at, member):
@@ -187,7 +189,6 @@ class Partition:
                 case DeleteTimer(_, member):
                     self.timers.pop(member, None)
         self.store.settled(changes)
-        self.commits += 1
 
 
 def _batches(rows: list[Row], size: int) -> Iterator[list[Row]]:

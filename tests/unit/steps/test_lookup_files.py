@@ -31,7 +31,7 @@ def table(folder: Path, data: bytes, **fields: Any) -> Any:
         (b"id,n\n1\n", {}, "t.csv, line 2: the row has 1 columns, the header 2"),
         (b"id,n\n1,a\n2,b,c\n", {}, "t.csv, line 3: the row has 3 columns, the header 2"),
         (b'id,n\n1,"a\n2,b\n', {}, "t.csv, line 2: the quote opened in column 2 is never closed"),
-        (b"id,n\n1,a\n1,b\n", {}, "t.csv, line 3: the key '1' is in line 2, too; say which row counts with `dup"),
+        (b"id,n\n1,a\n1,b\n", {}, "t.csv, line 3: the key '1' is also in line 2; choose a row with `dup"),
         (b"id,n\n1,\xff\n", {}, "t.csv, line 2: line 2 is not utf-8"),
         (b"id,id\n", {}, "t.csv, line 1: the header has the name 'id' twice"),
         (b"", {}, "t.csv has no column 'id', which `key` names; it is empty"),

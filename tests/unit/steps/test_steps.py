@@ -11,6 +11,8 @@ from papyra_flow.errors import ConnectorError, MissingKeyError, RecordError
 from papyra_flow.spec.choice import OneOf
 from papyra_flow.spec.components import STEPS, SetupContext, components
 from papyra_flow.steps.base import Each
+from papyra_flow.testing import drive
+from tests.harness.pipelines import PipelineFolder
 
 
 def built(folder: Path, raw: dict[str, Any]) -> Each:
@@ -30,6 +32,7 @@ def built(folder: Path, raw: dict[str, Any]) -> Each:
         ({"drop": ["a", "zzz"]}, {"a": 1, "b": 2}, {"b": 2}),
         ({"drop": "a"}, {"a": 1, "b": 2}, {"b": 2}),
         ({"rename": {"a": "z", "q": "r"}}, {"a": 1, "b": 2}, {"z": 1, "b": 2}),
+        ({"rename": {"a": "b", "b": "a"}}, {"a": 1, "b": 2}, {"b": 1, "a": 2}),
     ],
 )
 def test_a_step_makes_of_a_record(tmp_path: Path, step: dict[str, Any], before: Any, after: Any) -> None:
@@ -112,3 +115,14 @@ def test_a_table_that_cannot_be_used_is_told_with_its_place(tables: Path, lookup
 def test_a_lookup_that_makes_no_sense_is_refused(tables: Path, lookup: Any) -> None:
     with pytest.raises(ValueError, match=r"lookup|key|Field required"):
         built(tables, {"lookup": lookup})
+
+
+@pytest.mark.parametrize("step", ["{rename: {a: b}}", "batch, {rename: {a: b}}", "{rename: {a: c, b: c}}"])
+def test_no_field_is_renamed_over_another_one(folder: PipelineFolder, step: str) -> None:
+    folder.pipeline(f"pipeline: p\nstages: {{s: {{from: in, process: [{step}], to: out}}}}\nstreams: {{in: {{}}}}\n")
+    with drive(folder.file) as driver:
+        driver.put("in", {"a": 1, "b": 2})
+        assert driver.out("out") == []
+        (letter,) = driver.dead("s")
+        assert "cannot become" in letter.error
+        assert "which the record has already" in letter.error

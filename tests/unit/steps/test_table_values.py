@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from papyra_flow.errors import ExpressionError, RecordError
 from papyra_flow.expressions.columns.vectorised import TableExpression
-from papyra_flow.expressions.compiled import compile_expression
+from papyra_flow.expressions.compiled import compile_expression, compile_filter
 from papyra_flow.records.columns import column_of
 from papyra_flow.records.table_rows import records_of
 from papyra_flow.records.tables import table_of
@@ -57,7 +57,13 @@ def compare(text: str, table: pa.Table) -> None:
         with pytest.raises(ExpressionError):
             TableExpression(text).values(table)
         return
-    assert TableExpression(text).mask(table).to_pylist() == list(map(bool, expected))
+    try:
+        holds = [compile_filter(text).one(row) is not None for row in rows]
+    except ExpressionError:
+        with pytest.raises(ExpressionError):
+            TableExpression(text).mask(table)
+    else:
+        assert TableExpression(text).mask(table).to_pylist() == holds
     try:
         column = column_of("v", expected)
     except RecordError:

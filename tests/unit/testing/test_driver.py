@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from papyra_flow import Pipeline
 from papyra_flow.errors import PipelineFailedError, UsageError
 from papyra_flow.testing import Driver, drive
 from tests.harness.pipelines import PipelineFolder
@@ -131,3 +133,10 @@ def test_a_sink_is_asked_how_it_writes_without_its_file_being_touched(folder: Pi
         assert driver.written("a") == [{"n": 1}]
         assert [letter.error for letter in driver.dead("a")] == ["the file out.csv has no column 'm'"]
     assert (folder.path / "out.csv").read_text() == "other\n1\n"
+
+
+@pytest.mark.parametrize("given", [3, None, b"p.yml", object(), Pipeline])
+def test_what_is_no_pipeline_is_said_in_one_sentence(given: Any) -> None:
+    for use in (drive, Pipeline.from_yaml):
+        with pytest.raises(UsageError, match=r"is no pipeline: give a file's path, or a Pipeline$"):
+            use(given)

@@ -34,6 +34,27 @@ def test_a_wrong_address_is_a_problem_with_its_place_and_without_its_password(tm
     assert problem.excerpt is None
 
 
+OTHERS = {
+    "a source": "a: {read: {stream: k, redis: %r}, to: t}",
+    "a sink": "a: {from: s, write: {stream: k, redis: %r}}",
+    "a lookup": "a: {from: s, process: [{lookup: {hash: k, on: n, as: m, redis: %r}}], to: t}",
+}
+
+
+@pytest.mark.parametrize("address", [*MISTAKES, "embedded"])
+@pytest.mark.parametrize("who", OTHERS)
+def test_so_is_that_of_another_server(tmp_path: Path, who: str, address: str) -> None:
+    file = tmp_path / "p.yml"
+    file.write_text(f"pipeline: p\nstages:\n  {OTHERS[who] % address}\nstreams: {{s: {{}}}}\n".replace(
+        "streams: {s: {}}\n", "" if who == "a source" else "streams: {s: {}}\n"))  # fmt: skip
+    with pytest.raises(InvalidPipelineError) as caught:
+        build_topology(load_pipeline(file, environment={}))
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column, problem.code) == (3, 3 + OTHERS[who].index("%r"), "address")
+    assert "hunter2" not in str(problem)
+    assert problem.excerpt is None
+
+
 @pytest.mark.parametrize("address", MISTAKES)
 def test_an_address_on_the_command_line_is_not_the_files_fault(tmp_path: Path, address: str) -> None:
     with pytest.raises(UsageError, match="is not a server address") as caught:

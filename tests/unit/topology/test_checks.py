@@ -179,7 +179,7 @@ TABLES = "streams: {t: {format: arrow}, u: {format: arrow}, s: {}}\n"
         (
             "a: {from: s, to: [t, u], match: all}",
             "records-to-tables",
-            "'t' holds tables, and the stage 'a' has records",
+            "'t' holds tables, but the stage 'a' has records",
         ),
         ("a: {from: t, process: [batch], to: u}", "step", "its input is already tables"),
         ("a: {from: s, process: [batch, batch], to: [t, u], match: all}", "step", "already tables"),

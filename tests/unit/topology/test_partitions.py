@@ -39,11 +39,20 @@ def test_each_partition_is_a_stream_in_redis_with_a_hash_tag_of_its_own(folder: 
 def test_a_stage_reads_all_partitions_and_names_the_stream_that_it_writes(folder: PipelineFolder) -> None:
     found = topology(folder, "orders: {partitions: 2, by: customer}, done: {partitions: 2, by: customer}")
     work = found.stages["work"]
-    assert work.inputs == ("orders/0", "orders/1", "work@replay")
-    assert work.partitions == (("orders/0", "work@replay"), ("orders/1",))
+    assert work.inputs == ("orders/0", "orders/1", "work@replay/0", "work@replay/1")
+    assert work.partitions == (("orders/0", "work@replay/0"), ("orders/1", "work@replay/1"))
     assert (work.outputs, found.stages["read"].source_to) == (("done",), ("orders",))
     assert [stream.name for stream in found.outputs(work)] == ["done/0", "done/1"]
-    assert [spec.key for spec in found.groups([work])] == ["{shop/0}:orders", "{shop/1}:orders", "{shop}:work@replay"]
+    assert [spec.key for spec in found.groups([work])] == [
+        "{shop/0}:orders", "{shop/1}:orders", "{shop/0}:work@replay", "{shop/1}:work@replay"
+    ]  # fmt: skip
+
+
+def test_a_stage_that_shares_its_partitions_has_one_stream_for_replays(folder: PipelineFolder) -> None:
+    streams = "orders: {partitions: 2, by: customer}"
+    text = STAGES.format(streams=streams, redis="embedded").replace("work: {", "work: {ordered: false, ")
+    work = folder.pipeline(text).topology().stages["work"]
+    assert (work.owned, work.partitions) == (False, (("orders/0", "work@replay"), ("orders/1",)))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Step functions of the pipeline: a record comes in as a dict, what is returned goes on."""
+"""Step functions of the pipeline: each takes a record as a dict, and returns what to forward."""
 
 from papyra_flow import Dead
 

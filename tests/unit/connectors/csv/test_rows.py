@@ -255,7 +255,7 @@ def test_what_has_no_end_yet_is_not_given_out_while_the_file_grows(
         (b"column_2,,x\n", "line 1: the header has the name 'column_2' twice, in columns 1 and 2"),
         (b'id,"x\n1,2\n', "line 1: the header cannot be read: the quote opened in column 2 is never closed"),
         (b"id,pr\xe9nom\n", "line 1: the header cannot be read: line 1 is not utf-8: .* at byte 6"),
-        ("id,x\n".encode("utf-16-le"), "line 1: the header has NUL bytes; if the file is in UTF-16, say `encoding"),
+        ("id,x\n".encode("utf-16-le"), "line 1: the header contains NUL bytes; if the file is UTF-16, set `encoding"),
         (b"a" * 5000, "line 1: the header cannot be read: the line has 5,000 bytes, more than `max_record` allows"),
     ],
 )

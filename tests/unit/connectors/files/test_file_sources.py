@@ -106,7 +106,7 @@ async def test_what_is_not_a_file_is_one_sentence(runs: Runs, kind: str, caplog:
     path = runs.folder / "in" / "odd"
     path.mkdir() if kind == "a directory" else os.mkfifo(path)
     assert await runs.run() == [1]
-    assert warnings(caplog) == [f"in/odd is {kind}, not a file: left out"]
+    assert warnings(caplog) == [f"in/odd is {kind}, not a file: skipped"]
     with pytest.raises(ConnectorError, match=f"cannot read in/odd: it is {kind}, not a file"):
         await Runs(runs.folder, "in/odd").run()
 
@@ -166,7 +166,7 @@ async def test_a_file_that_is_gone_before_it_was_read_is_told(runs: Runs, caplog
     while not (portion := await source.read(10)).done:
         rest += len(portion.items)
     assert rest == 9
-    assert warnings(caplog) == ["in/b is gone; it was read up to line 0, at least 45 bytes behind it"]
+    assert warnings(caplog) == ["in/b is gone; it was read up to line 0, at least 45 bytes after it"]
 
 
 async def test_a_file_that_is_gone_half_read_is_told_once(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:

@@ -301,7 +301,9 @@ class SinkHistory(RuleBasedStateMachine):
             twice = [number for number in self.committed if numbers[number] > 1]
             assert self.doubt or not twice, f"there twice: {twice}; told: {self.told.messages}"
             if twice:
-                assert any("twice" in message for message in self.told.messages), self.told.messages
+                assert any("duplicated" in message or "twice" in message for message in self.told.messages), (
+                    self.told.messages
+                )
 
 
 class SinkHistoryWithoutAttributes(SinkHistory):

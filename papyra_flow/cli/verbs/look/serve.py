@@ -38,7 +38,9 @@ def serve(
     import uvicorn
 
     from papyra_flow.cli.session import session
+    from papyra_flow.cli.stopping import until_stopped
     from papyra_flow.observe.telemetry import configured, open_telemetry
+    from papyra_flow.runtime.process.event_loop import run_async
     from papyra_flow.streams.connection.server import Server
     from papyra_flow.web.app import build_app
     from papyra_flow.web.security import is_loopback
@@ -46,7 +48,7 @@ def serve(
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(24)
     listening = _listen(host, port)
-    with session(file, redis, set_) as found:
+    with until_stopped(), session(file, redis, set_) as found:
         found.ask(lambda server: server.check())
         app = build_app(
             Server(found.url, key=found.topology.keys.applied),
@@ -62,8 +64,13 @@ def serve(
         )
         place = f"[{host}]" if ":" in host else host
         query = f"?token={token}" if token else ""
-        print(f"serving {found.topology.pipeline} on http://{place}:{listening.getsockname()[1]}/{query}", flush=True)
-        uvicorn.Server(config).run(sockets=[listening])
+        address = f"http://{place}:{listening.getsockname()[1]}/{query}"
+
+        async def served() -> None:
+            print(f"serving {found.topology.pipeline} on {address}", flush=True)
+            await uvicorn.Server(config).serve(sockets=[listening])
+
+        run_async(served())
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from papyra_flow.cli.options import File, Json, Redis, Set
 from papyra_flow.errors import EXIT_DEAD_LETTERS, EXIT_FAILED, ServerError, UsageError
 
 if TYPE_CHECKING:
+    from papyra_flow.histograms import Histogram
     from papyra_flow.observe.counters import RunCounters
     from papyra_flow.observe.failures import Failures
     from papyra_flow.runtime.process.options import RunOptions, RunResult
@@ -37,8 +38,10 @@ def run(
         typer.Option("--stage", metavar="NAME", help="Only this stage; may be repeated.", show_default=False),
     ] = None,
     processes: Annotated[int, typer.Option("--processes", min=1, max=256, help="Number of worker processes.")] = 1,
-    drain: Annotated[bool, typer.Option("--drain", help="End when all is drained, whatever the sources.")] = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Run until stopped, whatever the sources.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Exit once everything is drained, even if a source never ends.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Run until stopped, even if all sources end.")] = False,
     consumer_name: Annotated[
         str | None,
         typer.Option(
@@ -61,23 +64,23 @@ def run(
         ),
     ] = False,
 ) -> None:
-    """Run the pipeline: create what is missing, then work until all is drained, or until stopped."""
+    """Run the pipeline: create what is missing, then work until everything is drained, or until stopped."""
     import asyncio
 
+    from papyra_flow.cli.quantities import size
     from papyra_flow.cli.session import session
-    from papyra_flow.cli.verbs.groups import size
     from papyra_flow.observe.failures import failures, follow_failures
     from papyra_flow.observe.progress import Progress
     from papyra_flow.runtime.process.options import RunOptions
     from papyra_flow.runtime.process.run import run_async, run_pipeline
 
     if drain and follow:
-        raise UsageError("--drain and --follow exclude each other")
+        raise UsageError("--drain and --follow are mutually exclusive")
     with session(file, redis, set_, code=True) as found:
         topology = found.topology
         prints_records = any(part.uses_stdout for spec in topology.stages.values() for part in spec.components)
         if json and prints_records:
-            raise UsageError("--json and `write: stdout` both want standard output")
+            raise UsageError("--json and `write: stdout` both write to standard output: remove one")
         limit = size(rewrite_aof, "--rewrite-aof")
         ends = True if drain else False if follow else None
         options = RunOptions(tuple(stage) if stage else None, processes, ends, consumer_name, limit)
@@ -114,15 +117,15 @@ def run(
 
 
 class _Followed:
-    """What `--watch` makes instead of a worker; `topology` says what it runs at the moment."""
+    """What `--watch` makes instead of a worker; `topology` returns what it is running."""
 
     def __init__(
         self, file: Path, given: tuple[Path, str | None, list[str] | None], options: RunOptions, first: Topology
     ) -> None:
         if options.processes > 1 or options.stages:
-            raise UsageError("--watch runs all stages in one process")
+            raise UsageError("--watch runs all stages in one process: remove --processes and --stage")
         if options.drain:
-            raise UsageError("--watch runs until stopped; it cannot end when all is drained (--drain)")
+            raise UsageError("--watch runs until stopped: remove --drain")
         self._file, self._given = file, given
         # A stage that has drained would miss what comes later: replayed dead letters, another pipeline's records.
         self._options = replace(options, drain=False)
@@ -198,3 +201,13 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
         if counters.own:
             counts = ", ".join(f"{what} {number:,}" for what, number in sorted(counters.own.items()))
             print(visible(f"{name} counted: {counts}"), file=file)
+        for what, histogram in sorted(counters.own_durations.items()):
+            print(visible(f"{name} timed: {what} {_in_short(histogram, ' s')}"), file=file)
+        for what, histogram in sorted(counters.own_values.items()):
+            print(visible(f"{name} measured: {what} {_in_short(histogram)}"), file=file)
+
+
+def _in_short(histogram: Histogram, unit: str = "") -> str:
+    """A distribution on one line."""
+    mean, p99 = histogram.sum / max(1, histogram.count), histogram.quantile(0.99) or 0.0
+    return f"{histogram.count:,} times, mean {mean:.3g}{unit}, p99 {p99:.3g}{unit}"

@@ -8,9 +8,10 @@ import typer
 
 from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.console import told
+from papyra_flow.cli.members import members_of
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, Yes
+from papyra_flow.cli.quantities import duration
 from papyra_flow.cli.stream_position import check_ids
-from papyra_flow.cli.verbs.groups import duration, members_of
 from papyra_flow.errors import UsageError
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,6 +93,7 @@ def tap(
 ) -> None:
     """Print a stream's records: one JSON line for each entry, with its id; an entry that is a table has `rows`."""
     from papyra_flow.cli.session import session
+    from papyra_flow.cli.stopping import until_stopped
     from papyra_flow.cli.stream_position import entry_id
 
     shown: list[dict[str, object]] = []
@@ -111,8 +113,8 @@ def tap(
 
     first = entry_id(start, "--from")
     if first == "$" and not follow:
-        raise UsageError("--from latest goes with --follow")
-    with session(file, redis, set_) as found:
+        raise UsageError("--from latest needs --follow")
+    with until_stopped() if follow else nullcontext(), session(file, redis, set_) as found:
         keys += found.keys_of(stream)
         found.ask(lambda server: _tap(server, keys, first, count, follow, show), about=keys)
         if not seen:

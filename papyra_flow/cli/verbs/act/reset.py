@@ -8,9 +8,9 @@ import typer
 
 from papyra_flow.cli.consent import consent, counted
 from papyra_flow.cli.console import told
+from papyra_flow.cli.members import members_of
 from papyra_flow.cli.options import AnyGroup, AnyStream, File, Force, Json, OptionalStage, Redis, Set, Yes
 from papyra_flow.cli.stream_position import entry_id
-from papyra_flow.cli.verbs.groups import members_of
 from papyra_flow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -122,6 +122,6 @@ def _tell(moves: list[Move], dropped: PartitionsSnapshot | None, *, json: bool) 
     if moves:
         skipped, again = sum(one.skipped for one in moves), sum(one.again for one in moves)
         words.append(
-            f"replayed: {counted(again)}, skipped: {skipped:,}; what is pending or waits for another attempt stays so"
+            f"replayed: {counted(again)}, skipped: {skipped:,}; pending and postponed entries stay as they are"
         )
     told(document, "; ".join(words), json=json)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from papyra_flow.cli.consent import consent, counted
+from papyra_flow.cli.members import members_of
 from papyra_flow.cli.options import AnyStream, File, Force, Json, Redis, Set, StreamName, Yes
-from papyra_flow.cli.verbs.groups import members_of
 
 if TYPE_CHECKING:
     from papyra_flow.cli.session import Session
@@ -65,7 +65,7 @@ def drop_group(
         key = keys[0] if len(keys) == 1 else stream
         print_json({"stream": key, "group": group, "dropped": dropped, "pending": pending, "lag": lag})
     else:
-        print(f"removed the group {group!r} from {what}" if dropped else "it was gone already")
+        print(f"removed the group {group!r} from {what}" if dropped else "the group is already gone")
 
 
 def drop_consumer(
@@ -90,7 +90,7 @@ def drop_consumer(
     from papyra_flow.operate import dropping
 
     if to == consumer:
-        raise UsageError("--to is the consumer that is to be removed")
+        raise UsageError("--to names the consumer to be removed")
     with session(file, redis, set_, checked=False) as found:
         spec, members = found.stage(stage), members_of(found, stage, stream, None)
         keys = [member.key for member in members]
@@ -112,14 +112,16 @@ def drop_consumer(
     if json:
         print_json({"stage": stage, "group": spec.group, "consumer": consumer, "claimed": taken, "dropped": True})
     else:
-        print(f"removed the consumer {consumer!r}; {counted(taken)} handed over to {to or 'whichever claims next'}")
+        print(
+            f"removed the consumer {consumer!r}; {counted(taken)} handed over to {to or 'the next consumer to claim'}"
+        )
 
 
 def _at_work(there: list[ConsumerThere], consumer: str) -> str | None:
     recent = min(one.idle for one in there)
     if recent > AT_WORK_SECONDS or not any(one.pending for one in there):
         return None
-    return f"{consumer!r} asked for entries {recent:.0f} s ago: if it is at work, what it does with them is discarded"
+    return f"{consumer!r} asked for entries {recent:.0f} s ago: if it is still active, its work is discarded"
 
 
 def _stage_with(found: Session, member: Membership) -> str | None:

@@ -79,7 +79,7 @@ def trim(
     from papyra_flow.streams.retention import trim_acked
 
     if (before is not None or keep is not None) and (stream is None or (before is not None and keep is not None)):
-        raise UsageError("--before and --keep need a stream, and exclude each other")
+        raise UsageError("--before and --keep need a stream, and are mutually exclusive")
     with session(file, redis, set_) as found:
         if stream is None:
             keys = [spec.key for spec in found.topology.streams.values() if spec.readers and not spec.external]

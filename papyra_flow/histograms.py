@@ -1,19 +1,20 @@
-"""Distributions of what a stage does: how long it takes, how many at once; counted in buckets, by batch.
+"""Distributions: values counted in buckets, which are those of Prometheus' histograms.
 
-A batch costs a few bisections, a record nothing. The buckets are those of Prometheus' histograms
-(https://prometheus.io/docs/concepts/metric_types/#histogram).
+https://prometheus.io/docs/concepts/metric_types/#histogram.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0,
 )  # fmt: skip
 RECORDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10_000.0)
+VALUES = (*(digit * 10.0**power for power in range(-3, 6) for digit in (1, 2, 5)), 1e6)
+"""For values of any kind, so that a median is right to a factor of about two from 0.001 to a million."""
 
 
 @dataclass(slots=True)
@@ -52,33 +53,3 @@ class Histogram:
                 return low + (high - low) * (wanted - before) / count
             before += count
         return None
-
-
-def _seconds() -> Histogram:
-    return Histogram(SECONDS)
-
-
-@dataclass(slots=True)
-class Timings:
-    """A stage's distributions; each field's metadata says what it is."""
-
-    batch: Histogram = field(default_factory=lambda: Histogram(RECORDS))
-    """Entries in a batch."""
-    process: Histogram = field(default_factory=_seconds)
-    """Seconds that a batch takes in the steps."""
-    commit: Histogram = field(default_factory=_seconds)
-    """Seconds that a batch's commit takes."""
-    latency: Histogram = field(default_factory=_seconds)
-    """Seconds from the XADD of a batch's oldest entry to its ack."""
-    end_to_end: Histogram = field(default_factory=_seconds)
-    """Seconds from the first stage's entry to the last stage's ack, of a record a second."""
-
-    def each(self) -> Iterator[tuple[str, Histogram]]:
-        """The distributions by name."""
-        for one in fields(self):
-            yield one.name, getattr(self, one.name)
-
-    def add(self, other: Timings) -> None:
-        """Add another process' distributions."""
-        for (_, mine), (_, theirs) in zip(self.each(), other.each(), strict=True):
-            mine.add(theirs.counts, theirs.sum)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,9 +31,10 @@ def status(
     """Show each stage's group, backlog and dead letters, and each stream's size."""
     from papyra_flow.cli.console import print_json
     from papyra_flow.cli.session import session
+    from papyra_flow.cli.stopping import until_stopped
     from papyra_flow.observe.status import status as look_at
 
-    with session(file, redis, set_) as found:
+    with until_stopped() if watch else nullcontext(), session(file, redis, set_) as found:
         while True:
             document = found.ask(lambda server: look_at(server, found.topology))
             if json:
@@ -66,7 +68,7 @@ def _print(found: Session, document: dict[str, object]) -> None:
         _print_owned(owned)
     for name, facts in stages.items():
         if "away" in facts:
-            print(visible(f"{name} waits for the other side: {facts['away']}"))
+            print(visible(f"{name} waits for another system: {facts['away']}"))
     fields = ("key", "length", "first_id", "last_id", "bytes")
     print_table(("stream", *fields), [(name, *(facts[field] for field in fields)) for name, facts in streams.items()])
 

@@ -1,0 +1,1 @@
+"""Verbs that bring a pipeline onto a server: check it, plan, create, run, remove."""

@@ -1,0 +1,1 @@
+"""Verbs that show a pipeline and change nothing, on a terminal, as a page or as a picture."""
