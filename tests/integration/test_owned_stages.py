@@ -39,8 +39,12 @@ async def counted(folder: PipelineFolder, url: str, redis_client: redis.Redis) -
         number = zlib.crc32(record["customer"].encode()) % 4  # type: ignore[attr-defined]
         redis_client.xadd(f"{{p/{number}}}:orders", {"data": json.dumps(record)})
     async with Running(folder.topology(), url) as running:
-        await until(lambda: running.counters.stages["per_minute"].read == len(RECORDS))
+        await until(lambda: running.counters.stages["per_minute"].read == len(RECORDS) and not lag(redis_client))
     return folder
+
+
+def lag(client: redis.Redis) -> int:
+    return sum(group["lag"] for n in range(4) for group in client.xinfo_groups(f"{{p/{n}}}:orders"))
 
 
 def leases(client: redis.Redis, field: str) -> list[bytes | None]:
