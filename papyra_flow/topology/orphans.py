@@ -54,7 +54,7 @@ class Orphan:
         if self.kind == "stream":
             return f"{self.key} has {_entries(self.length)}, but that stream is not in the file"
         if "}:@state:" in self.key:
-            return f"{self.key} is state of a stage that is not in the file, or that keeps none there"
+            return f"{self.key} is state of a stage that is not in the file, or keeps none there any more"
         return f"{self.key} is left over from a stage or stream that is not in the file"
 
     @property
