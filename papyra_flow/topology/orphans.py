@@ -14,7 +14,8 @@ from papyra_flow.errors import ServerError
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import StreamPosition, StreamsSnapshot, look
-from papyra_flow.topology.model import StreamSpec, Topology
+from papyra_flow.topology.model import Topology
+from papyra_flow.topology.streams import StreamSpec
 
 _OF_STAGES = ("@source:", "@sink:", "@owner:", "@owners:", "@state:", "@timers:")
 """How the names of keys begin that a stage has beside its streams."""
