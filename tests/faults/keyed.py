@@ -142,7 +142,7 @@ class Keyed:
         with self.workload.server as server:
             keys = keys_of(stream, self.partitions)
             found = [one for key in keys for one in server.xinfo_groups(key) if one["name"].decode() == group]
-        return sum(one["entries-read"] or 0 for one in found)
+        return sum(int(one["entries-read"] or 0) for one in found)
 
     def behind(self) -> int:
         """Entries that have not been read, in all stages."""
@@ -238,7 +238,7 @@ class Keyed:
             for stage in STATEFUL:
                 for number in range(self.partitions):
                     tag = f"{{f/{number}}}" if self.partitions > 1 else "{f}"
-                    left += server.zcard(f"{tag}:@timers:{stage}")
+                    left += int(server.zcard(f"{tag}:@timers:{stage}"))
                     if stage in {"count", "gaps", "pair"}:
                         left += server.hlen(f"{tag}:@state:{stage}")
                 left += server.xlen(f"{{f}}:@dead:{stage}")
