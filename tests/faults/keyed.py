@@ -240,10 +240,10 @@ class Keyed:
                     tag = f"{{f/{number}}}" if self.partitions > 1 else "{f}"
                     left += int(server.zcard(f"{tag}:@timers:{stage}"))
                     if stage in {"count", "gaps", "pair"}:
-                        left += server.hlen(f"{tag}:@state:{stage}")
-                left += server.xlen(f"{{f}}:@dead:{stage}")
-            newest = sum(server.hlen(key) for key in keys_of("@state:newest", self.partitions))
-            left += abs(newest - len({key_of(n) for n in range(self.workload.produced) if not dies(n)}))
+                        left += int(server.hlen(f"{tag}:@state:{stage}"))
+                left += int(server.xlen(f"{{f}}:@dead:{stage}"))
+            newest = sum(int(server.hlen(key)) for key in keys_of("@state:newest", self.partitions))
+            left += abs(int(newest) - len({key_of(n) for n in range(self.workload.produced) if not dies(n)}))
         return left
 
 
