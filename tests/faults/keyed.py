@@ -275,7 +275,7 @@ def sessions(numbers: list[int]) -> Counter[object]:
     for key, seen in times.items():
         session: list[tuple[int, int]] = []
         for at, n in [*sorted(seen), (2**40, -1)]:
-            if session and at - session[-1][0] > 300:
+            if session and at - session[-1][0] >= 300:
                 found[key, session[0][0] / 100, len(session), sum(one for _, one in session)] += 1
                 session = []
             session.append((at, n))

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -179,22 +175,6 @@ def test_failover_of_a_clusters_slot(
     cluster = make_cluster(VALKEY, replicas=True)
     keyed = Keyed(on(cluster, make_workload), partitions=1)
     fail_over(keyed, lambda: cluster.owner(KEY), cluster.nodes, lambda _: None)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the children in /proc")
-def test_processes_that_share_the_partitions_are_killed_one_by_one(keyed: Keyed) -> None:
-    workload = keyed.workload
-    run = workload.start("--processes", "3")
-    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
-    for kill in range(15):
-        keyed.feed((kill + 1) * RECORDS // 10 // 15)
-        patiently(lambda: len(set(keyed.owners("count"))) == 3, f"kill {kill}: three owners")
-        patiently(keyed.behind, "something to do")
-        wait(workload.dice.random() * 0.1)
-        with suppress(ProcessLookupError):
-            os.kill(int(workload.dice.choice(children.read_text().split())), signal.SIGKILL)
-    keyed.finish()
-    keyed.verify()
 
 
 def test_owners_and_consumers_of_two_versions_work_side_by_side(workload: Workload) -> None:

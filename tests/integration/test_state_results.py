@@ -114,7 +114,7 @@ def sessions(given_: list[Record]) -> Counter[object]:
     found: Counter[object] = Counter()
     for key, of_key in by_key.items():
         rows = sorted(of_key, key=lambda row: int(row["t"]))
-        begins = [0, *(i for i in range(1, len(rows)) if rows[i]["t"] - rows[i - 1]["t"] > 7), len(rows)]
+        begins = [0, *(i for i in range(1, len(rows)) if rows[i]["t"] - rows[i - 1]["t"] >= 7), len(rows)]
         for begin, end in pairwise(begins):
             part = rows[begin:end]
             xs = [row["x"] for row in part if row["x"] is not None]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from papyra_flow.errors import FencedError, GroupGoneError, ServerError
 from papyra_flow.runtime.consumer.consumer_names import consumer_name, gone
@@ -111,6 +112,9 @@ class Partitions:
         commits = {number: ownership.commits for number, ownership in owned.items()}
         shares = await keep_trying(lambda: self._owners.share(self._partitions, owned, self._silence))
         self._held.beaten()
+        if lost := gone(shares.members):  # else a share of the partitions would wait for them
+            await keep_trying(lambda: self._owners.leave(*lost))
+            shares = replace(shares, members=[member for member in shares.members if member not in lost])
         for number, ownership in owned.items():
             self._check(number, ownership, commits[number], shares.holders[number])
         share = share_of(self._member, shares.members, len(self._partitions))

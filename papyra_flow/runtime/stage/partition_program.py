@@ -73,7 +73,10 @@ class PartitionProgram:
         self._state = state
 
     def give_up(self, batch: Batch, exc: Exception) -> Outcome:
-        """All of it fails."""
+        """All of it fails; timers do not go off again, and what they were for stays as it is."""
+        if isinstance(batch, TimerBatch):
+            for timer in batch.timers:
+                self._state.store.delete_timer(timer.member)
         return self._program.give_up(batch, exc)
 
     async def run(self, batch: Batch, encode: Encode | None = None) -> Outcome:

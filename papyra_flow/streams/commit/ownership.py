@@ -175,6 +175,6 @@ class Owners:
             raise FencedError(f"{ownership.keys.lease} has another owner")
         return tries
 
-    async def leave(self) -> None:
-        """Not be a member any more."""
-        await self._client.call("ZREM", self._members, self._member)
+    async def leave(self, *members: str) -> None:
+        """Not be a member any more; or have these not be members, who are known to be gone."""
+        await self._client.call("ZREM", self._members, *(members or (self._member,)))
