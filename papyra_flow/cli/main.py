@@ -16,7 +16,7 @@ from papyra_flow.cli.console import Verbosity, print_error
 from papyra_flow.cli.verbs.act import claim, dead, drop, records, reset, trim
 from papyra_flow.cli.verbs.deploy import acl, doctor, plan, run
 from papyra_flow.cli.verbs.develop import bench, init, test, validate
-from papyra_flow.cli.verbs.look import graph, groups, render, serve, status, top
+from papyra_flow.cli.verbs.look import graph, groups, render, serve, state, status, top
 from papyra_flow.errors import EXIT_FAILED, OpenFilesError, PapyraFlowError
 from papyra_flow.escapes import visible
 from papyra_flow.leaving import leave, leave_at_once
@@ -59,6 +59,7 @@ for verbs in (
     plan,
     graph,
     status,
+    state,
     top,
     groups,
     claim,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from papyra_flow.drawing.theme import NodeKind
+from papyra_flow.drawing.theme import LookName, NodeKind
 from papyra_flow.spec.positions import Positions
 from papyra_flow.spec.units import format_duration
-from papyra_flow.topology.descriptions import partition_words, retention_words
+from papyra_flow.topology.descriptions import partition_words, retention_words, state_words
+from papyra_flow.topology.keyed import keyed_of
 from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.versions import kind_of_records, versions_in
 
 
 @dataclass(slots=True)
@@ -20,6 +22,8 @@ class Node:
     label: str
     lines: list[str] = field(default_factory=list)
     description: str | None = None
+    keyed: bool = False
+    """Whether it is a stage that keeps state, and is drawn as one."""
     replicas: int = 1
     """Consumers that share the work."""
     settings: dict[str, str] = field(default_factory=dict)
@@ -29,6 +33,11 @@ class Node:
     """What the server says of it."""
     alarming: bool = False
     """Whether those figures need attention."""
+
+    @property
+    def look(self) -> LookName:
+        """The name of its look."""
+        return "keyed" if self.keyed else self.kind
 
     @property
     def body(self) -> list[str]:
@@ -62,6 +71,8 @@ class Picture:
             shown: dict[str, object] = {"id": node.id, "kind": node.kind, "label": node.label}
             more = {"lines": node.lines, "description": node.description, "settings": node.settings}
             shown |= {name: value for name, value in more.items() if value}
+            if node.keyed:
+                shown["keyed"] = True
             if node.figures:
                 shown |= {"figures": node.figures, "alarming": node.alarming}
             nodes.append(shown)
@@ -94,6 +105,7 @@ class _Drawing:
     def __init__(self, topology: Topology, positions: Positions | None) -> None:
         self.topology = topology
         self._named = topology.named
+        self._versions = versions_in(topology)
         self.positions = positions
         self.nodes: dict[str, Node] = {}
         self.edges: list[Edge] = []
@@ -114,6 +126,8 @@ class _Drawing:
         for route in stage.routes:
             when = public(route.when) if route.when else None
             self.edges.append(Edge(identity, self._stream(route.stream), when))
+        if stage.late_stream is not None and stage.late_stream not in {route.stream for route in stage.routes}:
+            self.edges.append(Edge(identity, self._stream(stage.late_stream), "late"))
         if not stage.routes and stage.source is not None and stage.sink is None:
             self.edges += [Edge(identity, self._stream(name)) for name in stage.source_to]
         if stage.sink is not None:
@@ -133,10 +147,14 @@ class _Drawing:
         node = Node(identity, "stage", stage.name, [public(step.describe()) for step in stage.steps])
         node.description = public(stage.config.description or "") or None
         node.yaml = self._yaml("stages", stage.name)
+        node.keyed = stage.keyed_step is not None
+        if stage.owned:
+            node.lines.append(public(state_words(stage, keyed_of(self.topology, stage))))
+            node.settings["partitions"] = str(len(stage.partitions))
         if stage.inputs:
             node.replicas = settings.consumers
             wait = f", waits {format_duration(settings.batch_wait)}" if settings.batch_wait else ""
-            node.settings = {
+            node.settings |= {
                 "group": stage.group,
                 "consumers": str(settings.consumers),
                 "batch": f"{settings.batch_size}{wait}",
@@ -154,8 +172,10 @@ class _Drawing:
             lines += ["tables (arrow)"] if stream.holds_tables else []
             words = partition_words(named.partitions, stream.config.by)
             lines += [self.topology.public(words)] if words else []
+            lines += [self.topology.public(str(self._versions[name]))] if name in self._versions else []
             node = Node(identity, "stream", name.removeprefix("key:"), lines)
             node.settings = _stream_settings(named)
+            node.settings["records"] = self.topology.public(kind_of_records(self._versions, name))
             node.yaml = self._yaml("streams", name)
             self.nodes[identity] = node
         return identity

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 NodeKind = Literal["stage", "stream", "source", "sink", "dead"]
+LookName = Literal["stage", "keyed", "stream", "source", "sink", "dead"]
+"""A kind of node, or `keyed` for a stage that keeps state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,9 @@ class Look:
 
 
 TEXT = "#111827"
-LOOKS: Mapping[NodeKind, Look] = {
+LOOKS: Mapping[LookName, Look] = {
     "stage": Look("#dbeafe", "#1d4ed8", "▣", ("[", "]"), "box"),
+    "keyed": Look("#ede9fe", "#6d28d9", "◫", ("([", "])"), "box3d"),
     "stream": Look("#f3f4f6", "#4b5563", "≡", ("[(", ")]"), "cylinder"),
     "source": Look("#dcfce7", "#15803d", "╱", ("[/", "/]"), "parallelogram"),  # noqa: RUF001
     "sink": Look("#fef9c3", "#a16207", "╲", ("[\\", "\\]"), "parallelogram"),

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 from papyra_flow.histograms import RECORDS, SECONDS, VALUES, Histogram
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.figures import Snapshot
+from papyra_flow.streams.admin.partitions import PartitionsSnapshot
 from papyra_flow.topology.model import StageSpec, Topology
 
 Labels: TypeAlias = dict[str, str]
@@ -70,6 +71,7 @@ DEAD = Metric("papyra_flow.records.dead", "counter", "Records that a stage sent 
 RETRIED = Metric("papyra_flow.records.retried", "counter", "Failed attempts that were retried.", WORKED)
 CLAIMED = Metric("papyra_flow.records.claimed", "counter", "Entries taken over from consumers that are gone.", WORKED)
 STALE = Metric("papyra_flow.records.stale", "counter", "Entries that another consumer had committed first.", WORKED)
+LATE = Metric("papyra_flow.records.late", "counter", "Records whose window had closed.", WORKED)
 OWN = Metric("papyra_flow.own", "counter", "What step functions counted (`Context.count`), by name.", (*WORKED, "name"))
 OWN_DURATION = Metric(
     "papyra_flow.own.duration", "histogram", "What step functions timed (`Context.timer`), by name.",
@@ -94,6 +96,16 @@ END_TO_END = Metric(
 BACKLOG = Metric("papyra_flow.backlog", "gauge", "Entries that a stage has yet to process: lag and pending.", STAGE)
 OLDEST = Metric("papyra_flow.oldest_pending", "gauge", "Idle time of a stage's oldest pending entry.", STAGE, "s")
 LETTERS = Metric("papyra_flow.dead_letters", "gauge", "Dead letters of a stage, now.", STAGE)
+PARTITIONS = Metric("papyra_flow.partitions", "gauge", "Partitions of a stage that has owners.", STAGE)
+OWNED = Metric("papyra_flow.partitions.owned", "gauge", "Partitions of a stage whose owner is alive.", STAGE)
+STATE_ENTRIES = Metric("papyra_flow.state.entries", "gauge", "Entries of a stage's state.", STAGE)
+STATE_MEMORY = Metric(
+    "papyra_flow.state.memory_usage", "gauge", "Memory of a stage's state and timers (MEMORY USAGE).", STAGE, "By"
+)
+TIMERS = Metric("papyra_flow.timers", "gauge", "Timers of a stage that wait for the watermark.", STAGE)
+DELAY = Metric(
+    "papyra_flow.watermark.delay", "gauge", "How far a stage's watermark is behind the server's clock.", STAGE, "s"
+)
 WORKERS = Metric("papyra_flow.workers", "gauge", "Processes that work on the pipeline.", ("pipeline",))
 LENGTH = Metric("redis.stream.length", "gauge", "Entries of a stream.", ("pipeline", "stream"))
 MEMORY = Metric("redis.key.memory_usage", "gauge", "Memory of a stream (MEMORY USAGE).", ("pipeline", "key"), "By")
@@ -108,11 +120,14 @@ LAG = Metric(
     ("pipeline", "stream", "group"),
 )
 METRICS: tuple[Metric, ...] = (
-    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, OWN, OWN_DURATION,
-    OWN_VALUE, LOST, BATCH, LATENCY, END_TO_END, BACKLOG, OLDEST, LETTERS, WORKERS, LENGTH, MEMORY, CONSUMERS,
-    PENDING, LAG,
+    CONSUMED, SENT, PROCESS, OPERATION, WRITTEN, DROPPED, DEAD, RETRIED, CLAIMED, STALE, LATE, OWN, OWN_DURATION,
+    OWN_VALUE, LOST, BATCH, LATENCY, END_TO_END, BACKLOG, OLDEST, LETTERS, PARTITIONS, OWNED, STATE_ENTRIES,
+    STATE_MEMORY, TIMERS, DELAY, WORKERS, LENGTH, MEMORY, CONSUMERS, PENDING, LAG,
 )  # fmt: skip
-NUMBERS = {"written": WRITTEN, "dropped": DROPPED, "dead": DEAD, "retried": RETRIED, "claimed": CLAIMED, "stale": STALE}
+NUMBERS = {
+    "written": WRITTEN, "dropped": DROPPED, "dead": DEAD, "retried": RETRIED, "claimed": CLAIMED, "stale": STALE,
+    "late": LATE,
+}  # fmt: skip
 
 Sample: TypeAlias = tuple[Metric, Labels, float | Histogram]
 
@@ -145,6 +160,16 @@ def of_worker(topology: Topology, stage: StageSpec, worker: str, counters: Stage
         yield metric, base, histogram
 
 
+def _partitions(stage: StageSpec, there: PartitionsSnapshot, labels: Labels) -> Iterator[Sample]:
+    yield PARTITIONS, labels, len(there.partitions)
+    yield OWNED, labels, there.owned
+    if stage.keyed_step is not None:
+        yield from ((STATE_ENTRIES, labels, there.entries), (STATE_MEMORY, labels, there.bytes))
+        yield TIMERS, labels, there.timers
+        if (delay := there.delay_ms) is not None:
+            yield DELAY, labels, delay / 1000
+
+
 def samples(topology: Topology, snapshot: Snapshot) -> Iterator[Sample]:
     """Everything that a look at the server tells."""
     pipeline = {"pipeline": topology.pipeline}
@@ -160,6 +185,8 @@ def samples(topology: Topology, snapshot: Snapshot) -> Iterator[Sample]:
             yield BACKLOG, labels, figures.backlog
             yield OLDEST, labels, figures.oldest_pending or 0.0
             yield LOST, labels, figures.lost
+        if figures.partitions is not None:
+            yield from _partitions(topology.stages[name], figures.partitions, labels)
         for key, group in figures.groups.items():
             of = {**pipeline, "stream": key, "group": group.name}
             yield from ((CONSUMERS, of, group.consumers), (PENDING, of, group.pending), (LAG, of, group.lag))

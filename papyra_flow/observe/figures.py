@@ -13,6 +13,7 @@ from papyra_flow.drawing.picture import Picture
 from papyra_flow.observe.counters import StageCounters
 from papyra_flow.observe.reports import EVERY_SECONDS, Alive, Report, read_reports
 from papyra_flow.spec.units import format_duration
+from papyra_flow.streams.admin.partitions import PartitionsSnapshot, look_at_partitions
 from papyra_flow.streams.admin.pauses import paused
 from papyra_flow.streams.commit.ledger import losses
 from papyra_flow.streams.connection.server import Server
@@ -40,6 +41,8 @@ class StageFigures:
     lost: int = 0
     """Entries that others took before the stage had processed them, as far as audits have found them."""
     paused: bool = False
+    partitions: PartitionsSnapshot | None = None
+    """Its partitions, where they have owners."""
     groups: dict[str, GroupPosition] = field(default_factory=dict)
     """The stage's group on each of its streams, by key."""
     rate_in: float | None = None
@@ -140,6 +143,11 @@ class Figures:
         at = await backlog_of(self._server.client, positions, keys, stage.group)
         figures.groups, figures.consumers, figures.pending = at.groups, at.consumers, at.pending
         figures.lag, figures.lag_exact, figures.oldest_pending = at.lag, at.exact, at.oldest_pending
+        if stage.owned:
+            figures.partitions = await look_at_partitions(
+                self._server.client, topology.partitions(stage), stage.settings.claim_after
+            )
+            figures.consumers = figures.partitions.owned
         if self._before is not None:
             earlier, before = self._before
             if stage.inputs:
@@ -183,6 +191,12 @@ def alarming(stage: StageSpec, figures: StageFigures) -> str | None:
         and figures.oldest_pending > OLD_PENDING_CLAIM_TIMES * stage.settings.claim_after
     ):
         return f"pending for {format_duration(round(figures.oldest_pending))}, and no consumer works on it"
+    if figures.partitions is not None and figures.partitions.lost:
+        return f"the server lost {figures.partitions.lost:,} keys of its state"
+    if figures.partitions is not None and figures.partitions.isolating:
+        return "isolating an entry that ended its owners"
+    if figures.partitions is not None and 0 < figures.partitions.owned < len(figures.partitions.partitions):
+        return f"{len(figures.partitions.partitions) - figures.partitions.owned} partitions without an owner"
     if figures.backlog and not figures.consumers:
         return "a backlog, and no consumers"
     return None
@@ -212,9 +226,18 @@ def _stage_lines(stage: StageSpec, figures: StageFigures) -> list[str]:
         )
     elif figures.rate_out is not None:
         lines.append(f"{figures.rate_out:,.0f}/s")
+    if stage.keyed_step is not None and figures.partitions is not None:
+        lines.append(kept_words(figures.partitions))
     if (reason := alarming(stage, figures)) is not None:
         lines.append(reason)
     return lines
+
+
+def kept_words(there: PartitionsSnapshot) -> str:
+    """How much state there is, and how far event time is behind."""
+    delay = there.delay_ms
+    behind = "" if delay is None else f" · watermark {format_duration(round(delay / 1000))} behind"
+    return f"state {there.entries:,}{behind}"
 
 
 def _per_second(rate: float | None) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from papyra_flow.observe.partitions import stage_document
 from papyra_flow.observe.reports import read_reports
 from papyra_flow.records.entries import parse_id
+from papyra_flow.streams.admin.partitions import look_at_partitions
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.backlog import backlog_of
 from papyra_flow.streams.groups.delayed import waiting
@@ -35,6 +37,9 @@ async def status(server: Server, topology: Topology) -> dict[str, object]:
     for stage, waits in zip(stages, later, strict=True):
         shown[stage.name] = await _stage(server, topology, stage, positions)
         shown[stage.name]["waiting"] = waits.records
+        if stage.keyed_step is not None:
+            told = [report.counters.stages[stage.name] for report in reports if stage.name in report.counters.stages]
+            shown[stage.name]["late"] = sum(one.late for one in told)
         if stage.name in away:
             shown[stage.name]["away"] = topology.public(away[stage.name])
     facts: dict[str, dict[str, object]] = {
@@ -84,6 +89,9 @@ async def _stage(server: Server, topology: Topology, stage: StageSpec, positions
     }
     if not at.exact:
         document["lag_exact"] = False  # the most that it can be
+    if stage.owned:
+        there = await look_at_partitions(server.client, topology.partitions(stage), stage.settings.claim_after)
+        document |= {"consumers": there.owned, **stage_document(stage, there)}
     if stage.source is not None:
         lease = positions.leases[stage.source_lease]
         document["source"] = {

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from papyra_flow.errors import PapyraFlowError, ServerError
 from papyra_flow.operate.endpoints import endpoint_findings
+from papyra_flow.operate.owners import partition_findings
 from papyra_flow.operate.pending import pending_findings
 from papyra_flow.operate.rights import right_findings
 from papyra_flow.streams.admin.health import Advice, clock_finding, server_findings
@@ -21,6 +22,7 @@ from papyra_flow.topology.migration import former_groups
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.orphans import find_orphans
 from papyra_flow.topology.repartition import repartitioned
+from papyra_flow.topology.shapes import reshaped
 
 Check = Callable[[Server, Topology], Awaitable[list[Advice]]]
 
@@ -38,7 +40,7 @@ async def _of_server(topology: Topology, url: str) -> list[Advice]:
     try:
         server = Server(url, key=topology.keys.applied)
         await server.check()
-        checks: list[Check] = [_settings, _scripting, right_findings, _keys, _orphans, _pending]
+        checks: list[Check] = [_settings, _scripting, right_findings, _keys, _orphans, _pending, partition_findings]
         found = []
         for check in checks:
             try:
@@ -76,12 +78,14 @@ async def _keys(server: Server, topology: Topology) -> list[Advice]:
     """Keys of another type than they are used with, or in another slot than the pipeline."""
     streams = [stream.key for stream in topology.streams.values()]
     streams += [stage.dead_key for stage in topology.stages.values()]
-    hashes = [*topology.leases, topology.keys.workers, topology.keys.paused]
-    types = await server.client.call_many([("TYPE", key) for key in (*streams, *hashes)])
+    kinds = dict.fromkeys(streams, "stream")
+    kinds |= dict.fromkeys([*topology.leases, topology.keys.workers, topology.keys.paused], "hash")
+    for stage in topology.stages.values():
+        for one in topology.partitions(stage) if stage.owned else ():
+            kinds |= {one.lease: "hash", one.state: "hash", one.timers: "zset"}
+    types = await server.client.call_many([("TYPE", key) for key in kinds])
     found = []
-    for key, reply, kind in zip(
-        (*streams, *hashes), types, ["stream"] * len(streams) + ["hash"] * len(hashes), strict=True
-    ):
+    for (key, kind), reply in zip(kinds.items(), types, strict=True):
         told = reply.decode() if isinstance(reply, bytes) else "none"
         if told not in {kind, "none"}:
             message, hint = f"{key} holds a {told}, not a {kind}", "rename or delete that key, or use another"
@@ -108,6 +112,8 @@ async def _orphans(server: Server, topology: Topology) -> list[Advice]:
             found.append(Advice("groups", "error", str(former), "`run` does not start until the file sets `group:`"))
         for sentence in await repartitioned(server.client, topology):
             found.append(Advice("partitions", "error", sentence, "`run` does not start until then"))
+        for sentence in await reshaped(server.client, topology):
+            found.append(Advice("state", "error", sentence, "`run` does not start until then"))
     for orphan in await find_orphans(server, topology):
         stuck = orphan.holds_records and not orphan.of_others
         found.append(Advice("orphans", "warning" if stuck else "info", str(orphan), orphan.hint))

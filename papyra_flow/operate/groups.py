@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import TypeVar
 
 from papyra_flow.spec.models import Settings
-from papyra_flow.streams.admin.repair import Membership, hand_over
+from papyra_flow.streams.admin import repair
+from papyra_flow.streams.admin.repair import Membership, Move, hand_over
 from papyra_flow.streams.commit import ledger
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.claims import Pending
@@ -20,6 +21,12 @@ async def move(server: Server, topology: Topology, member: Membership, moving: A
     """Move a group on purpose; a group that is not the pipeline's own is not audited."""
     groups = [GroupSpec(member.key, member.group)] if member in readers(topology, member.key) else []
     return await ledger.move(server.client, topology.keys.ledger, groups, moving)
+
+
+async def move_all(server: Server, topology: Topology, moves: Iterable[Move]) -> None:
+    """Move groups to where their moves say."""
+    for one in moves:
+        await move(server, topology, one.member, repair.move(server.client, one.member, one.to))
 
 
 async def write_off(server: Server, topology: Topology, key: str, losing: Mapping[str, int], taking: Awaitable[T]) -> T:

@@ -14,7 +14,7 @@ from papyra_flow.streams.admin.health import Advice
 from papyra_flow.streams.connection.client import Argument
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.connection.server_errors import lacks_right
-from papyra_flow.topology.model import Topology
+from papyra_flow.topology.model import StageSpec, Topology
 
 _NO_NUMBER = "x"
 Attempt = tuple[Argument, ...]
@@ -62,6 +62,8 @@ def _attempts(topology: Topology) -> Iterator[Attempt]:
             yield "XPENDING", key, stage.group, "-", "+", _NO_NUMBER
             yield "XAUTOCLAIM", key, stage.group, "doctor", _NO_NUMBER, "0"
             yield "XCLAIM", key, stage.group, "doctor", _NO_NUMBER, "0-0"
+        if stage.owned:
+            yield from _of_owners(topology, stage)
         yield "XADD", stage.dead_key, "NOMKSTREAM", "0-0", "x", "x"  # no entry may have that id
     for stream in topology.streams.values():
         yield "TYPE", stream.key
@@ -69,6 +71,19 @@ def _attempts(topology: Topology) -> Iterator[Attempt]:
             yield "XADD", stream.key, "NOMKSTREAM", "0-0", "x", "x"
         if stream.readers and not stream.external:
             yield "XTRIM", stream.key, "MAXLEN", _NO_NUMBER
+
+
+def _of_owners(topology: Topology, stage: StageSpec) -> Iterator[Attempt]:
+    for name in stage.inputs:
+        yield "XGROUP", "SETID", topology.streams[name].key, stage.group, _NO_NUMBER
+    yield "ZREMRANGEBYSCORE", topology.keys.owners(stage.name), _NO_NUMBER, _NO_NUMBER
+    for one in topology.partitions(stage):
+        yield "HINCRBY", one.lease, "x", _NO_NUMBER
+        yield "HMGET", one.state, "x"
+        yield "HLEN", one.state
+        yield "HINCRBY", one.state, "x", _NO_NUMBER
+        yield "ZADD", one.timers, _NO_NUMBER, "x"
+        yield "ZRANGE", one.timers, _NO_NUMBER, _NO_NUMBER
 
 
 def _key_of(attempt: Attempt) -> str:

@@ -60,6 +60,14 @@ class Window(BaseModel):
         every = f" every {format_duration(self.every)}" if self.every is not None else ""
         return f"{format_duration(self.size or 0)}{every}"
 
+    @property
+    def words(self) -> str:
+        """What all of them are: `1m windows`, `windows of 100 records`."""
+        if self.size is None:
+            return str(self) if self.gap is not None else f"windows of {self}"
+        every = f", one every {format_duration(self.every)}" if self.every is not None else ""
+        return f"{format_duration(self.size)} windows{every}"
+
 
 def _normal(value: object) -> object:
     return value if isinstance(value, Mapping | Window) else {"size": value}

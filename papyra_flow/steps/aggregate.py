@@ -25,6 +25,7 @@ from papyra_flow.steps.aggregating.sessions import SessionStep
 from papyra_flow.steps.aggregating.timed import TimedStep
 from papyra_flow.steps.base import Step, StepConfig
 from papyra_flow.steps.keyed import Keyed
+from papyra_flow.steps.lateness import late_stream
 
 
 class Aggregate(StepConfig):
@@ -146,6 +147,11 @@ class Aggregate(StepConfig):
         """The option `time`."""
         return self.time
 
+    @property
+    def late_stream(self) -> str | None:
+        """Where `late_to` names one."""
+        return late_stream(self.late_to)
+
     def build(self, context: SetupContext) -> Step:
         """Refused: it never runs in a stage that shares its input."""
         raise ValueError("`aggregate` keeps state: its stage owns partitions of its input")
@@ -171,6 +177,7 @@ class Aggregate(StepConfig):
             shape=self._shape(),
             upsert_by=self._upsert_by(),
             late_to=self.late_to,
+            windows=window.words if window is not None else None,
             grows=self._grows(),
             partition_by=tuple(self.by.values()),
         )

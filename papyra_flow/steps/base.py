@@ -124,6 +124,11 @@ class StepConfig(Component):
         return False
 
     @property
+    def late_stream(self) -> str | None:
+        """The stream that late records go to; None where they are dead or dropped, or none is late."""
+        return None
+
+    @property
     def disorder(self) -> int:
         """How far what it gives may lie behind what it gave before, in event time and milliseconds."""
         return 0

@@ -18,7 +18,7 @@ from papyra_flow.state.memory import RecentFirsts, is_first_ever
 from papyra_flow.state.store import Store, Timer
 from papyra_flow.steps.base import Step, StepConfig
 from papyra_flow.steps.keyed import Keyed, KeyedRows
-from papyra_flow.steps.lateness import late, milliseconds
+from papyra_flow.steps.lateness import late, late_stream, milliseconds
 
 
 class Dedupe(StepConfig):
@@ -69,6 +69,11 @@ class Dedupe(StepConfig):
     def goes_by_time(self) -> bool:
         """Where it forgets."""
         return self.within is not None
+
+    @property
+    def late_stream(self) -> str | None:
+        """Where `late_to` names one."""
+        return late_stream(self.late_to)
 
     def build(self, context: SetupContext) -> Step:
         """Refused: it remembers what it has seen."""

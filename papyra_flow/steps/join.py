@@ -22,7 +22,7 @@ from papyra_flow.state.record_texts import record_of, texts_of
 from papyra_flow.state.store import Store, Timer
 from papyra_flow.steps.base import Step, StepConfig
 from papyra_flow.steps.keyed import KEPT, Keyed, KeyedRows, TimedRecord
-from papyra_flow.steps.lateness import late, milliseconds
+from papyra_flow.steps.lateness import late, late_stream, milliseconds
 
 _ALONE: Mapping[str, tuple[bool, bool]] = {"inner": (False, False), "left": (True, False), "outer": (True, True)}
 
@@ -112,6 +112,11 @@ class Join(StepConfig):
     def disorder(self) -> int:
         """What leaves alone does so when nothing more can meet it."""
         return IntervalJoin(milliseconds(self.within), milliseconds(self.grace), _ALONE[self.kind_]).delay
+
+    @property
+    def late_stream(self) -> str | None:
+        """Where `late_to` names one."""
+        return late_stream(self.late_to)
 
     def build(self, context: SetupContext) -> Step:
         """Refused: what waits for its other is state."""

@@ -103,6 +103,8 @@ class Keyed:
     """The fields by which what it gives are new versions of a row; None where each record stands for itself."""
     late_to: str = "dead"
     """What becomes of late records: `dead`, `drop`, or the name of a stream."""
+    windows: str | None = None
+    """What windows it has, in words such as `1m windows`; None for a step without."""
     grows: str | None = None
     """What of it grows for ever, for `plan` to warn of."""
     partition_by: tuple[str, ...] = ()

@@ -15,3 +15,8 @@ def late(time: int, watermark: int, grace: int) -> Late:
     """The outcome of a record of that time."""
     behind, allowed = (format_duration(span / 1000) for span in (watermark - time, grace))
     return Late(f"the record is {behind} behind the watermark (`grace` is {allowed})")
+
+
+def late_stream(late_to: str) -> str | None:
+    """The stream that `late_to` names; None for what is no stream."""
+    return None if late_to in {"dead", "drop"} else late_to

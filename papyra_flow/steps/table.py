@@ -21,7 +21,7 @@ from papyra_flow.state.store import Store, Timer
 from papyra_flow.state.versions import Keeping, Table
 from papyra_flow.steps.base import Step, StepConfig
 from papyra_flow.steps.keyed import Keyed, KeyedRows
-from papyra_flow.steps.lateness import late, milliseconds
+from papyra_flow.steps.lateness import late, late_stream, milliseconds
 
 GRACE = 3600.0
 
@@ -78,6 +78,11 @@ class KeepTable(StepConfig):
     def closes(self) -> bool:
         """Its timers only forget."""
         return False
+
+    @property
+    def late_stream(self) -> str | None:
+        """Where `late_to` names one."""
+        return late_stream(self.late_to)
 
     def build(self, context: SetupContext) -> Step:
         """Refused: the table is state."""

@@ -55,9 +55,12 @@ class Driver:
         self._stages: dict[str, DrivenStage] | None = None
         """Those that read streams, each after those that feed it."""
         self._loop = _Loop()
+        kept = {topology.keys.state(name) for name in topology.stages}
         for stage in topology.stages.values():
             for step in stage.steps:
                 for used in step.redis_keys(topology.pipeline, stage.name):
+                    if used.server is None and used.key in kept:
+                        continue
                     raise UsageError(f"the step `{step.describe()}` of {stage.name!r} uses the key {used.key!r}: that "
                                      "needs a server")  # fmt: skip
 

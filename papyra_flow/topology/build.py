@@ -114,7 +114,7 @@ def _add_stage(topology: Topology, config: PipelineConfig, name: str, stage: Sta
     topology.stages[name] = spec
     for stream in inputs:
         topology.streams[stream].readers.append(name)
-    for stream in dict.fromkeys((*source_to, *(route.stream for route in routes))):
+    for stream in dict.fromkeys((*source_to, *(route.stream for route in routes), *spec.outputs)):
         for part in _parts(topology, config, stream):
             part.writers.append(name)
 

@@ -73,6 +73,9 @@ def _owned(topology: Topology, stage: StageSpec, number: int) -> Iterator[Findin
     if not stage.owned:
         message = f"{name!r} keeps state, which needs one owner for each partition: `ordered: false` shares them"
         yield ("stages", stage.name, "ordered"), "keyed", message, "leave `ordered` out"
+    if stage.sink is not None and stage.late_stream is not None:
+        message = f"{stage.name!r} writes to a sink, and its late records cannot go to the stream {stage.late_stream!r}"
+        yield _step(stage, number), "keyed", message, "write to a stream, and from there in a stage of its own"
     tables = [stream.of for stream in topology.inputs(stage) if stream.holds_tables and not stream.internal]
     if tables:
         message = f"{name!r} keeps state record by record, and {tables[0]!r} holds tables"
@@ -80,6 +83,10 @@ def _owned(topology: Topology, stage: StageSpec, number: int) -> Iterator[Findin
     elif stage.merge is not None:
         message = f"{name!r} keeps state record by record, and another step of {stage.name!r} makes tables of them"
         yield ("stages", stage.name, "process"), "keyed", message, "use another stage for that step"
+
+
+def _step(stage: StageSpec, number: int) -> Path:
+    return ("stages", stage.name, "process", number, stage.steps[number].name)
 
 
 def _partitioned(topology: Topology, stage: StageSpec, keyed: Keyed) -> Iterator[Finding]:

@@ -194,8 +194,14 @@ class StageSpec:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """Streams of the file that the stage's consumers forward to, each once."""
-        return tuple(dict.fromkeys(route.stream for route in self.routes))
+        """Streams of the file that the stage's consumers forward to, each once; last the one for late records."""
+        late = self.late_stream
+        return tuple(dict.fromkeys([*(route.stream for route in self.routes), *([late] if late is not None else [])]))
+
+    @property
+    def late_stream(self) -> str | None:
+        """The stream that late records go to, where there is one."""
+        return self.steps[self.keyed_step].late_stream if self.keyed_step is not None else None
 
 
 @dataclass(slots=True)

@@ -16,6 +16,9 @@ from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import StreamPosition, StreamsSnapshot, look
 from papyra_flow.topology.model import StreamSpec, Topology
 
+_OF_STAGES = ("@source:", "@sink:", "@owner:", "@owners:", "@state:", "@timers:")
+"""How the names of keys begin that a stage has beside its streams."""
+
 SCANS = 50
 """Calls of SCAN, a thousand keys each, that looking for keys before a run may take."""
 
@@ -50,6 +53,8 @@ class Orphan:
             return f"{self.key} has {_entries(self.length)} that are dead letters of a stage that is not in the file"
         if self.kind == "stream":
             return f"{self.key} has {_entries(self.length)}, but that stream is not in the file"
+        if "}:@state:" in self.key:
+            return f"{self.key} is state of a stage that is not in the file, or that keeps none there"
         return f"{self.key} is left over from a stage or stream that is not in the file"
 
     @property
@@ -96,6 +101,10 @@ def known_keys(topology: Topology) -> set[str]:
     known = {stream.key for stream in topology.streams.values()} | set(topology.leases)
     known |= {stage.dead_key for stage in topology.stages.values()}
     known |= {key for name in topology.stages for key in (keys.parts(name), keys.later(name))}
+    for stage in topology.stages.values():
+        if stage.owned:
+            known.add(keys.owners(stage.name))
+            known |= {key for one in topology.partitions(stage) for key in (one.lease, one.state, one.timers)}
     return known | {keys.applied, keys.workers, keys.paused, keys.ledger, keys.destroyed}
 
 
@@ -141,5 +150,5 @@ def _key(key: str, position: StreamPosition | None) -> Orphan | None:
     if name.startswith("@dead:"):
         return Orphan("dead", key, key, length=length) if length else None
     if name.startswith("@"):
-        return Orphan("bookkeeping", key, key) if name.startswith(("@source:", "@sink:")) else None
+        return Orphan("bookkeeping", key, key) if name.startswith(_OF_STAGES) else None
     return Orphan("stream" if length else "bookkeeping", key, key, length=length)

@@ -80,7 +80,7 @@ async def _left(client: Client, topology: Topology, stream: NamedStream, was: _S
     if not held:
         return None
     ways = ["drain it with the file as it was"] if records else []
-    ways += ["drop that state"] if stages else []
+    ways += [f"drop that state (`papyra-flow reset FILE {stage} --state`)" for stage in stages]
     return (
         f"the stream {stream.name!r} has {_shape(stream.spec.config)} in the file, and {was} on the server, with "
         f"{' and '.join(held)}: {' and '.join(ways)}, or give it a new name"

@@ -6,7 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from papyra_flow.errors import GroupGoneError
+from papyra_flow.operate.partitions import look_at_stage
 from papyra_flow.streams.admin.dead_letters import DeadLetter, read_dead_letter
+from papyra_flow.streams.admin.partitions import PartitionsSnapshot
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.claims import Claimer, Pending
 from papyra_flow.streams.groups.lifecycle import ConsumerInfo, consumers_of
@@ -24,6 +26,8 @@ class Details:
     stage: str
     consumers: list[ConsumerInfo] = field(default_factory=list)
     pending: list[Pending] = field(default_factory=list)
+    partitions: PartitionsSnapshot | None = None
+    """Those of a stage that has owners."""
     letters: list[DeadLetter] = field(default_factory=list)
     """The newest first."""
 
@@ -41,6 +45,8 @@ async def look_closely(server: Server, topology: Topology, stage: StageSpec) -> 
         with suppress(GroupGoneError):  # it is not there yet
             found.pending += await claimer.pending(PENDING, consumer="")
     found.consumers = list(consumers.values())
+    if stage.owned:
+        found.partitions = await look_at_stage(server, topology, stage)
     reply = await server.client.call("XREVRANGE", stage.dead_key, "+", "-", "COUNT", LETTERS)
     found.letters = [read_dead_letter(entry) for entry in entries_of([[stage.dead_key.encode(), reply]])]
     return found

@@ -19,6 +19,7 @@ from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.tui import actions
 from papyra_flow.tui.details import Details, look_closely
+from papyra_flow.tui.partitions import partition_lines
 from papyra_flow.tui.rows import BAD, COLUMNS, stage_row
 
 EVERY_SECONDS = 1.0
@@ -208,7 +209,10 @@ def details_text(details: Details) -> Text:
         text.append(
             f"  {consumer.name}  pending {consumer.pending:,}  idle {format_duration(round(consumer.idle, 1))}\n"
         )
-    if not details.consumers:
+    if details.partitions is not None:
+        for line in partition_lines(details.partitions):
+            text.append(f"  {line}\n")
+    elif not details.consumers:
         text.append("  no consumers\n")
     if details.pending:
         text.append("pending\n", "bold")

@@ -10,6 +10,7 @@ from papyra_flow.drawing.picture import Picture, picture
 from papyra_flow.errors import ServerError
 from papyra_flow.histograms import Histogram
 from papyra_flow.observe.figures import Figures, Snapshot, alarming, put_on
+from papyra_flow.observe.partitions import stage_document
 from papyra_flow.spec.positions import Positions
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.topology.model import Topology
@@ -56,8 +57,9 @@ class Live:
             for node in drawn.nodes:
                 node.figures = ["?"] if node.kind in {"stage", "stream", "dead"} else []
         for node in drawn.nodes:
-            room = ROOM.get(node.kind, 0)
-            node.figures = [line.ljust(room) for line in (node.figures or [""] * bool(room))[:1]]
+            room, lines = ROOM.get(node.kind, 0), 2 if node.keyed else 1
+            figures = (node.figures + [""] * lines)[:lines] if room else []
+            node.figures = [line.ljust(room) for line in figures]
         return drawn
 
     async def document(self) -> dict[str, object]:
@@ -95,6 +97,7 @@ def _stage(topology: Topology, snapshot: Snapshot, name: str) -> dict[str, objec
         "dead": figures.dead,
         "paused": figures.paused,
         "alarm": alarming(stage, figures),
+        **(stage_document(stage, figures.partitions) if figures.partitions is not None else {}),
     }
 
 

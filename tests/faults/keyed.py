@@ -7,7 +7,6 @@ What each of them has to give is computed from the numbers alone, in plain Pytho
 from __future__ import annotations
 
 import json
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import datetime
@@ -151,6 +150,17 @@ class Keyed:
             keys = keys_of(f"@owner:{stage}", 1 if stage == "order" else self.partitions)
             return [server.hget(key, "owner") or b"" for key in keys]
 
+    def pair_at_work(self) -> None:
+        """Start two workers, and wait until each has begun: one that starts without a server ends at once."""
+        for _ in range(2):
+            self.workload.start()
+
+        def begun() -> bool:
+            with self.workload.server as server:
+                return all(server.zcard(f"{{f}}:@owners:{stage}") == 2 for stage in STATEFUL)
+
+        patiently(begun, "two workers at work")
+
     def done(self) -> None:
         """Wait until all that was put in has gone through all stages, by those who are at work now."""
         calm = 0
@@ -278,7 +288,3 @@ def pairs(count: int) -> Iterator[tuple[int, int | None]]:
     for n in range(0, count, 2):
         paid = n + 1 < count and (n + 1) % 10 != 3 and not dies(n + 1)
         yield n, n + 1 if paid else None
-
-
-def partition_of(key: str) -> int:
-    return zlib.crc32(key.encode()) % PARTITIONS

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from tests.faults.keyed import Keyed
-from tests.faults.workload import RECORDS, Workload, patiently, wait
-from tests.harness.servers import LocalServer
+from tests.faults.test_cluster import KEY, make_cluster, on  # noqa: F401 - a fixture
+from tests.faults.test_failover import Watched, sentinels  # noqa: F401 - a fixture
+from tests.faults.test_server_crashes import cut_off
+from tests.faults.workload import PIPELINE, RECORDS, Workload, patiently, wait
+from tests.harness.cluster import Cluster
+from tests.harness.ports import free_port
+from tests.harness.servers import VALKEY, LocalServer
 
 KILLS = 100
 
@@ -85,14 +94,10 @@ def test_a_zombie_commits_nothing(keyed: Keyed) -> None:
 def test_a_server_that_is_killed_loses_nothing_that_it_confirmed(
     make_workload: Callable[..., Workload], local_server: Callable[..., LocalServer]
 ) -> None:
-    from tests.harness.ports import free_port
-
     server = local_server("--appendonly", "yes", "--appendfsync", "always", port=free_port())
     keyed = Keyed(make_workload(server.url))
     crashes, hot = 8, 0
-    for _ in range(2):
-        keyed.workload.start()
-    patiently(lambda: len(set(keyed.owners("count"))) == 2, "two owners")
+    keyed.pair_at_work()
     for crash in range(crashes):
         keyed.feed((crash + 1) * RECORDS // 5 // crashes)
         patiently(keyed.behind, "something to do")
@@ -103,3 +108,181 @@ def test_a_server_that_is_killed_loses_nothing_that_it_confirmed(
     keyed.finish()
     assert hot >= crashes // 2
     keyed.verify()
+
+
+def cut_anywhere(keyed: Keyed, server: LocalServer) -> None:
+    keyed.workload.dice.seed(2)
+    lost = 0
+    keyed.pair_at_work()
+    for crash in range(6):
+        keyed.feed((crash + 1) * RECORDS // 8 // 6)
+        patiently(keyed.behind, "something to do")
+        wait(keyed.workload.dice.random() * 0.5)
+        server.kill()
+        lost += cut_off(server.folder, keyed.workload.dice.randrange(1, 1_000_000))
+        server.start()
+    assert lost > 0
+    keyed.feed(RECORDS // 8)
+
+
+def test_what_everysec_loses_of_state_is_lost_whole(
+    make_workload: Callable[..., Workload], local_server: Callable[..., LocalServer]
+) -> None:
+    """Owners are told by the server that it is behind what they remember, also those with nothing to commit."""
+    server = local_server("--appendonly", "yes", "--appendfsync", "everysec", port=free_port())
+    keyed = Keyed(make_workload(server.url))
+    cut_anywhere(keyed, server)
+    keyed.finish()
+    keyed.verify()
+
+
+def fail_over(
+    keyed: Keyed, master: Callable[[], int], servers: dict[int, LocalServer], follow: Callable[..., None]
+) -> None:
+    """Kill whoever is the master, twice, while replicas may lack its last commits."""
+    keyed.pair_at_work()
+    for number in range(2):
+        keyed.feed((number + 1) * RECORDS // 10 // 3)
+        patiently(keyed.behind, "something to do")
+        before = master()
+        servers[before].kill()
+        patiently(lambda: master() != before and servers[master()].is_master(), "a failover")  # noqa: B023
+        servers[before].start()
+        follow(servers[before])
+        patiently(servers[before].in_step, "the old master as a replica in step")
+    keyed.feed(RECORDS // 10)
+    keyed.done()
+    for worker in keyed.workload.workers:
+        worker.stop()
+    keyed.workload.drain(via=keyed.workload.via)
+    keyed.verify()
+
+
+def test_failover_by_sentinel(sentinels: Watched, make_workload: Callable[..., Workload]) -> None:  # noqa: F811
+    watched, servers = sentinels
+
+    def find() -> str:
+        return f"redis://127.0.0.1:{watched.master()}"
+
+    def follow(old: LocalServer) -> None:
+        with old.client as plain:
+            plain.replicaof("127.0.0.1", watched.master())
+
+    fail_over(Keyed(make_workload(find(), via=watched.url, find=find)), watched.master, servers, follow)
+
+
+def test_failover_of_a_clusters_slot(
+    make_cluster: Callable[..., Cluster],  # noqa: F811
+    make_workload: Callable[..., Workload],
+) -> None:
+    """On a cluster a stream has one partition."""
+    cluster = make_cluster(VALKEY, replicas=True)
+    keyed = Keyed(on(cluster, make_workload), partitions=1)
+    fail_over(keyed, lambda: cluster.owner(KEY), cluster.nodes, lambda _: None)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the children in /proc")
+def test_processes_that_share_the_partitions_are_killed_one_by_one(keyed: Keyed) -> None:
+    workload = keyed.workload
+    run = workload.start("--processes", "3")
+    children = Path(f"/proc/{run.pid}/task/{run.pid}/children")
+    for kill in range(15):
+        keyed.feed((kill + 1) * RECORDS // 10 // 15)
+        patiently(lambda: len(set(keyed.owners("count"))) == 3, f"kill {kill}: three owners")
+        patiently(keyed.behind, "something to do")
+        wait(workload.dice.random() * 0.1)
+        with suppress(ProcessLookupError):
+            os.kill(int(workload.dice.choice(children.read_text().split())), signal.SIGKILL)
+    keyed.finish()
+    keyed.verify()
+
+
+def test_owners_and_consumers_of_two_versions_work_side_by_side(workload: Workload) -> None:
+    """A stage becomes `ordered: true`, and shared again, worker by worker and under load."""
+    shared, owned = PIPELINE, PIPELINE.replace("collect:\n", "collect:\n        ordered: true\n")
+    owned = owned.replace("check:\n", "check:\n        ordered: true\n")
+    assert owned.count("ordered") == 2
+    workers = [workload.start() for _ in range(2)]
+    patiently(lambda: workload.length("in") >= 0 and workload.at_work(), "work in hand")
+    producing = workload.in_background(RECORDS // 20, chunk=100)
+    for text in (owned, shared, owned, shared):
+        workload.folder.pipeline(text)
+        for index, worker in enumerate(workers):
+            workload.produce(RECORDS // 200)
+            wait(workload.dice.random() * 0.5)
+            if workload.dice.random() < 0.5:
+                worker.stop()
+            else:
+                worker.kill()
+            workers[index] = workload.start()
+            wait(0.5)  # of both kinds at once
+    producing.join()
+    workload.finish(*workers)
+    workload.verify()
+
+
+# -- and the suite notices --------------------------------------------------------------------------------------------
+
+WITHOUT_FENCES = """\
+    import hashlib
+    from papyra_flow.streams import scripts
+    original = scripts.source_of
+    GATES = (
+        "if (held[1] or '') .. ' ' .. (held[3] or '') ~= epoch then",
+        "if commits >= number then",
+        "if commits < number - 1 then",
+        "if at['last-delivered-id'] ~= ARGV[4] then",
+    )
+    def source_of(name):
+        text, sha = original(name)
+        if name == "own_commit":
+            for gate in GATES:
+                assert text.count(gate) == 1
+                text = text.replace(gate, "if false then")
+            sha = hashlib.sha1(text.encode()).hexdigest()
+        return text, sha
+    scripts.source_of = source_of
+    """
+WITHOUT_ATOMICITY = """\
+    import asyncio
+    from papyra_flow.streams.commit import owned_committer
+    original = owned_committer.OwnedCommitter.commit
+    async def commit(self, owned, checkpoint=None):
+        changes, owned.changes = owned.changes, ()
+        missing = await original(self, owned, checkpoint)
+        await asyncio.sleep(0.02)
+        keys = self._ownership.keys
+        for change in map(owned_committer._change, changes):
+            command = {b"put": ("HSET", keys.state), b"unput": ("HDEL", keys.state),
+                       b"at": ("ZADD", keys.timers), b"unat": ("ZREM", keys.timers)}[change[0]]
+            await self._client.call(*command, *change[1:])
+        return missing
+    owned_committer.OwnedCommitter.commit = commit
+    """
+
+
+def without(keyed: Keyed, what: str) -> None:
+    keyed.workload.folder.write("site/sitecustomize.py", what)
+    keyed.workload.environment["PYTHONPATH"] = str(keyed.workload.folder.path / "site")
+
+
+def test_the_suite_notices_when_owners_are_not_fenced(keyed: Keyed) -> None:
+    """Epoch, number and position each keep a zombie out (`test_own_commit` takes out each by itself)."""
+    without(keyed, WITHOUT_FENCES)
+    zombies(keyed, RECORDS // 20)
+    with pytest.raises(AssertionError, match="'windows'"):
+        keyed.verify()
+
+
+def test_the_suite_notices_when_state_is_written_after_the_commit(keyed: Keyed) -> None:
+    without(keyed, WITHOUT_ATOMICITY)
+    worker = keyed.workload.start()
+    for kill in range(10):
+        keyed.feed((kill + 1) * RECORDS // 40 // 10)
+        patiently(keyed.behind, "something to do")
+        wait(keyed.workload.dice.random() * 0.2)
+        worker.kill()
+        worker = keyed.workload.start()
+    keyed.finish()
+    with pytest.raises(AssertionError, match="'windows'"):
+        keyed.verify()

@@ -46,7 +46,7 @@ class Partitions:
         self._silence = spec.settings.claim_after
         self._owners = Owners(
             context.server.client, member=member, group=spec.group, members=context.topology.keys.owners(spec.name),
-            ledger=context.topology.keys.ledger,
+            ledger=context.topology.keys.ledger, shape=stage.shape,
         )  # fmt: skip
         self._mine: dict[int, PartitionOwner] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -127,7 +127,7 @@ class Partitions:
     def _check(self, number: int, ownership: Ownership, commits: int, holder: Holder) -> None:
         """Let go of a partition that is to be taken anew, which an owner that has nothing to commit does not notice.
 
-        It has another owner, its group is gone or was moved, or the server has lost commits.
+        It has another owner, it or its group was moved by hand, its group is gone, or the server has lost commits.
         """
         if holder.ours and holder.commits >= commits:
             return

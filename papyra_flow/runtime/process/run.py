@@ -38,6 +38,7 @@ from papyra_flow.topology.leftovers import leftovers, remember
 from papyra_flow.topology.migration import former_groups, renamed
 from papyra_flow.topology.model import Topology
 from papyra_flow.topology.repartition import repartitioned
+from papyra_flow.topology.shapes import reshaped
 
 _log = logging.getLogger("papyra_flow.run")
 __all__ = ["Runner", "Watch", "apply_topology", "run_async", "run_pipeline"]
@@ -77,9 +78,11 @@ async def apply_topology(server: Server, topology: Topology) -> list[GroupSpec]:
 
 async def _refuse_to_start_over(server: Server, topology: Topology, retry_policy: RetryPolicy) -> None:
     """Raise RefusedError where something on the server would be left behind: partitions with records or state in them,
-    or a stage's group that may be there under another name.
+    state that does not fit, or a stage's group that may be there under another name.
     """
-    if changed := await retry_policy.keep_trying(lambda: repartitioned(server.client, topology)):
+    changed = await retry_policy.keep_trying(lambda: repartitioned(server.client, topology))
+    changed += await retry_policy.keep_trying(lambda: reshaped(server.client, topology))
+    if changed:
         raise RefusedError("\n".join(changed))
     keys = [topology.streams[name].key for stage in renamed(topology.stages.values()) for name in stage.inputs]
     if not keys:

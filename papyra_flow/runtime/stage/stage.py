@@ -14,6 +14,7 @@ from papyra_flow.runtime.services.pauses import Pauses
 from papyra_flow.runtime.services.timing import ServerClock, StageTiming
 from papyra_flow.runtime.services.trimming import Trimmer
 from papyra_flow.runtime.stage.failure import FailurePolicy
+from papyra_flow.runtime.stage.keyed import KeyedProgram
 from papyra_flow.runtime.stage.program import program_of
 from papyra_flow.runtime.stage.targets import Targets
 from papyra_flow.spec.own_figures import Distribution, OwnFigures
@@ -102,3 +103,8 @@ class StageRuntime:
     def name(self) -> str:
         """The stage's name."""
         return self.spec.name
+
+    @property
+    def shape(self) -> str:
+        """What the meaning of its state depends on; '' where it keeps none."""
+        return self.program.keyed.shape if isinstance(self.program, KeyedProgram) else ""

@@ -12,13 +12,14 @@ CONNECT = ("auth", "client|id", "client|setname", "client|unblock", "info", "pin
 RUN = (
     "eval", "evalsha", "exists", "get", "hdel", "hget", "hgetall", "hincrby", "hlen", "hmget", "hscan", "hset", "sadd",
     "set", "sismember", "srem", "time", "type", "xack", "xadd", "xautoclaim", "xclaim", "xdel", "xgroup|create",
-    "xgroup|delconsumer", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
-    "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim", "zadd", "zcard", "zrange", "zrem",
+    "xgroup|delconsumer", "xgroup|setid", "xinfo|consumers", "xinfo|groups", "xinfo|stream",
+    "xlen", "xpending", "xrange", "xread", "xreadgroup", "xrevrange", "xtrim", "zadd", "zcard", "zrange",
+    "zrem", "zremrangebyscore",
 )  # fmt: skip
 REWRITE = ("bgrewriteaof",)
 """For having the append-only file rewritten after the server was started (`streams.append_only`)."""
 
-OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy", "xgroup|setid")
+OPERATE = ("memory|usage", "scan", "unlink", "xgroup|destroy")
 """For the verbs that look at a pipeline, repair it or remove it."""
 
 CLUSTER = ("cluster|slots",)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from papyra_flow.errors import CommandRefusedError, FencedError
+from papyra_flow.errors import CommandRefusedError, FencedError, RefusedError
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.scripts import call_script
 
@@ -78,16 +78,25 @@ class Shares:
     now: int
 
 
+def does_not_fit(stage: str) -> str:
+    """The sentence on state that was made by a step of another shape."""
+    return (
+        f"the state of {stage!r} does not fit the file any more: its step had another key, window or functions; "
+        f"`papyra-flow reset FILE {stage} --state` drops it, or give the stage a new name"
+    )
+
+
 class Owners:
     """Takes and releases partitions for one member of a stage, `ledger` knows of their leases."""
 
-    def __init__(self, client: Client, *, member: str, group: str, members: str, ledger: str) -> None:
-        """`members` is the key of the stage's members."""
+    def __init__(self, client: Client, *, member: str, group: str, members: str, ledger: str, shape: str = "") -> None:
+        """`members` is the key of the stage's members, `shape` what the meaning of its state depends on."""
         self._client = client
         self._member = member
         self._group = group
         self._members = members
         self._ledger = ledger
+        self._shape = shape
         self._beats: dict[str, tuple[bytes, float]] = {}
         """For each lease that we wait for: its owner's last beat, and since when we have seen no other."""
 
@@ -96,15 +105,20 @@ class Owners:
     ) -> Ownership | None:
         """Become a partition's owner, if it has none, or one that has been silent for that many seconds.
 
-        An owner that is known to be `gone` is not waited for. Raises GroupGoneError if a group is not there, and other
-        ServerErrors.
+        An owner that is known to be `gone` is not waited for. Raises RefusedError for state that does not fit,
+        GroupGoneError if a group is not there, and other ServerErrors.
         """
         stood = self._stood_still(keys.lease, silence) if gone is None else b"%d" % gone.beat
-        reply = await call_script(
-            self._client, "own_take",
-            [keys.lease, self._ledger, keys.state, keys.timers, *keys.streams],
-            [self._member, int(silence * 1000), stood, self._group, batch_size],
-        )  # fmt: skip
+        try:
+            reply = await call_script(
+                self._client, "own_take",
+                [keys.lease, self._ledger, keys.state, keys.timers, *keys.streams],
+                [self._member, int(silence * 1000), stood, self._group, batch_size, self._shape],
+            )  # fmt: skip
+        except CommandRefusedError as exc:
+            if "RESHAPED" in str(exc):
+                raise RefusedError(does_not_fit(keys.lease.rpartition(":")[2])) from exc
+            raise
         if not isinstance(reply, list):
             raise CommandRefusedError(f"the lease script answered {reply!r}")
         epoch, beat, _, flat, lost, streams = reply

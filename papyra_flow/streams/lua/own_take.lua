@@ -2,7 +2,7 @@
 -- Take the lease of a partition: become its one owner, and fence off whoever owned it before.
 -- KEYS  1 the lease's hash   2 the ledger's hash   3 the hash of state   4 the set of timers   5... the streams read
 -- ARGV  1 owner   2 milliseconds after which a silent owner is gone   3 the beat of an owner that the caller knows to be
---       gone, or ''   4 group   5 entries of a batch
+--       gone, or ''   4 group   5 entries of a batch   6 what the meaning of the state depends on, or ''
 -- Returns {epoch, or 0 if another owner holds it; the owner's last beat; the owner; the lease's fields, flat; fields of
 -- state lost since the last commit; for each stream {where the group stands, entries pending}}.
 
@@ -17,6 +17,10 @@ local owner, beat = held['owner'] or '', held['beat'] or '0'
 -- Another beat than that is another owner's: it was quicker.
 local alive = now - tonumber(beat) < tonumber(ARGV[2]) and beat ~= ARGV[3]
 if owner ~= '' and owner ~= ARGV[1] and alive then return {0, beat, owner, {}, 0, {}} end
+
+if ARGV[6] ~= '' and (held['shape'] or ARGV[6]) ~= ARGV[6] and redis.call('EXISTS', KEYS[3], KEYS[4]) > 0 then
+  return redis.error_reply('RESHAPED ' .. lease)
+end
 
 local streams = {}
 for k = 5, #KEYS do
@@ -47,6 +51,7 @@ local lost = 0
 if held['fields'] then lost = math.max(0, tonumber(held['fields']) - redis.call('HLEN', KEYS[3])) end
 redis.call('HSET', lease, 'owner', ARGV[1], 'beat', string.format('%.0f', now), 'limit', limit, 'fields',
   redis.call('HLEN', KEYS[3]))
+if ARGV[6] ~= '' then redis.call('HSET', lease, 'shape', ARGV[6]) end
 local fields = redis.call('HGETALL', lease)
 for k = 5, #KEYS do redis.call('HSET', lease, 'at ' .. KEYS[k], streams[k - 4][1]) end
 return {epoch, beat, owner, fields, lost, streams}

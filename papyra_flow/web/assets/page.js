@@ -21,9 +21,9 @@
     const place = svg.querySelector(`.node[data-id="${CSS.escape(node)}"]`);
     if (!place) return;
     place.classList.toggle("alarming", alarming);
-    const badge = place.querySelector(":scope > .badge"), line = place.querySelector(":scope > .figure");
+    const badge = place.querySelector(":scope > .badge"), lines = place.querySelectorAll(":scope > .figure");
     if (badge) badge.textContent = `✗ dead ${figures.join(" ")}`;
-    if (line) line.textContent = figures.join(" · ");
+    lines.forEach((line, place) => { line.textContent = place + 1 < lines.length ? figures[place] ?? "" : figures.slice(place).join(" · "); });
     if (nodes[node]) nodes[node].figures = figures;
   }
 

@@ -141,7 +141,7 @@ stages:
   apart:
     from: s
     process: [{aggregate: {window: 10s, grace: 5s, fields: {n: count()}, late_to: late}}]
-    to: [{stream: b, when: "window_start is not None"}, late]
+    to: b
   gone: {from: s, process: [{aggregate: {window: 10s, grace: 5s, fields: {n: count()}, late_to: drop}}], to: c}
 tests:
   a record is late when its window has closed:

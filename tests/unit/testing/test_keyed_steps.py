@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from papyra_flow.errors import UsageError
 from papyra_flow.testing import drive
 from tests.harness.pipelines import PipelineFolder
 
@@ -35,18 +32,19 @@ def test_the_first_of_each_key_passes_a_stage(folder: PipelineFolder) -> None:
         assert [record["id"] for record in driver.out("t")] == ["1", "2", "3", "4"]
 
 
-def test_a_lookup_in_a_stage_s_table_needs_a_server(folder: PipelineFolder) -> None:
+def test_a_lookup_in_a_stage_s_table_finds_what_that_has_by_now(folder: PipelineFolder) -> None:
     folder.pipeline(
         """\
         pipeline: p
         stages:
           kept: {from: s, process: [{table: id}], to: changed}
-          found: {from: t, process: [{lookup: {table: kept, on: id}}], to: u}
+          found: {from: t, process: [{lookup: {table: kept, on: id, as: row, missing: "null"}}], to: u}
         streams: {s: {}, t: {}}
         """
     )
-    with pytest.raises(UsageError, match=r"'\{p\}:@state:kept': that needs a server"):
-        drive(folder.file)
+    with drive(folder.file) as driver:
+        driver.put("t", {"id": 1}).put("s", {"id": 1, "n": 1}, {"id": 1, "n": 2}).put("t", {"id": 1})
+        assert [record["row"] for record in driver.out("u")] == [None, {"id": 1, "n": 2}]
 
 
 def test_two_streams_are_joined_and_what_stays_alone_leaves_at_the_end(folder: PipelineFolder) -> None:

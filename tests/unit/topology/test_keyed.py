@@ -119,3 +119,15 @@ def test_a_table_may_keep_versions_and_dedupe_lets_the_first_pass(folder: Pipeli
     assert messages(folder, stages, "s: {}") == []
     found = versions_in(folder.topology())
     assert [kind_of_records(found, name) for name in "stu"] == ["append", "upsert by customer", "append"]
+
+
+def test_late_records_go_to_a_stream_that_is_the_stages_own(folder: PipelineFolder) -> None:
+    late = "aggregate: {by: k, window: 1m, late_to: late, fields: {n: count()}}"
+    stages = f"a: {{from: s, process: [{late}], to: t}}\nb: {{from: late, write: stdout}}"
+    assert messages(folder, stages, "s: {}") == []
+    assert folder.topology().stages["a"].outputs == ("t", "late")
+    (found,) = messages(folder, f"a: {{from: s, process: [{late}], write: stdout}}", "s: {}")
+    assert found == (
+        "'a' writes to a sink, and its late records cannot go to the stream 'late' "
+        "(write to a stream, and from there in a stage of its own)"
+    )

@@ -13,7 +13,7 @@ from papyra_flow.escapes import visible
 
 if TYPE_CHECKING:
     from papyra_flow.topology.destroy import There
-    from papyra_flow.topology.plan import Plan, PlannedGroup, PlannedStream
+    from papyra_flow.topology.plan import Plan, PlannedGroup, PlannedStage, PlannedStream
 
 
 def register(app: typer.Typer) -> None:
@@ -102,18 +102,28 @@ def _print(made: Plan) -> None:
     from papyra_flow.cli.console import print_table
 
     print(f"{made.pipeline} on {made.server}: {made.changes} to create\n")
-    streams = [(s.state, _named(s), s.key, s.length, s.retain, s.max_backlog) for s in made.streams]
-    print_table(("", "stream", "key", "length", "retention", "max backlog"), streams)
+    streams = [(s.state, _named(s), s.key, s.length, s.retain, s.max_backlog, s.records) for s in made.streams]
+    print_table(("", "stream", "key", "length", "retention", "max backlog", "records"), streams)
     print_table(("", "group", "stream", "at", "pending", "lag"), _groups(made))
+    if made.stages:
+        names = ("stage", "state", "partitions", "owned", "entries", "bytes", "watermark")
+        print_table(names, [_stage(stage) for stage in made.stages])
     links = [(f"{link.source} -> {link.target}", link.promise, link.because) for link in made.links]
     print_table(("link", "promise", "because"), links)
     lines = [f"! {orphan}; {orphan.hint}" for orphan in made.orphans]
     lines += [f"! {former}" for former in made.former_groups]
-    lines += [f"! {sentence}" for sentence in made.repartitioned]
+    lines += [f"! {sentence}" for sentence in made.repartitioned + made.reshaped]
     lines += [f"? {key}: not in the file" for key in made.unknown_keys]
     lines += [f"! {sentence}" for sentence in made.warnings]
     for line in lines:
         print(visible(line))
+
+
+def _stage(stage: PlannedStage) -> tuple[object, ...]:
+    owned = sum(owner is not None for owner in stage.owners)
+    return (
+        stage.name, stage.keeps, stage.partitions, owned, stage.state_entries, stage.state_bytes, stage.watermark
+    )  # fmt: skip
 
 
 def _named(stream: PlannedStream) -> str:

@@ -177,7 +177,9 @@ def _print_summary(result: RunResult, *, to_stderr: bool) -> None:
     from papyra_flow.cli.console import print_table
     from papyra_flow.escapes import visible
 
-    optional = [name for name in ("claimed", "lost") if any(getattr(c, name) for c in result.counters.stages.values())]
+    optional = [
+        name for name in ("late", "claimed", "lost") if any(getattr(c, name) for c in result.counters.stages.values())
+    ]
     rows = [
         (
             name,

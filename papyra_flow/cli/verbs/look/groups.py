@@ -11,6 +11,7 @@ from papyra_flow.cli.options import AnyGroup, AnyStream, File, Json, OptionalSta
 from papyra_flow.cli.quantities import duration
 
 if TYPE_CHECKING:
+    from papyra_flow.runtime.process.session import Session
     from papyra_flow.streams.admin.repair import Membership
     from papyra_flow.streams.connection.server import Server
     from papyra_flow.streams.groups.claims import Pending
@@ -121,12 +122,31 @@ def pending(
 
         listed = found.ask(ask, about=(m.key for m in members))
         note_missing(found, members)
+        owned = _in_flight(found, stage) if stage is not None and not consumer else []
     rows = [
         {"stream": key, "id": entry.id.decode(), "consumer": entry.consumer, "idle_ms": int(entry.idle * 1000),
          "deliveries": entry.deliveries}
         for key, entry in listed
     ]  # fmt: skip
     if json:
-        print_json(rows)
-    else:
+        print_json([*rows, *owned])
+        return
+    if rows or not owned:
         print_table(("stream", "id", "consumer", "idle ms", "deliveries"), [list(row.values()) for row in rows])
+    if owned:
+        columns = ("stream", "first id", "owner", "silent ms", "tries", "partition", "committed up to", "lag")
+        print_table(columns, [list(row.values()) for row in owned], title=f"{stage}: behind the owners' positions")
+
+
+def _in_flight(found: Session, stage: str) -> list[dict[str, object]]:
+    """What owners of a stage have not committed, with the names that pending entries have as far as they have them."""
+    from papyra_flow.operate.in_flight import in_flight
+
+    spec = found.stage(stage)
+    if not spec.owned:
+        return []
+    return [
+        {"stream": one.stream, "id": one.next, "consumer": one.owner, "idle_ms": one.silent_ms,
+         "deliveries": one.tries, "partition": one.partition, "at": one.at, "lag": one.lag}
+        for one in found.ask(lambda server: in_flight(server, found.topology, spec))
+    ]  # fmt: skip
