@@ -31,7 +31,8 @@ from papyra_flow.expressions import bounds, catalogue, loops, parse, patterns
 from papyra_flow.observe import catalogue as metrics
 from papyra_flow.records.json_codec import write_json
 from papyra_flow.spec.components import SINKS, SOURCES, STEPS, Component, components
-from papyra_flow.spec.models import PipelineConfig, Route, StageConfig, StreamConfig, Tuning
+from papyra_flow.spec.models import PipelineConfig, Route, StageConfig, Tuning
+from papyra_flow.spec.streams import StreamConfig
 from papyra_flow.state.aggregates import catalogue as aggregates
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"

@@ -9,7 +9,8 @@ from papyra_flow.spec.positions import Positions
 from papyra_flow.spec.units import format_duration
 from papyra_flow.topology.descriptions import partition_words, retention_words, state_words
 from papyra_flow.topology.keyed import keyed_of
-from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import NamedStream
 from papyra_flow.topology.versions import kind_of_records, versions_in
 
 

@@ -17,7 +17,8 @@ from papyra_flow.streams.groups.delayed import waiting
 from papyra_flow.streams.groups.ends import ends_of
 from papyra_flow.streams.groups.lag import counted
 from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
-from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import NamedStream
 
 
 async def status(server: Server, topology: Topology) -> dict[str, object]:

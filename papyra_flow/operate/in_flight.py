@@ -45,7 +45,7 @@ async def in_flight(server: Server, topology: Topology, stage: StageSpec) -> lis
                 found.append(
                     InFlight(
                         one.number, key, one.owner if one.alive else None, group.last_delivered, reply[0][0].decode(),
-                        group.lag, one.silent_ms, one.tries,
+                        group.lag, one.silent_ms, one.tries.get(key, 0),
                     )
                 )  # fmt: skip
     return found

@@ -37,9 +37,9 @@ def _of_stage(stage: StageSpec, there: PartitionsSnapshot, *, at_work: bool) -> 
         hint = f"rebuild it: `papyra-flow reset FILE {stage.name} --state --to earliest` reads what its streams keep"
         found.append(Advice("state", "error", message, hint))
     for one in there.partitions:
-        if one.limit == 1 and one.tries > 0:
+        if one.limit == 1 and (tries := max(one.tries.values(), default=0)) > 1:
             message = (
-                f"the next entry of partition {one.number} of {stage.name!r} was taken {one.tries} times by itself "
+                f"the next entry of partition {one.number} of {stage.name!r} was taken {tries} times by itself "
                 "without an end: it may end the workers that take it"
             )
             hint = f"`papyra-flow pending FILE {stage.name}` shows its id"

@@ -20,7 +20,8 @@ from papyra_flow.runtime.process.options import RunOptions, RunResult
 from papyra_flow.runtime.process.run import apply_topology, run_async, run_pipeline
 from papyra_flow.runtime.stage.partitioner import keyed_entries
 from papyra_flow.streams.connection.server import Server
-from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import NamedStream
 
 SAMPLE = 1000
 SAMPLE_SECONDS = 10.0

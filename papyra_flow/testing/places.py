@@ -10,7 +10,8 @@ from papyra_flow.errors import UsageError
 from papyra_flow.records.entries import CODECS, Entry, Record, parse_id
 from papyra_flow.runtime.stage.partitioner import keyed_entries
 from papyra_flow.streams.admin.display import rows_in
-from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import StreamSpec
 
 
 class Places:

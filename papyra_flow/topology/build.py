@@ -10,13 +10,15 @@ from collections.abc import Sequence
 
 from papyra_flow.connectors.base import SinkConfig, SourceConfig
 from papyra_flow.errors import InvalidPipelineError
-from papyra_flow.spec.models import PipelineConfig, StageConfig, StreamConfig
+from papyra_flow.spec.models import PipelineConfig, StageConfig
 from papyra_flow.spec.pipeline import PipelineSpec
+from papyra_flow.spec.streams import StreamConfig
 from papyra_flow.steps.base import Merge, StepConfig
 from papyra_flow.streams.keys import Keyspace
 from papyra_flow.topology.checks import check
 from papyra_flow.topology.event_time import event_time_plan
-from papyra_flow.topology.model import RouteSpec, StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import RouteSpec, StageSpec, Topology
+from papyra_flow.topology.streams import StreamSpec
 
 
 def build_topology(spec: PipelineSpec, *, existing: frozenset[str] = frozenset(), code: bool = True) -> Topology:

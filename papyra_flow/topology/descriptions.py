@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from papyra_flow.spec.units import format_duration
 from papyra_flow.steps.keyed import Keyed
-from papyra_flow.topology.model import StageSpec, StreamSpec
+from papyra_flow.topology.model import StageSpec
+from papyra_flow.topology.streams import StreamSpec
 
 
 def retention_words(stream: StreamSpec) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from papyra_flow.spec.positions import Path
 from papyra_flow.topology.finding import Finding
-from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import NamedStream
 
 
 @dataclass(slots=True)

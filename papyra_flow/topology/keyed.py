@@ -13,7 +13,8 @@ from papyra_flow.expressions.compiled import in_one_spelling
 from papyra_flow.spec.positions import Path
 from papyra_flow.steps.keyed import Keyed
 from papyra_flow.topology.finding import Finding
-from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import NamedStream
 
 
 def keyed_of(topology: Topology, stage: StageSpec, *, code: bool = False) -> Keyed | None:

@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.groups.snapshot import StreamsSnapshot, look
-from papyra_flow.topology.model import StreamSpec, Topology
+from papyra_flow.topology.model import Topology
 from papyra_flow.topology.repartition import facts as partitions
+from papyra_flow.topology.streams import StreamSpec
 
 
 async def leftovers(client: Client, topology: Topology) -> list[str]:

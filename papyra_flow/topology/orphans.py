@@ -14,7 +14,8 @@ from papyra_flow.errors import ServerError
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.groups.snapshot import StreamPosition, StreamsSnapshot, look
-from papyra_flow.topology.model import StreamSpec, Topology
+from papyra_flow.topology.model import Topology
+from papyra_flow.topology.streams import StreamSpec
 
 _OF_STAGES = ("@source:", "@sink:", "@owner:", "@owners:", "@state:", "@timers:")
 """How the names of keys begin that a stage has beside its streams."""
@@ -54,7 +55,7 @@ class Orphan:
         if self.kind == "stream":
             return f"{self.key} has {_entries(self.length)}, but that stream is not in the file"
         if "}:@state:" in self.key:
-            return f"{self.key} is state of a stage that is not in the file, or that keeps none there"
+            return f"{self.key} is state of a stage that is not in the file, or keeps none there any more"
         return f"{self.key} is left over from a stage or stream that is not in the file"
 
     @property

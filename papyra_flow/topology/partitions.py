@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from papyra_flow.expressions.check import HEADERS, checked, names_in
-from papyra_flow.spec.models import StreamConfig
+from papyra_flow.spec.streams import StreamConfig
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.model import StageSpec, Topology

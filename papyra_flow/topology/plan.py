@@ -13,8 +13,9 @@ from papyra_flow.streams.groups.snapshot import StreamsSnapshot
 from papyra_flow.topology.descriptions import retention_words, state_words
 from papyra_flow.topology.keyed import keyed_of
 from papyra_flow.topology.migration import FormerGroup, former_groups
-from papyra_flow.topology.model import NamedStream, StageSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
 from papyra_flow.topology.orphans import Orphan, known_keys, orphans
+from papyra_flow.topology.streams import NamedStream
 from papyra_flow.topology.versions import kind_of_records, versions_in
 
 State = Literal["create", "exists", "foreign", "wrong-type"]

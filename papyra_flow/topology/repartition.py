@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import orjson
 
-from papyra_flow.spec.models import StreamConfig
+from papyra_flow.spec.streams import StreamConfig
 from papyra_flow.streams.connection.client import Client
 from papyra_flow.streams.groups.snapshot import StreamPosition, look
 from papyra_flow.streams.keys import Keyspace
-from papyra_flow.topology.model import NamedStream, Topology
+from papyra_flow.topology.model import Topology
+from papyra_flow.topology.streams import NamedStream
 
 
 class _Shape(NamedTuple):

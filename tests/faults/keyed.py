@@ -137,6 +137,13 @@ class Keyed:
                 for key in keys_of(stream, min(partitions, self.partitions)):
                     yield from server.xinfo_groups(key)
 
+    def read(self, stream: str, group: str) -> int:
+        """Entries that a group has behind it."""
+        with self.workload.server as server:
+            keys = keys_of(stream, self.partitions)
+            found = [one for key in keys for one in server.xinfo_groups(key) if one["name"].decode() == group]
+        return sum(int(one["entries-read"] or 0) for one in found)
+
     def behind(self) -> int:
         """Entries that have not been read, in all stages."""
         try:
@@ -242,7 +249,7 @@ class Keyed:
 
 def differing(found: Counter[Any], expected: Counter[Any]) -> int:
     """How many are missing or too many."""
-    return (found - expected).total() + (expected - found).total()
+    return sum((expected - found).values()) + sum((found - expected).values())
 
 
 def seconds(text: str) -> float:

@@ -87,7 +87,7 @@ async def test_what_a_service_puts_into_its_partition_is_read(
         assert client.xlen("{p}:end") == sum(record["n"] % 10 != 9 for record in RECORDS)
 
 
-async def test_a_consumer_of_partitions_holds_no_more_than_max_pending(
+async def test_a_consumer_that_shares_partitions_holds_no_more_than_max_pending(
     folder: PipelineFolder, url: str, redis_client: redis.Redis
 ) -> None:
     module = folder.steps("def never(record):\n    raise ValueError('not today')\n")
@@ -97,6 +97,7 @@ async def test_a_consumer_of_partitions_holds_no_more_than_max_pending(
         stages:
           a:
             from: orders
+            ordered: false
             process: [{{run: "{module}:never"}}]
             to: t
             batch: {{size: 20}}

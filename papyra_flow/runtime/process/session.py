@@ -16,7 +16,8 @@ from papyra_flow.streams.connection.server import Server
 from papyra_flow.streams.embedded.server import EMBEDDED, EmbeddedServer
 from papyra_flow.streams.groups.snapshot import look
 from papyra_flow.topology.build import assemble, build_topology, unwritten
-from papyra_flow.topology.model import NamedStream, StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import NamedStream, StreamSpec
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import CODECS, Record, decode_all, headers_of, refuse_large
 from papyra_flow.records.headers import Headers
 from papyra_flow.records.rows import Failures, Rows
-from papyra_flow.topology.model import StreamSpec
+from papyra_flow.topology.streams import StreamSpec
 
 
 class Decoder:

@@ -10,7 +10,7 @@ from papyra_flow.errors import RecordError
 from papyra_flow.expressions.compiled import Compiled, compile_expression, explain
 from papyra_flow.records.formats import entries_of_records
 from papyra_flow.state.fields import key_text, partition_of
-from papyra_flow.topology.model import StreamSpec
+from papyra_flow.topology.streams import StreamSpec
 
 
 class Partitioner:

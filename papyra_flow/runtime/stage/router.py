@@ -33,7 +33,8 @@ from papyra_flow.runtime.stage.processing import Processed
 from papyra_flow.runtime.stage.routes import Routes
 from papyra_flow.steps.functions.calls import failure_of
 from papyra_flow.streams.commit.commit import NOWHERE
-from papyra_flow.topology.model import RouteSpec, StreamSpec
+from papyra_flow.topology.model import RouteSpec
+from papyra_flow.topology.streams import StreamSpec
 
 
 class Router:

@@ -12,7 +12,8 @@ from papyra_flow.error_text import shown
 from papyra_flow.errors import UnknownTargetError
 from papyra_flow.records.entries import Format
 from papyra_flow.runtime.stage.partitioner import Spread
-from papyra_flow.topology.model import RouteSpec, StreamSpec
+from papyra_flow.topology.model import RouteSpec
+from papyra_flow.topology.streams import StreamSpec
 
 C = TypeVar("C")
 """A condition, ready to be asked."""

@@ -22,7 +22,8 @@ from papyra_flow.runtime.stage.router import beside_fields
 from papyra_flow.runtime.stage.routes import Routes
 from papyra_flow.runtime.stage.sink_encoding import all_encoded
 from papyra_flow.streams.commit.commit import refuse_wide
-from papyra_flow.topology.model import RouteSpec, StreamSpec
+from papyra_flow.topology.model import RouteSpec
+from papyra_flow.topology.streams import StreamSpec
 
 if TYPE_CHECKING:
     from papyra_flow.runtime.stage.table_steps import TablePart

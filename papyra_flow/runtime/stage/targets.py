@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from papyra_flow.topology.model import StageSpec, StreamSpec, Topology
+from papyra_flow.topology.model import StageSpec, Topology
+from papyra_flow.topology.streams import StreamSpec
 
 
 @dataclass(frozen=True, slots=True)

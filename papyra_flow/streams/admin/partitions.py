@@ -44,8 +44,8 @@ class PartitionPosition:
     """Fields of state that are gone since the last commit."""
     limit: int = 0
     """Entries that are taken at once, because owners died of what they had; 0 for as many as usual."""
-    tries: int = 0
-    """How often the next entry was taken by itself, without an end."""
+    tries: Mapping[str, int] = field(default_factory=dict)
+    """For each stream how often its next entry was taken by itself, without an end."""
     shape: str | None = None
 
 
@@ -89,7 +89,7 @@ class PartitionsSnapshot:
     @property
     def isolating(self) -> int:
         """Partitions whose next entry is taken by itself, because it may have ended those who took it."""
-        return sum(one.limit == 1 and one.tries > 0 for one in self.partitions)
+        return sum(one.limit == 1 and any(tries > 1 for tries in one.tries.values()) for one in self.partitions)
 
     @property
     def watermark(self) -> int | None:
@@ -148,7 +148,7 @@ def _partition(
         timers=_number(timers),
         lost=max(0, int(lease.get("fields", 0)) - there),
         limit=int(lease.get("limit", 0)),
-        tries=int(lease.get("tries", 0)),
+        tries={name[6:]: int(count) for name, count in lease.items() if name.startswith("tries ")},
         shape=lease.get("shape"),
     )  # fmt: skip
 

@@ -47,7 +47,8 @@ for k = 5, #KEYS do
   local id = ARGV[k + 1]
   if id ~= '' then
     redis.call('XGROUP', 'SETID', KEYS[k], ARGV[1], id)
-    redis.call('HSET', lease, 'at ' .. KEYS[k], id, 'limit', 0, 'tries', 0)
+    redis.call('HSET', lease, 'at ' .. KEYS[k], id, 'limit', 0)
+    redis.call('HDEL', lease, 'trying ' .. KEYS[k], 'tries ' .. KEYS[k])
   end
 end
 return ''

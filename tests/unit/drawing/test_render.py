@@ -273,3 +273,28 @@ def test_mermaid_draws_what_is_written_for_it(folder: PipelineFolder, mermaid_sc
     words = re.sub(r"\s", "", shown["hostile"][2])
     for text in ("""filter:x=="<b>&|`\"""", """y=="a|b]\"""", "3consumers", "deadlettersofend"):
         assert text in words
+
+
+@pytest.mark.parametrize(
+    ("format_", "mark"),
+    [
+        ("mermaid", '(["count'), ("dot", "shape=box3d"), ("svg", 'class="state"'), ("html", 'class="state"'),
+        ("ascii", "╔══"), ("json", '"keyed": true'),
+    ],
+)  # fmt: skip
+def test_a_stage_with_state_has_a_mark_and_says_what_it_keeps(folder: PipelineFolder, format_: str, mark: str) -> None:
+    folder.pipeline(
+        """\
+        pipeline: p
+        streams: {orders: {partitions: 4, by: customer, time: at}}
+        stages:
+          count: {from: orders, process: [aggregate: {by: customer, window: 1m, fields: {n: count()}}], to: minutes}
+          last: {from: orders, process: [table: customer], to: newest}
+        """
+    )
+    drawn = render(picture(folder.topology()), format_)
+    assert mark in drawn
+    assert "state by customer, 1m windows" in drawn
+    if format_ != "ascii":  # where streams are lines, and have no room for more
+        assert "upsert by customer" in drawn
+        assert "4 partitions by customer" in drawn

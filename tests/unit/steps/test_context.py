@@ -211,5 +211,5 @@ def test_a_function_of_tables_gets_the_context_of_the_tables_entry(folder: Pipel
     with drive(folder.file) as driver:
         driver.put("s", {"n": 1}, {"n": 2})
         driver.put("r", {"n": 1}, {"n": 2})
-        assert [record["key"] for record in driver.out("t")] == ["tables/{shop}:s/1-0/0"] * 2
+        assert [record["key"] for record in driver.out("t")] == ["tables/{shop}:s/0-1/0"] * 2
         assert {str(record["key"]).partition("/")[0] for record in driver.out("u")} == {"merged"}

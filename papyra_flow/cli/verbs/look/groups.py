@@ -11,7 +11,7 @@ from papyra_flow.cli.options import AnyGroup, AnyStream, File, Json, OptionalSta
 from papyra_flow.cli.quantities import duration
 
 if TYPE_CHECKING:
-    from papyra_flow.runtime.process.session import Session
+    from papyra_flow.cli.session import Session
     from papyra_flow.streams.admin.repair import Membership
     from papyra_flow.streams.connection.server import Server
     from papyra_flow.streams.groups.claims import Pending

@@ -64,8 +64,20 @@ def _print(found: Session, document: dict[str, object]) -> None:
     rows = [(stage.name, *(shown[stage.name][name] for name in names)) for stage in found.topology.in_order()]
     columns = ("stage", "reads", "consumers", "pending", "lag", "oldest pending ms", "waiting", "dead")
     print_table(columns, rows, title=found.topology.pipeline)
+    if owned := [(name, facts) for name, facts in stages.items() if "partitions" in facts]:
+        _print_owned(owned)
     for name, facts in stages.items():
         if "away" in facts:
             print(visible(f"{name} waits for another system: {facts['away']}"))
     fields = ("key", "length", "first_id", "last_id", "bytes")
     print_table(("stream", *fields), [(name, *(facts[field] for field in fields)) for name, facts in streams.items()])
+
+
+def _print_owned(owned: list[tuple[str, dict[str, object]]]) -> None:
+    from papyra_flow.cli.console import print_table
+
+    names = ("state_entries", "state_bytes", "watermark", "watermark_delay_ms", "late")
+    rows = [
+        (name, facts["partitions"], facts["consumers"], *(facts.get(field) for field in names)) for name, facts in owned
+    ]
+    print_table(("stage", "partitions", "owned", *(name.replace("_", " ") for name in names)), rows)

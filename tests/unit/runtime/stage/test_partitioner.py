@@ -23,9 +23,10 @@ from papyra_flow.runtime.stage.processing import Processor
 from papyra_flow.runtime.stage.records import RecordProgram
 from papyra_flow.runtime.stage.router import Router
 from papyra_flow.runtime.stage.targets import Targets
-from papyra_flow.spec.models import StreamConfig
+from papyra_flow.spec.streams import StreamConfig
 from papyra_flow.steps.base import Each
-from papyra_flow.topology.model import RouteSpec, StreamSpec
+from papyra_flow.topology.model import RouteSpec
+from papyra_flow.topology.streams import StreamSpec
 from tests.harness.pipelines import PipelineFolder
 
 CUSTOMERS = {"c1": 1, "c2": 3, "c3": 5, "Zoë": 2}

@@ -18,10 +18,11 @@ from papyra_flow.runtime.stage.decoding import Decoder
 from papyra_flow.runtime.stage.processing import Processed, Processor
 from papyra_flow.runtime.stage.records import RecordProgram
 from papyra_flow.runtime.stage.router import Router
-from papyra_flow.spec.models import StreamConfig
+from papyra_flow.spec.streams import StreamConfig
 from papyra_flow.steps.base import Each
 from papyra_flow.streams.commit.commit import Commit
-from papyra_flow.topology.model import RouteSpec, StreamSpec
+from papyra_flow.topology.model import RouteSpec
+from papyra_flow.topology.streams import StreamSpec
 
 
 @dataclass
