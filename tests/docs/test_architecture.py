@@ -22,6 +22,9 @@ def test_the_picture_of_the_rooms_is_what_the_imports_are() -> None:
     assert tool.PICTURE.read_text() == tool.picture()
 
 
+INVARIANTS = [*(f"I{number}" for number in range(1, 11)), *(f"S{number}" for number in range(1, 5))]
+
+
 def test_every_invariant_names_tests_that_are_there() -> None:
     text = (ROOT / "docs" / "explanation" / "invariants.md").read_text()
     there = {
@@ -29,8 +32,8 @@ def test_every_invariant_names_tests_that_are_there() -> None:
         for file in (ROOT / "tests").rglob("test_*.py")
         for name in re.findall(r"^(?:async )?def (test_\w+)\(", file.read_text(), re.MULTILINE)
     }
-    invariants = re.split(r"^## (I\d+)$", text, flags=re.MULTILINE)[1:]
-    assert invariants[0::2] == [f"I{number}" for number in range(1, 11)]
+    invariants = re.split(r"^## ([IS]\d+)$", text, flags=re.MULTILINE)[1:]
+    assert invariants[0::2] == INVARIANTS
     for name, said in zip(invariants[0::2], invariants[1::2], strict=True):
         named = set(re.findall(r"`(test_\w+)`", said))
         assert named, f"{name} names no test"
@@ -42,8 +45,8 @@ def test_the_code_cites_only_invariants_that_are_there() -> None:
         number
         for file in (ROOT / "papyra_flow").rglob("*")
         if file.suffix in {".py", ".lua"}
-        for found in re.findall(r"\binvariants? (I\d+(?:, I\d+)*)", file.read_text())
+        for found in re.findall(r"\binvariants? ([IS]\d+(?:, [IS]\d+)*)", file.read_text())
         for number in found.split(", ")
     }
-    assert cited <= {f"I{number}" for number in range(1, 11)}
-    assert "I1" in cited
+    assert cited <= set(INVARIANTS)
+    assert {"I1", "S2", "S3"} <= cited

@@ -11,6 +11,7 @@ import pytest
 from papyra_flow.cli.verbs.deploy import run
 from papyra_flow.connectors.files import file_set, lock, mark
 from papyra_flow.records.values import MAX_DIGITS
+from papyra_flow.runtime.consumer import partitions
 from papyra_flow.runtime.process import gc_tuning
 from papyra_flow.runtime.services import trimming
 from papyra_flow.runtime.stage import failure
@@ -32,6 +33,8 @@ TUNING = {
     "claim_after": format_duration(defaults.CLAIM_AFTER),
     "consumers": f"{defaults.CONSUMERS}",
     "retry: {attempts, backoff}": f"{defaults.ATTEMPTS}, {defaults.BACKOFF}",
+    "idle_after": format_duration(defaults.IDLE_AFTER),
+    "state_cache": format_size(defaults.STATE_CACHE),
     "max_record": format_size(defaults.MAX_RECORD),
 }
 
@@ -53,6 +56,12 @@ SAID = {
         f"after {gc_tuning.THRESHOLD:,}",
     ],
     "explanation/retention.md": [f"every {trimming.EVERY_ENTRIES:,} acknowledged entries"],
+    "explanation/state.md": [
+        f"`claim_after` ({format_duration(defaults.CLAIM_AFTER)})",
+        f"`idle_after` ({format_duration(defaults.IDLE_AFTER)})",
+        f"`state_cache` ({defaults.STATE_CACHE // 1024**2} MiB)",
+    ],
+    "how-to/partitions.md": [f"`by` alone makes {defaults.PARTITIONS} partitions"],
     "how-to/tables.md": [f"at most {commit.MAX_FAN_OUT:,} of one table"],
     "how-to/extend.md": [f"up to {own_figures.MOST_NAMES} names"],
     "how-to/files.md": [f"first {mark.EDGE // 1024} KiB"],
@@ -73,7 +82,8 @@ def test_numbers_in_prose_are_those_of_the_code(page: str, words: str) -> None:
 
 
 def test_pages_that_name_a_wait_in_words_mean_the_codes() -> None:
-    """`a minute`, `half a second`, `five seconds`: change the page with the number."""
+    """`a minute`, `half a second`, `five seconds`, `twice a second`: change the page with the number."""
+    assert partitions.LOOK_AGAIN_SECONDS == 0.5
     assert (retry_policy.GIVE_UP_AFTER, lock.TELL_AGAIN_SECONDS) == (60, 60)
     assert trimming.EVERY_SECONDS == 0.5
     assert file_set.SETTLED_SECONDS == 5
