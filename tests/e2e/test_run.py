@@ -33,6 +33,7 @@ def test_run_json_is_one_document_and_nothing_else(chain: PipelineFolder) -> Non
     assert document["stages"]["b"] == {
         "read": 100, "emitted": {"t": 50}, "written": 0, "dropped": 50, "retried": 0, "dead": 0, "claimed": 0,
         "stale": 0,
+        "late": 0,
         "lost": 0,
     }  # fmt: skip
     assert document["stages"]["c"]["written"] == 50

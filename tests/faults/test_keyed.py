@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +61,36 @@ def test_workers_killed_a_hundred_times_while_others_come_and_go(keyed: Keyed) -
     print(f"{KILLS} kills, {hot} of them with work at hand")
     assert hot >= KILLS // 2, "most kills hit idle workers: the harm did not take place"
     keyed.verify()
+
+
+def test_processes_that_share_the_partitions_are_killed_one_by_one(keyed: Keyed) -> None:
+    workload = keyed.workload
+    run = workload.start("--processes", "3")
+
+    owning: set[int] = set()
+
+    def at_work() -> bool:
+        """Whether three processes live, and each owns a partition."""
+        owning.clear()
+        owning.update(int(owner.rsplit(b".", 3)[1]) for owner in keyed.owners("count") if owner)
+        return len(owning) == 3 and all(lives(pid) for pid in owning)
+
+    for kill in range(10):
+        patiently(at_work, f"kill {kill}: three owners")
+        keyed.feed((kill + 1) * RECORDS // 200)
+        wait(workload.dice.random() * 0.1)
+        os.kill(workload.dice.choice(sorted(owning)), signal.SIGKILL)
+        assert run.runs
+    keyed.finish()
+    keyed.verify()
+
+
+def lives(pid: int) -> bool:
+    """Whether a process is there, and is not just waiting to be reaped."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def zombies(keyed: Keyed, records: int, rounds: int = 8) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from papyra_flow.errors import ServerUnreachableError
+from papyra_flow.errors import LostEntriesError, ServerUnreachableError
 from papyra_flow.streams.connection import append_only
 from papyra_flow.streams.connection.append_only import AppendOnlyGuard, is_affected
 from papyra_flow.streams.connection.server import Server
@@ -84,8 +84,11 @@ async def test_a_file_cut_anywhere_in_a_commit_twice_doubles_nothing(
 async def test_redis_without_the_rewrite_doubles_records(pipeline: PipelineFolder, local_server: Make) -> None:
     """The reason for all this: if it is not so any more, the guard can go."""
     server = await served(pipeline, local_server, REDIS, rewrite_below=0)
-    found = await crashes_twice(pipeline, server, "inside a command", rewrite_below=0)
-    assert found.total() > RECORDS
+    with pytest.raises(LostEntriesError, match="processed again"):
+        await crashes_twice(pipeline, server, "inside a command", rewrite_below=0)
+    server.kill()
+    server.start()
+    assert arrived(server).total() > RECORDS
 
 
 async def test_the_file_is_rewritten_once_a_start(pipeline: PipelineFolder, local_server: Make) -> None:

@@ -169,7 +169,10 @@ async def test_a_run_does_not_end_early_where_the_server_says_that_nothing_is_le
         _filled(plain, 50)
         plain.execute_command("XGROUP", "SETID", KEY, "a", "0", "ENTRIESREAD", 50)
         assert plain.xinfo_groups(KEY)[0]["lag"] == 0
-    assert await _drained(folder, any_url) == 50
+    with pytest.raises(LostEntriesError, match="processed again"):  # for the ledger the group was moved back
+        await _drained(folder, any_url)
+    with plain_client(any_url) as plain:
+        assert plain.xlen("{l}:t") == 50
 
 
 @pytest.mark.parametrize("deleted", [[-1], [10], [0], [48, 49], list(range(50))])

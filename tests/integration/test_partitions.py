@@ -207,7 +207,7 @@ async def test_other_partitions_are_refused_while_there_is_state(
     redis_client.hset("{p/7}:@state:keep", "a", "1")
     told = await refused(ran, url, "partitions: 8", "partitions: 9")
     assert told is not None
-    assert told.endswith("with the state of 'keep': drop that state, or give it a new name")
+    assert "with the state of 'keep': drop that state (`papyra-flow reset FILE keep --state`)" in told
 
 
 async def test_all_partitions_are_removed_with_the_pipeline(

@@ -102,9 +102,14 @@ class Expected:
         for (key, start), rows in found.items():
             xs = [row["x"] for row in rows if row["x"] is not None]
             total, least, most = (sum(xs), min(xs), max(xs)) if xs else (None, None, None)
-            self.windows[key, start, len(rows), len(xs), total, least, most, str([row["n"] for row in rows])] += 1
+            self.windows[key, start, len(rows), len(xs), total, least, most, str(_in_time(rows))] += 1
         self.sessions, self.totals = sessions(given_), totals(given_)
         self.unique = Counter({(r["k"], r["d"]): r["n"] for r in reversed(given_)}.values())
+
+
+def _in_time(rows: list[Record]) -> list[object]:
+    """Records by their event time, those of one time as they came."""
+    return [row["n"] for row in sorted(rows, key=lambda row: int(row["t"]))]
 
 
 def sessions(given_: list[Record]) -> Counter[object]:

@@ -112,6 +112,8 @@ class OwnedDelivery(Delivery):
         if self._state is not None and changes is not None:
             self._state.store.settled(changes)
             self._stage.counters.late += prepared.late
+        if moves and batch.key not in self._stage.implicit and not self._stage.spec.reads_tables:
+            self._stage.counters.read += len(batch)  # not before: an owner reads again what the one before had read
         return Committed(acked=0 if timers else len(batch))
 
 

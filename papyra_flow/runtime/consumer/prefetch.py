@@ -163,8 +163,8 @@ class Prefetch:
             self._reserved += len(batch)
             stage.context.gates.reserve(stage.outputs, len(batch))
             # What the stage's own source put into its implicit stream was counted when it was read; the rows of
-            # tables are counted when they are seen.
-            if batch.key not in stage.implicit and not stage.spec.reads_tables:
+            # tables are counted when they are seen, and what an owner reads when it is committed.
+            if batch.key not in stage.implicit and not stage.spec.reads_tables and not stage.spec.owned:
                 stage.counters.read += len(batch)
         self._arrived = arrived
         self._wakeup.ring()

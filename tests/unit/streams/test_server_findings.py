@@ -37,7 +37,7 @@ def client(facts: dict[str, str], off: float = 0.0) -> Any:
         ({"redis_version": "7.0.4"}, "version", "warning", "CVE-2022-35951"),
         ({"aof_last_write_status": "err"}, "disk", "error", "could not write its append-only file"),
         ({"rdb_last_bgsave_status": "err"}, "disk", "error", "could not write its snapshot"),
-        ({"role": "slave"}, "replicas", "error", "takes no writes"),
+        ({"role": "slave"}, "replicas", "error", "accepts no writes"),
     ],
 )
 async def test_what_is_wrong_with_a_server_is_found(
