@@ -20,22 +20,27 @@ def after_commit(stage: StageRuntime, prepared: Prepared, committed: Committed, 
     # 1. Backpressure: what was written takes room, what was acknowledged makes some.
     entries = stage.targets.by_name(left.entries)
     for name in stage.outputs:
-        context.gates.spend(name, entries[name], reserved)
+        context.gates.spend(name, entries.get(name, 0), reserved)
     context.gates.relieve(stage.stream_of[batch.key])
 
     # 2. Retention: what was acknowledged may be trimmed.
     context.trimmer.acked(batch.key, committed.acked)
 
     # 3. Counts: what left, and what became of failures.
-    counters.emitted.update(stage.targets.by_name(left.records))
+    for name, count in stage.targets.by_name(left.records).items():
+        counters.emitted[name] += count
     counters.written += left.written
-    counters.dropped += left.dropped + sum(entry.id not in stale for entry in fate.dropped)
-    counters.dead += left.bad + sum(entry.id not in stale for entry in fate.dead)
-    # Of a batch that was cut short only the first of the rest failed: what is behind it just waits.
-    again = len(fate.again) if prepared.read is None else min(1, len(fate.again))
-    counters.retried += again + sum(entry.id not in stale for entry in fate.later)
-    counters.stale += len(stale)
+    counters.dropped += left.dropped
+    counters.dead += left.bad
+    if prepared.outcome.failures:
+        counters.dropped += sum(entry.id not in stale for entry in fate.dropped)
+        counters.dead += sum(entry.id not in stale for entry in fate.dead)
+        counters.retried += sum(entry.id not in stale for entry in fate.later)
+    if fate.again:
+        # Of a batch that was cut short only the first of the rest failed: what is behind it just waits.
+        counters.retried += len(fate.again) if prepared.read is None else 1
     if stale:
+        counters.stale += len(stale)
         _log.info("%s: %d entries were already committed by another consumer", stage.name, len(stale))
 
     # 4. Timing.

@@ -96,8 +96,11 @@ class Belongings:
 
     def _limited(self) -> list[str]:
         found = []
-        for number, (soft, hard) in self._limits.items():
-            if _is_below(resource.getrlimit(number)[0], soft):
+        for number, limits in self._limits.items():
+            if (now := resource.getrlimit(number)) == limits:
+                continue
+            soft, hard = limits
+            if _is_below(now[0], soft):
                 try:
                     resource.setrlimit(number, (soft, hard))
                 except (OSError, ValueError):  # the hard limit, too, and only root may raise that

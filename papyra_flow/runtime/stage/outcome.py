@@ -107,9 +107,10 @@ class Outcome:
 
     def tally(self, ids: Sequence[bytes], stale: Collection[bytes] = ()) -> Tally:
         """Count what left of a batch with these `ids`, except what `stale` entries became."""
-        found = Tally(self._in_columns(stale))
-        found.dropped = found.entries.pop(NOWHERE, 0)
-        found.records.update(found.entries)
+        entries = self._in_columns(stale)
+        dropped = entries.pop(NOWHERE, 0)
+        # Mostly these are one: counters are not cheap where a batch is a single record.
+        found = Tally(entries, Counter(entries) if self.became else entries, dropped=dropped)
         found.written = sum(ids[place] not in stale for place, _ in self.payloads) if stale else len(self.payloads)
         for place, became in self.became.items():
             if ids[place] in stale:

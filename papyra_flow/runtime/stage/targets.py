@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from papyra_flow.topology.model import StageSpec, Topology
@@ -24,12 +23,13 @@ class Targets:
         pieces = topology.streams[spec.replays[0]].key if spec.reads_tables and spec.replays else None
         return cls(topology.outputs(spec), spec.dead_key, pieces)
 
-    def by_name(self, counts: Counter[int]) -> Counter[str]:
+    def by_name(self, counts: Mapping[int, int]) -> dict[str, int]:
         """Counts by a stream's number as counts by its name in the file."""
-        found: Counter[str] = Counter()
-        for number, stream in enumerate(self.streams):
-            if count := counts[number]:
-                found[stream.of] += count
+        found: dict[str, int] = {}
+        for number, count in counts.items():
+            if count and number < len(self.streams):
+                name = self.streams[number].of
+                found[name] = found.get(name, 0) + count
         return found
 
     @property
