@@ -171,7 +171,7 @@ class SourceWorker:
         for name in self._spec.source_to:
             if name not in implicit:
                 self._counters.emitted[name] += found.good
-            self._context.gates.spend(name, entries[name])
+            self._context.gates.spend(name, entries.get(name, 0))
         if isinstance(source, AcknowledgedSource):
             await source.committed(portion.checkpoint)
         retries.fine()  # not before: it may be `committed` that fails, each time
