@@ -68,18 +68,21 @@ def test_processes_that_share_the_partitions_are_killed_one_by_one(keyed: Keyed)
     run = workload.start("--processes", "3")
 
     owning: set[int] = set()
+    killed: set[int] = set()
 
     def at_work() -> bool:
-        """Whether three processes live, and each owns a partition."""
+        """Whether three processes own a partition each, none of them one that may still be dying."""
         owning.clear()
         owning.update(int(owner.rsplit(b".", 3)[1]) for owner in keyed.owners("count") if owner)
-        return len(owning) == 3 and all(lives(pid) for pid in owning)
+        return len(owning) == 3 and not owning & killed and all(lives(pid) for pid in owning)
 
     for kill in range(10):
         patiently(at_work, f"kill {kill}: three owners")
         keyed.feed((kill + 1) * RECORDS // 200)
         wait(workload.dice.random() * 0.1)
-        os.kill(workload.dice.choice(sorted(owning)), signal.SIGKILL)
+        victim = workload.dice.choice(sorted(owning))
+        killed.add(victim)
+        os.kill(victim, signal.SIGKILL)
         assert run.runs
     keyed.finish()
     keyed.verify()
