@@ -261,16 +261,19 @@ WITHOUT_FENCES = """\
 WITHOUT_ATOMICITY = """\
     import asyncio
     from papyra_flow.streams.commit import owned_committer
+    from papyra_flow.streams.commit.operations import StateChanges
     original = owned_committer.OwnedCommitter.commit
     async def commit(self, owned, checkpoint=None):
-        changes, owned.changes = owned.changes, ()
+        changes, owned.changes = owned.changes, StateChanges()
         missing = await original(self, owned, checkpoint)
         await asyncio.sleep(0.1)
         keys = self._ownership.keys
-        for change in map(owned_committer._change, changes):
-            command = {b"put": ("HSET", keys.state), b"unput": ("HDEL", keys.state),
-                       b"at": ("ZADD", keys.timers), b"unat": ("ZREM", keys.timers)}[change[0]]
-            await self._client.call(*command, *change[1:])
+        for command, key, given in (
+            ("HSET", keys.state, changes.put), ("HDEL", keys.state, changes.deleted),
+            ("ZADD", keys.timers, changes.timers), ("ZREM", keys.timers, changes.deleted_timers),
+        ):
+            if given:
+                await self._client.call(command, key, *given)
         return missing
     owned_committer.OwnedCommitter.commit = commit
     """
