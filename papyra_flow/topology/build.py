@@ -58,6 +58,7 @@ def assemble(spec: PipelineSpec) -> Topology:
         _add_stage(topology, config, name, stage)
     found = event_time_plan(topology)
     topology.times, topology.carried, topology.disorder = found.times, frozenset(found.carried), found.disorder
+    topology.time_findings = tuple(found.findings)
     return topology
 
 

@@ -22,7 +22,6 @@ from papyra_flow.streams.connection.addresses import pool_of
 from papyra_flow.streams.embedded.server import EMBEDDED
 from papyra_flow.topology.cases import misnamed
 from papyra_flow.topology.contracts import mismatches
-from papyra_flow.topology.event_time import event_time_findings
 from papyra_flow.topology.files import file_findings
 from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.keyed import keyed_findings
@@ -48,7 +47,7 @@ def check(topology: Topology, spec: PipelineSpec, existing: frozenset[str], *, c
         _routes,
         _sinks,
         mixtures,
-        event_time_findings,
+        lambda topology: iter(topology.time_findings),
         lambda topology: keyed_findings(topology, code=code),
         lambda topology: version_findings(topology, code=code),
         unread,

@@ -7,7 +7,7 @@ could be told: that is refused, with what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from papyra_flow.spec.positions import Path
@@ -33,7 +33,7 @@ class EventTimePlan:
 
 def event_time_plan(topology: Topology) -> EventTimePlan:
     """Find out where event times come from, from the stages that go by them up to where records enter."""
-    plan = EventTimePlan()
+    plan, named = EventTimePlan(), topology.named
     waiting = [(stage, _path(stage), _own(stage)) for stage in topology.stages.values() if stage.goes_by_time]
     seen: set[tuple[str, bool]] = set()
     while waiting:
@@ -41,7 +41,7 @@ def event_time_plan(topology: Topology) -> EventTimePlan:
         if (stage.name, own) in seen:
             continue
         seen.add((stage.name, own))
-        for stream in _inputs(topology, stage):
+        for stream in (named[name] for name in topology.reads(stage)):
             writers = [topology.stages[name] for name in stream.spec.writers]
             plan.findings += [(path, "event-time", *told) for told in _out_of_order(stage, stream, writers)]
             upstream = [writer for writer in writers if stream.name in writer.outputs]
@@ -49,7 +49,7 @@ def event_time_plan(topology: Topology) -> EventTimePlan:
                 plan.times.setdefault(stage.name, {})[stream.name] = _said(stream, writers)
                 if upstream and stream.spec.config.time is None:
                     plan.carried.add(stream.name)
-                    if disorder := _disorder_of(topology, upstream):
+                    if disorder := _disorder_of(topology, named, upstream):
                         plan.disorder[stream.name] = disorder
             hands_on = stream.spec.config.time is None and not own
             waiting += [(writer, path, not hands_on) for writer in upstream if writer.owned]
@@ -57,19 +57,14 @@ def event_time_plan(topology: Topology) -> EventTimePlan:
     return plan
 
 
-def event_time_findings(topology: Topology) -> Iterator[Finding]:
-    """All that is wrong with event times."""
-    yield from event_time_plan(topology).findings
-
-
-def _disorder_of(topology: Topology, writers: list[StageSpec]) -> int:
+def _disorder_of(topology: Topology, named: Mapping[str, NamedStream], writers: list[StageSpec]) -> int:
     """How far what stages write may lie behind what they wrote before: by their own steps, and those before them."""
     found = 0
     for writer in writers:
         step = writer.steps[writer.keyed_step] if writer.keyed_step is not None else None
-        before = [topology.stages[name] for stream in _inputs(topology, writer) for name in stream.spec.writers]
+        before = [topology.stages[name] for stream in topology.reads(writer) for name in named[stream].spec.writers]
         own = step.disorder if step is not None else 0
-        found = max(found, own + _disorder_of(topology, [stage for stage in before if stage.inputs]))
+        found = max(found, own + _disorder_of(topology, named, [stage for stage in before if stage.inputs]))
     return found
 
 
@@ -80,11 +75,6 @@ def _own(stage: StageSpec) -> bool:
 
 def _path(stage: StageSpec) -> Path:
     return ("stages", stage.name, "process", stage.keyed_step or 0)
-
-
-def _inputs(topology: Topology, stage: StageSpec) -> list[NamedStream]:
-    names = {topology.streams[name].of for name in stage.inputs if not topology.streams[name].replay}
-    return [stream for stream in topology.named.values() if stream.name in names]
 
 
 def _said(stream: NamedStream, writers: list[StageSpec]) -> str | None:

@@ -23,6 +23,7 @@ from papyra_flow.streams.commit.ownership import PartitionKeys
 from papyra_flow.streams.connection.addresses import names_cluster
 from papyra_flow.streams.groups.lifecycle import GroupSpec
 from papyra_flow.streams.keys import Keyspace, slot_of
+from papyra_flow.topology.finding import Finding
 from papyra_flow.topology.streams import NamedStream, StreamSpec
 
 
@@ -132,6 +133,8 @@ class Topology:
     """Streams of the file whose records carry their event time as a header."""
     disorder: dict[str, int] = field(default_factory=dict)
     """Milliseconds that a record of such a stream may lie behind one before it; none for streams in order."""
+    time_findings: tuple[Finding, ...] = ()
+    """What is wrong with event times."""
     read_state: ReadState | None = None
     """Where the state of its stages is, if not on its server: in a test."""
 
