@@ -31,8 +31,6 @@ class PartitionOwner(Consumer):
         self.ownership = ownership
         self._trying = trying
         self.state = state
-        self.lost = False
-        """Whether the partition has another owner, or has to be taken anew."""
         super().__init__(stage, name)
         if stage.spec.sink is None:
             self._delivery = self._new_delivery(None)
@@ -55,16 +53,11 @@ class PartitionOwner(Consumer):
             await self._open()
             await self._consume()
         except FencedError as exc:
-            self.lost = True
             if not self._stopping:
                 _log.warning("%s: %s; standing by", self.stage.name, exc)
         except GroupMovedError as exc:
-            self.lost = True
-            _log.warning(
-                "%s: the group was moved by hand, to %s; going on from there", self.stage.name, exc,
-            )  # fmt: skip
+            _log.warning("%s: the group was moved by hand, to %s; going on from there", self.stage.name, exc)
         except GroupGoneError:
-            self.lost = True
             await self.stage.retry_policy.keep_trying(lambda: repair_group(self.stage))
         finally:
             self._wakeup.close()
