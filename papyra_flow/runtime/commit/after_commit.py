@@ -27,7 +27,8 @@ def after_commit(stage: StageRuntime, prepared: Prepared, committed: Committed, 
     context.trimmer.acked(batch.key, committed.acked)
 
     # 3. Counts: what left, and what became of failures.
-    for name, count in stage.targets.by_name(left.records).items():
+    records = entries if left.records is left.entries else stage.targets.by_name(left.records)
+    for name, count in records.items():
         counters.emitted[name] += count
     counters.written += left.written
     counters.dropped += left.dropped

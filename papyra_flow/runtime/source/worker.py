@@ -35,6 +35,7 @@ class SourceWorker:
         self._counters = counters
         self._retry_policy = RetryPolicy(spec.name)
         self._targets = Targets(context.topology.parts(spec.source_to), spec.dead_key)
+        self._implicit = {stream.name for stream in self._targets.streams if stream.implicit}
         self._ingest = Ingest(spec, config, self._targets)
         self._task: asyncio.Task[None] | None = None
         self._lease: Lease | None = None
@@ -167,9 +168,8 @@ class SourceWorker:
         self._counters.read += len(portion.items)
         self._counters.dead += found.dead
         entries = self._targets.by_name(found.for_each())
-        implicit = {stream.name for stream in self._targets.streams if stream.implicit}
         for name in self._spec.source_to:
-            if name not in implicit:
+            if name not in self._implicit:
                 self._counters.emitted[name] += found.good
             self._context.gates.spend(name, entries.get(name, 0))
         if isinstance(source, AcknowledgedSource):
