@@ -13,9 +13,9 @@ from papyra_flow.records.batch import Batch
 from papyra_flow.records.entries import Record
 from papyra_flow.records.rows import Failures, Note, Rows
 from papyra_flow.state.event_time import event_time, event_times
+from papyra_flow.steps.context import TIME
 
-TIME = b"ts"
-"""The header that holds a record's event time, in milliseconds since 1970."""
+_TIME = TIME.encode()
 
 MOST_DIGITS = 18
 """Digits of a time in milliseconds, so that it has 64 bits."""
@@ -88,14 +88,14 @@ def stamped(rows: Rows, times: Mapping[int, int]) -> Rows:
 
 def _with_time(note: Note | None, time: int) -> Note:
     to, headers = note or (None, None)
-    return Note(to, {TIME: b"%d" % time, **(headers or {})})
+    return Note(to, {_TIME: b"%d" % time, **(headers or {})})
 
 
 def entry_time(batch: Batch, place: int) -> int:
     """The event time that an entry brings: its header `ts`, else when it was first added to a stream."""
     fields = batch.fields[place]
     for number in range(2, len(fields), 2):
-        if fields[number] == TIME and (time := _said(fields[number + 1])) is not None:
+        if fields[number] == _TIME and (time := _said(fields[number + 1])) is not None:
             return time
     return int(batch.entry(place).origin.id.partition(b"-")[0])
 

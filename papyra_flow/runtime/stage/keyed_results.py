@@ -13,6 +13,7 @@ from papyra_flow.records.emit import Emit
 from papyra_flow.records.entries import Record
 from papyra_flow.records.rows import Rows
 from papyra_flow.runtime.stage.outcome import Outcome
+from papyra_flow.steps.context import TIME
 from papyra_flow.steps.keyed import KEPT, Late, TimedRecord
 from papyra_flow.streams.commit.commit import NOWHERE
 
@@ -74,7 +75,7 @@ def _timed(outcome: object, time: int | None) -> object:
 
 
 def _with_time(emit: Emit, time: int) -> Emit:
-    return replace(emit, headers={"ts": str(time), **(emit.headers or {})})
+    return replace(emit, headers={TIME: str(time), **(emit.headers or {})})
 
 
 def absorbed(outcome: Outcome, batch: Batch, kept: Collection[int]) -> Outcome:
