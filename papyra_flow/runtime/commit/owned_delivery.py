@@ -105,7 +105,7 @@ class OwnedDelivery(Delivery):
             changes if changes is not None else StateChanges(), kept,
         )  # fmt: skip
         if await self._stage.retry_policy.keep_trying(lambda: self._committer.commit(owned, moved)):
-            # The state would have to forget them, too: begin anew with what is still there.
+            # The state would have to forget them, too: start over with what is still there.
             raise FencedError(f"entries that were pending on {batch.key} were committed by a shared stage's consumer")
         if "limit" in kept:
             self._ownership.limit, self._ownership.recovered = 0, False

@@ -129,7 +129,7 @@ class Partitions:
         return took
 
     def _check(self, number: int, ownership: Ownership, commits: int, holder: Holder) -> None:
-        """Let go of a partition that is to be taken anew, which an owner that has nothing to commit does not notice.
+        """Let go of a partition that has to be taken again, which an owner that has nothing to commit does not notice.
 
         It has another owner, it or its group was moved by hand, its group is gone, or the server has lost commits.
         """
