@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from papyra_flow.testing import Driver
@@ -55,6 +55,20 @@ RECORDS = st.lists(
     max_size=40,
 )
 
+DEAD_BEHIND_THE_STATE = [
+    {"k": key, "at": at, "x": x}
+    for key, at, x in [
+        ("c", 5, -1),
+        ("e", 5, 5),
+        ("c", 46, 5),
+        ("d", 23, 0),
+        ("a", 41, 3),
+        ("b", 7, 2),
+        ("c", 8, 1),
+    ]
+]
+"""What opens a window and fails there moves the watermark all the same: what comes behind it is late."""
+
 Found = dict[str, dict[str, list[Any]]]
 
 
@@ -100,8 +114,11 @@ def with_errors(letters: Sequence[tuple[dict[str, Any], str]]) -> dict[str, list
     return {key: sorted(records, key=lambda one: json.dumps(one, sort_keys=True)) for key, records in found.items()}
 
 
-@settings(max_examples=8, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8, phases=[Phase.explicit, Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(records=RECORDS, others=RECORDS, partitions=st.sampled_from([1, 3]), size=st.sampled_from([1, 3, 100]))
+@example(records=DEAD_BEHIND_THE_STATE, others=[], partitions=1, size=1)
 def test_a_driver_gives_what_a_run_gives(
     folder: PipelineFolder, url: str, records: list[Any], others: list[Any], partitions: int, size: int
 ) -> None:

@@ -100,7 +100,7 @@ class PartitionProgram:
         entry_times: dict[int, int] = {}
         processed = await program.before.process(batch, partial(self._look, batch, entry_times))
         failures |= processed.failures
-        kept = self._timed(batch, processed.rows or Rows([], ()), entry_times, failures).without(failures)
+        kept = self._timed(batch, processed.rows or Rows([], ()), entry_times, failures)
         failed: Failures = {}
         handed_on = kept.times if program.clock.hands_on else None
         outcomes = settled(await self._apply(batch, kept), kept.rows, late_to, handed_on)
@@ -123,20 +123,24 @@ class PartitionProgram:
             found |= clock.times.of(batch, rows, failures)
 
     def _timed(self, batch: Batch, rows: Rows, entry_times: Mapping[int, int], failures: Failures) -> _Timed:
-        """The rows with their times; `failures` gets those that have none."""
-        clock = self._program.clock
+        """The rows of entries in which nothing failed, with their times; `failures` gets those that have none.
+
+        A record that fails behind the state has been read all the same: the watermark moves with it.
+        """
+        clock, untimed = self._program.clock, dict[int, Exception]()
         if isinstance(clock.times, TimeExpression):
-            times = clock.times.of(rows, failures)
+            times = clock.times.of(rows, untimed)
         else:
             times = [entry_times.get(origin, 0) for origin in rows.origins]
-        kept = _Timed(rows, times, times).without(failures)
+        kept = _Timed(rows, times, times).without(untimed)
+        failures |= untimed
         if not clock.goes:
-            return kept
+            return kept.without(failures)
         marks: list[int] = []
         for stream, part in self._by_stream(batch, kept):
             behind = clock.disorder.get(stream, 0)
             marks += self._state.progress.advance(stream, [time - behind for time in part.times])
-        return _Timed(kept.rows, kept.times, marks)
+        return _Timed(kept.rows, kept.times, marks).without(failures)
 
     def _by_stream(self, batch: Batch, kept: _Timed) -> Iterator[tuple[str, _Timed]]:
         """The rows, by the stream that they came in: those that are replayed may be from several."""
