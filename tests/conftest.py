@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from tests.harness.pipelines import PipelineFolder
 from tests.harness.servers import CONTAINER, FLAVOURS, VALKEY, LocalServer, docker_refusal, plain_client, program_of
 
 ROOT = Path(__file__).parent.parent
+
+# A shell's background ignores Ctrl-C, and all that is started there would: the commands of tests run as if in front.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline is a timed assertion: a busy machine would break promises that hold.
 settings.register_profile("papyra-flow", deadline=None)
