@@ -63,7 +63,7 @@ class Pipeline(Builder):
     def from_yaml(cls, file: str | Path, *, environment: Mapping[str, str] | None = None) -> Self:
         """The pipeline of a file, to be looked at, added to or run; `environment` in place of the process' own.
 
-        Raises InvalidPipelineError for text that cannot be read as a pipeline, UsageError for what is no file.
+        Raises InvalidPipelineError for text that cannot be read as a pipeline, UsageError for what is not a path.
         """
         from papyra_flow.config.load import load_document, path_of
 

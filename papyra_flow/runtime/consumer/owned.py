@@ -180,7 +180,7 @@ class OwnedReader:
             self._left.popleft()
         elif entries := await claimer.take([entry.id for entry in pending]):
             self._stage.counters.claimed += len(entries)
-            # How often each was delivered is no sign here: it was together with others.
+            # How often each was delivered says nothing here: it was together with others.
             columns = [entry.id for entry in entries], [entry.fields for entry in entries]
             self._ready.append(Batch(key, *columns, [AGAIN] * len(entries)))
 
